@@ -1,0 +1,17 @@
+from . import data, decomposition, ebsd, plotting, signals, stem4d, tomography
+from ._version import __version__
+from .blocks import Blocks
+from .decomposition import PoissonNMF
+
+__all__ = [
+    "Blocks",
+    "PoissonNMF",
+    "__version__",
+    "data",
+    "decomposition",
+    "ebsd",
+    "plotting",
+    "signals",
+    "stem4d",
+    "tomography",
+]

@@ -1,0 +1,413 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The one way from a signal, eager or lazy, to blocks of whole spectra or patterns and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed, delayed
+from hyperspy.defaults_parser import preferences
+from hyperspy.signal import BaseSignal
+from tqdm.dask import TqdmCallback
+
+from emsparse_hs._reading import Region, read_pieces
+
+
+class Blocks:
+    """A signal cut into blocks of whole spectra or patterns.
+
+    A block is a C-contiguous array of shape (pixels, features) in native byte order: the pixels
+    are those of one piece of the scan in C order, the features are the channels of a spectrum or
+    the pixels of a pattern in C order. Masked ones are left out. Blocks are read when they are
+    worked on, by dask's active scheduler: threads by default, a `dask.distributed` client
+    unchanged. A few are in memory at once.
+
+    Functions that work on blocks are defined at the top level of a module, and their further
+    arguments are arrays and scalars: a signal can't be sent to another process.
+
+    Attributes
+    ----------
+    navigation_shape, signal_shape : tuple of int
+        In the order of the array: (y, x).
+    navigation_keep, signal_keep : bool array
+        Of those shapes, True where a pixel or a feature is kept.
+    dtype : dtype
+        Of the data.
+    """
+
+    def __init__(
+        self,
+        pieces: list[tuple[Region, Delayed | None]],
+        navigation_keep: np.ndarray,
+        signal_keep: np.ndarray,
+        dtype: np.dtype,
+    ) -> None:
+        # In C order of their places in the scan; no rows where all is masked, so nothing is read.
+        self._pieces = pieces
+        self.navigation_keep = navigation_keep
+        self.signal_keep = signal_keep
+        self.dtype = dtype
+
+    @classmethod
+    def of(cls, signal: BaseSignal, navigation_mask=None, signal_mask=None) -> Blocks:
+        """Cut a signal into blocks.
+
+        Parameters
+        ----------
+        signal : BaseSignal
+            Eager or lazy, in any chunking, with at least one navigation axis.
+        navigation_mask : BaseSignal or bool array, optional
+            True where a pixel is left out. A signal has the scan's shape; an array has HyperSpy's
+            ``navigation_shape`` (x, y), as everywhere in HyperSpy.
+        signal_mask : BaseSignal or bool array, optional
+            True where a channel or a detector pixel is left out. An array has the shape of the
+            data, (y, x).
+
+        Returns
+        -------
+        Blocks
+            Nothing is read yet, unless large chunks hold only a part of each spectrum (files
+            stored energy by energy): those are rearranged in a temporary file, in dask's
+            ``temporary-directory``, so that memory stays small.
+
+        Raises
+        ------
+        TypeError
+            If the data are complex or ragged, or a mask is not boolean.
+        ValueError
+            If there are no navigation axes, a mask has another shape, or all is masked.
+        """
+        axes = signal.axes_manager
+        if not axes.navigation_dimension:
+            raise ValueError(
+                f"{signal!r} has no navigation axes. This needs a series of spectra or patterns: "
+                "set them with s.transpose(signal_axes=...), or load the whole scan."
+            )
+        return cls.from_array(
+            signal._data_aligned_with_axes,
+            axes.navigation_dimension,
+            _as_mask(navigation_mask, axes._navigation_shape_in_array, "navigation", flip=True),
+            _as_mask(signal_mask, axes._signal_shape_in_array, "signal", flip=False),
+        )
+
+    @classmethod
+    def from_array(
+        cls, array, navigation_dimension: int, navigation_mask=None, signal_mask=None
+    ) -> Blocks:
+        """Cut an array into blocks.
+
+        Parameters
+        ----------
+        array : numpy or dask array
+            Navigation axes first.
+        navigation_dimension : int
+            How many of the axes are navigation axes.
+        navigation_mask, signal_mask : bool array, optional
+            Of the shape of those axes, True where left out.
+
+        Returns
+        -------
+        Blocks
+            As from `of`.
+
+        Raises
+        ------
+        TypeError
+            If the data are complex or ragged.
+        ValueError
+            If all is masked.
+        """
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"The data are of dtype {array.dtype}, and real numbers are needed. Take s.real, "
+                "s.imag or the amplitude of complex data; make ragged data rectangular."
+            )
+        navigation_shape = array.shape[:navigation_dimension]
+        signal_shape = array.shape[navigation_dimension:]
+        navigation_keep = _kept(navigation_mask, navigation_shape, "navigation")
+        signal_keep = _kept(signal_mask, signal_shape, "signal")
+        features = None if signal_keep.all() else signal_keep.ravel()
+        pieces: list[tuple[Region, Delayed | None]] = []
+        for region, chunk in read_pieces(array, navigation_dimension):
+            keep = navigation_keep[region]
+            pixels = None if keep.all() else keep.ravel()
+            rows = delayed(_as_rows)(chunk, navigation_dimension, pixels, features)
+            pieces.append((region, rows if keep.any() else None))
+        return cls(pieces, navigation_keep, signal_keep, array.dtype)
+
+    @property
+    def navigation_shape(self) -> tuple[int, ...]:
+        """Shape of the scan, in the order of the array."""
+        return self.navigation_keep.shape
+
+    @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Shape of a spectrum or pattern, in the order of the array."""
+        return self.signal_keep.shape
+
+    @property
+    def n_pixels(self) -> int:
+        """How many pixels of the scan are kept."""
+        return int(self.navigation_keep.sum())
+
+    @property
+    def n_features(self) -> int:
+        """How many channels or detector pixels are kept."""
+        return int(self.signal_keep.sum())
+
+    def __len__(self) -> int:
+        """How many blocks there are."""
+        return len(self._rows)
+
+    @property
+    def _rows(self) -> list[Delayed]:
+        return [rows for _, rows in self._pieces if rows is not None]
+
+    def __iter__(self) -> Iterator[Any]:
+        """One block after the other, one in memory at a time."""
+        for rows in self._rows:
+            yield dask.compute(rows)[0]
+
+    def place(self, values: np.ndarray, fill=np.nan) -> np.ndarray:
+        """Results of all kept pixels, in the order of the blocks, at their places in the scan.
+
+        Parameters
+        ----------
+        values : array of shape (n_pixels, ...)
+            As made of all blocks one after the other.
+        fill : scalar
+            Value of masked pixels.
+
+        Returns
+        -------
+        array of shape (*navigation_shape, ...)
+            Of the dtype of `values`.
+        """
+        placed = np.empty(self.navigation_shape + values.shape[1:], values.dtype)
+        if not self.navigation_keep.all():
+            placed[...] = fill
+        start = 0
+        for region, rows in self._pieces:
+            if rows is not None:
+                keep = self.navigation_keep[region]
+                stop = start + int(keep.sum())
+                placed[region][keep] = values[start:stop]
+                start = stop
+        return placed
+
+    def map(
+        self,
+        function: Callable,
+        *args,
+        output_shape: tuple[int, ...] = (),
+        dtype=np.float64,
+        fill=np.nan,
+        lazy_output: bool = False,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ):
+        """One result for each pixel of the scan.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(rows, *args)`` returns an array of shape (pixels, *output_shape).
+        *args
+            Arrays and scalars, sent once.
+        output_shape : tuple of int
+            Shape of the result of one pixel.
+        dtype : dtype
+            Of the result.
+        fill : scalar
+            Value of masked pixels.
+        lazy_output : bool
+            Whether to return a dask array, with nothing computed.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        numpy or dask array
+            Of shape (*navigation_shape, *output_shape).
+        """
+        shared = delayed(args, traverse=False)
+        placed = {}
+        for region, rows in self._pieces:
+            keep = self.navigation_keep[region]
+            shape = keep.shape + output_shape
+            if rows is None:
+                piece = da.full(shape, fill, dtype=dtype, chunks=-1)
+            else:
+                task = delayed(_placed)(rows, function, shared, keep, output_shape, dtype, fill)
+                piece = da.from_delayed(task, shape, dtype=dtype)
+            placed[tuple(part.start for part in region)] = piece
+        result = _joined(placed)
+        if lazy_output:
+            return result
+        return _compute(result, show_progressbar, num_workers)
+
+    def reduce(
+        self,
+        function: Callable,
+        merge: Callable,
+        *args,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ):
+        """One result for the whole signal.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(rows, *args)`` returns what a block contributes; it should be small.
+        merge : callable
+            ``merge(one, other)`` joins two contributions; associative. It is called in a fixed
+            order, so that the result does not depend on the number of threads.
+        *args
+            Arrays and scalars, sent once.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        Any
+            The contributions of all blocks, merged.
+        """
+        shared = delayed(args, traverse=False)
+        states = [delayed(_applied)(rows, function, shared) for rows in self._rows]
+        while len(states) > 1:
+            pairs = [delayed(merge)(a, b) for a, b in zip(states[::2], states[1::2], strict=False)]
+            states = pairs + states[len(states) - len(states) % 2 :]
+        return _compute(states[0], show_progressbar, num_workers)
+
+    def hold(
+        self,
+        function: Callable,
+        *args,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> Blocks:
+        """Convert each block once and keep what comes out, for several passes over it.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(rows, *args)`` returns the block in a form worth keeping, such as counts
+            in CSR. It has one row a pixel.
+        *args
+            Arrays and scalars, sent once.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        Blocks
+            The converted blocks, in memory: in this process, or on the workers of the active
+            `dask.distributed` client.
+        """
+        shared = delayed(args, traverse=False)
+        rows = [delayed(_applied)(rows, function, shared) for rows in self._rows]
+        with _progress(show_progressbar):
+            held = iter(dask.persist(*rows, **_workers(num_workers)))
+        pieces = [(region, None if rows is None else next(held)) for region, rows in self._pieces]
+        return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
+
+
+def _as_mask(mask, shape: tuple[int, ...], name: str, flip: bool) -> np.ndarray | None:
+    """HyperSpy's forms of a mask as one bool array in the order of the data."""
+    if mask is None:
+        return None
+    if isinstance(mask, BaseSignal):
+        mask, flip = mask._data_aligned_with_axes, False
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "bui":
+        raise TypeError(
+            f"The {name} mask is of dtype {mask.dtype}. Pass a boolean one, True where data are "
+            "left out, such as (s.sum(axis='sig') == 0)."
+        )
+    needed = shape[::-1] if flip else shape
+    if mask.shape != needed:
+        raise ValueError(
+            f"The {name} mask has shape {mask.shape}, and {needed} is needed"
+            + (": an array in HyperSpy's order (x, y). " if flip else ". ")
+            + "Pass a signal to be safe, such as (s.sum(axis='sig') == 0) for pixels."
+        )
+    return (mask.T if flip else mask).astype(bool)
+
+
+def _kept(mask: np.ndarray | None, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if mask is None:
+        return np.ones(shape, bool)
+    keep = ~np.asarray(mask, bool)
+    if keep.shape != shape:
+        raise ValueError(f"The {name} mask has shape {keep.shape}, and {shape} is needed.")
+    if not keep.any():
+        raise ValueError(
+            f"The {name} mask leaves nothing: all {keep.size} elements are True, which means left "
+            "out. Invert the mask with ~mask if it marks what to keep."
+        )
+    return keep
+
+
+def _as_rows(chunk, navigation_dimension: int, pixels, features) -> np.ndarray:
+    """One chunk as (pixels, features), kept ones only, C-contiguous, in native byte order."""
+    chunk = np.asarray(chunk)
+    n_pixels = math.prod(chunk.shape[:navigation_dimension])
+    rows = np.ascontiguousarray(chunk).reshape(n_pixels, -1)
+    if pixels is not None:
+        rows = rows[pixels]
+    if features is not None:
+        rows = np.ascontiguousarray(rows[:, features])
+    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+
+
+def _applied(rows, function: Callable, args: tuple):
+    return function(rows, *args)
+
+
+def _placed(rows, function: Callable, args: tuple, keep, output_shape, dtype, fill) -> np.ndarray:
+    """Results of the kept pixels of one region, at their places in it."""
+    values = np.asarray(function(rows, *args), dtype=dtype)
+    needed = (int(keep.sum()), *output_shape)
+    if values.shape != needed:
+        raise ValueError(
+            f"{function.__name__} returned an array of shape {values.shape} for one block; "
+            f"{needed} is needed: one result of output_shape for each row."
+        )
+    if keep.all():
+        return values.reshape(keep.shape + output_shape)
+    placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
+    placed[keep] = values
+    return placed
+
+
+def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:
+    """One array of pieces that are given by where they start along each navigation axis."""
+    for axis in reversed(range(len(next(iter(pieces))))):
+        lines: dict[tuple[int, ...], list[da.Array]] = {}
+        for start in sorted(pieces):
+            lines.setdefault(start[:axis], []).append(pieces[start])
+        pieces = {start: da.concatenate(line, axis=axis) for start, line in lines.items()}
+    return pieces[()]
+
+
+def _workers(num_workers: int | None) -> dict:
+    return {} if num_workers is None else {"num_workers": num_workers}
+
+
+def _progress(show_progressbar: bool | None):
+    if show_progressbar is None:
+        show_progressbar = preferences.General.show_progressbar
+    return TqdmCallback() if show_progressbar else nullcontext()
+
+
+def _compute(collection, show_progressbar: bool | None, num_workers: int | None):
+    with _progress(show_progressbar):
+        return dask.compute(collection, **_workers(num_workers))[0]
