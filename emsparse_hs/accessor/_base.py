@@ -1,0 +1,169 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What ``s.emsparse`` offers for every signal, and what it says about methods of other signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+
+class SignalMethods:
+    """Methods that apply to any signal with navigation axes."""
+
+    #: What the class is for, as said in errors.
+    _kind = "any signal"
+    #: How a signal of that kind is made of a generic one, as said in errors.
+    _made_by = ""
+
+    def __init__(self, signal: BaseSignal) -> None:
+        self._signal = signal
+
+    def __repr__(self) -> str:
+        """List the methods that apply, so that a look at ``s.emsparse`` helps."""
+        names = [name for name in dir(self) if not name.startswith("_")]
+        return f"<emsparse methods for {self._kind}: {', '.join(names)}>"
+
+    def decomposition(
+        self,
+        algorithm: str | Any = "PoissonNMF",
+        output_dimension: int | None = None,
+        *,
+        navigation_mask=None,
+        signal_mask=None,
+        return_info: bool = False,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        **kwargs,
+    ) -> Any:
+        """Factorise the signal into few spectra or patterns and as many maps.
+
+        The results are in ``s.learning_results``, so that `plot_decomposition_results`,
+        `get_decomposition_model`, `blind_source_separation`, `cluster_analysis` and saving go on
+        as after HyperSpy's own `decomposition`. In contrast to that, integers are taken as they
+        are, any chunking and any mask give the same result as the data in memory, and the data
+        are never changed.
+
+        Parameters
+        ----------
+        algorithm : str or estimator
+            ``"PoissonNMF"``, for counts (see `emsparse_hs.PoissonNMF`), or any estimator with
+            scikit-learn's contract and ``components_``. It is cloned, never changed.
+        output_dimension : int, optional
+            Number of components. As the estimator says, if one is given.
+        navigation_mask : BaseSignal or bool array, optional
+            True where pixels are left out; an array has HyperSpy's ``navigation_shape`` (x, y).
+        signal_mask : BaseSignal or bool array, optional
+            True where channels are left out.
+        return_info : bool
+            Whether to return the fitted estimator, as in HyperSpy.
+        show_progressbar, num_workers
+            As in HyperSpy.
+        **kwargs
+            For the algorithm, where it is given by name.
+
+        Returns
+        -------
+        estimator or None
+            The fitted estimator if `return_info`.
+
+        Raises
+        ------
+        ValueError
+            If the algorithm is not known, the number of components is missing or not between 1
+            and the rank, counts are negative or NaN (`PoissonNMF`), a mask does not fit or leaves
+            nothing, or there are no navigation axes.
+        TypeError
+            If the data are complex or ragged, or the estimator lacks the contract.
+        """
+        from emsparse_hs.blocks import Blocks
+        from emsparse_hs.fitting import fit_blocks
+        from emsparse_hs.learning_results import write_learning_results
+
+        blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
+        estimator = _estimator(algorithm, output_dimension, kwargs)
+        _check_rank(estimator, blocks)
+        fit = fit_blocks(estimator, blocks, show_progressbar, num_workers)
+        name = type(fit.estimator).__name__
+        write_learning_results(self._signal, fit.components, fit.loadings, name, blocks)
+        return fit.estimator if return_info else None
+
+    def cluster_analysis(self, cluster_source="decomposition", **kwargs) -> Any:
+        """Cluster as HyperSpy does, with the largest cluster first.
+
+        HyperSpy 2.5 documents that order and mixes it up from three clusters on.
+
+        Parameters
+        ----------
+        cluster_source : str or BaseSignal
+            ``"decomposition"``, ``"bss"``, ``"signal"`` or a signal.
+        **kwargs
+            As for HyperSpy's own `cluster_analysis`, such as ``n_clusters=3``.
+
+        Returns
+        -------
+        object or None
+            As from HyperSpy's own: the clustering object if ``return_info=True``.
+        """
+        from emsparse_hs.learning_results import order_clusters
+
+        info = self._signal.cluster_analysis(cluster_source, **kwargs)
+        order_clusters(self._signal)
+        return info
+
+    def __getattr__(self, name: str):
+        """Say for which signals a method exists that this signal does not have."""
+        from emsparse_hs.accessor import _methods_class, classes_with
+
+        message = f"s.emsparse has no method {name!r}."
+        if not name.startswith("_"):
+            for other in map(_methods_class, classes_with(name)):
+                message = (
+                    f"{name!r} is for {other._kind}, and this is {self._signal!r}. {other._made_by}"
+                )
+        raise AttributeError(message)
+
+
+def _estimator(algorithm, output_dimension: int | None, kwargs: dict):
+    """The estimator of that name, or the given one with that number of components."""
+    if isinstance(algorithm, str):
+        return _estimator_by_name(algorithm, output_dimension, kwargs)
+    if kwargs:
+        raise TypeError(
+            f"The arguments {sorted(kwargs)} are for an algorithm that is given by name. Give "
+            "them to the estimator itself."
+        )
+    if output_dimension is None:
+        return algorithm
+    from sklearn.base import clone
+
+    return clone(algorithm).set_params(n_components=output_dimension)
+
+
+def _estimator_by_name(name: str, output_dimension: int | None, kwargs: dict):
+    if name != "PoissonNMF":
+        raise ValueError(
+            f"No algorithm is called {name!r} here. Use 'PoissonNMF' or an estimator, such as "
+            "sklearn.decomposition.MiniBatchNMF(4); HyperSpy's own are at s.decomposition."
+        )
+    if output_dimension is None:
+        raise ValueError("Say how many components there are: output_dimension=3, for instance.")
+    from emsparse_hs.decomposition import PoissonNMF
+
+    return PoissonNMF(output_dimension, **kwargs)
+
+
+def _check_rank(estimator, blocks) -> None:
+    n_components = getattr(estimator, "n_components", None)
+    if n_components is None:
+        return
+    rank = min(blocks.n_pixels, blocks.n_features)
+    if isinstance(n_components, (int, np.integer)) and not 1 <= n_components <= rank:
+        raise ValueError(
+            f"{n_components} components can't be had: {blocks.n_pixels} pixels of "
+            f"{blocks.n_features} channels allow 1 to {rank}. Change output_dimension."
+        )

@@ -1,0 +1,13 @@
+from .bands import plot_bands, plot_radon
+from .decomposition import plot_components
+from .tomogram import plot_orthogonal_slices, plot_sinogram
+from .vector_field import plot_vector_field
+
+__all__ = [
+    "plot_bands",
+    "plot_components",
+    "plot_orthogonal_slices",
+    "plot_radon",
+    "plot_sinogram",
+    "plot_vector_field",
+]

@@ -1,0 +1,23 @@
+from ._beam_deflection import BeamDeflection
+from ._electric_field import ElectricField
+from ._kikuchi_bands import KikuchiBands
+from ._lazy_beam_deflection import LazyBeamDeflection
+from ._lazy_electric_field import LazyElectricField
+from ._lazy_kikuchi_bands import LazyKikuchiBands
+from ._lazy_tilt_series import LazyTiltSeries
+from ._lazy_tomogram import LazyTomogram
+from ._tilt_series import TiltSeries
+from ._tomogram import Tomogram
+
+__all__ = [
+    "BeamDeflection",
+    "ElectricField",
+    "KikuchiBands",
+    "LazyBeamDeflection",
+    "LazyElectricField",
+    "LazyKikuchiBands",
+    "LazyTiltSeries",
+    "LazyTomogram",
+    "TiltSeries",
+    "Tomogram",
+]

@@ -1,0 +1,173 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Estimators through the driver against the same estimators on the dense matrix."""
+
+import itertools
+
+import dask.array as da
+import hyperspy.api as hs
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
+from sklearn.decomposition import NMF, PCA, IncrementalPCA, MiniBatchNMF, TruncatedSVD
+
+from emsparse_hs import PoissonNMF
+
+SHAPE = (12, 10, 48)
+CHUNKS = [(12, 10, 48), *itertools.product((5,), (4, 10), (48, 20))]
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(0)
+    expected = rng.gamma(0.5, 20, (*SHAPE[:2], 3)) @ rng.gamma(0.4, 1, (3, SHAPE[2]))
+    return rng.poisson(expected).astype("u2")
+
+
+@pytest.fixture(scope="module")
+def mask():
+    return np.random.default_rng(1).random(SHAPE[:2]) > 0.8
+
+
+def signals(counts):
+    yield hs.signals.Signal1D(counts)
+    for chunks in CHUNKS:
+        yield hs.signals.Signal1D(da.from_array(counts, chunks=chunks)).as_lazy()
+
+
+def dense_model(estimator, rows):
+    """What scikit-learn itself makes of the kept pixels."""
+    return estimator.inverse_transform(estimator.fit_transform(rows))
+
+
+@pytest.mark.parametrize(
+    "estimator", [NMF(3, random_state=0), TruncatedSVD(3, algorithm="arpack"), PCA(3)]
+)
+@pytest.mark.filterwarnings("ignore:.*no partial_fit")
+def test_the_model_is_that_of_the_dense_matrix(counts, mask, estimator):
+    expected = dense_model(estimator, counts[~mask])
+    for signal in signals(counts):
+        signal.emsparse.decomposition(estimator, navigation_mask=mask.T)
+        model = np.asarray(signal.get_decomposition_model().data)
+        error = np.linalg.norm(model[~mask] - expected) / np.linalg.norm(expected)
+        # Rows come in another order, which iterative solvers feel; scrambled maps give over 0.1.
+        assert error < 1e-3
+        assert np.isnan(model[mask]).all()
+
+
+@pytest.mark.parametrize("estimator", [MiniBatchNMF(3, random_state=0), IncrementalPCA(3)])
+def test_one_block_after_the_other(counts, mask, estimator):
+    for signal in signals(counts):
+        fitted = signal.emsparse.decomposition(estimator, navigation_mask=mask.T, return_info=True)
+        model = np.asarray(signal.get_decomposition_model().data)
+        expected = fitted.inverse_transform(fitted.transform(counts[~mask].astype(float)))
+        np.testing.assert_allclose(model[~mask], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_poisson_nmf_takes_integers_and_masks(counts, mask):
+    channels = np.arange(SHAPE[2]) % 7 == 0
+    reference = PoissonNMF(3, random_state=0, tol=1e-7, max_iter=2000)
+    expected = dense = None
+    for signal in signals(counts):
+        signal.emsparse.decomposition(reference, navigation_mask=mask.T, signal_mask=channels)
+        results = signal.learning_results
+        dense = results.loadings @ results.factors[~channels].T
+        dense = dense.reshape(*SHAPE[:2], -1)
+        assert np.isnan(dense[mask]).all() and np.isnan(results.factors[channels]).all()
+        # At the optimum the model has the counts of the data, in sum and in each channel.
+        np.testing.assert_allclose(
+            dense[~mask].sum(0), counts[~mask][:, ~channels].sum(0), rtol=1e-3, atol=0.5
+        )
+        expected = dense if expected is None else expected
+        difference = np.linalg.norm((dense - expected)[~mask]) / np.linalg.norm(expected[~mask])
+        assert difference < 0.02
+
+
+def test_the_estimator_and_the_data_are_not_changed(counts):
+    estimator, before = MiniBatchNMF(3, random_state=0), counts.copy()
+    hs.signals.Signal1D(counts).emsparse.decomposition(estimator)
+    assert not hasattr(estimator, "components_")
+    np.testing.assert_array_equal(counts, before)
+    assert counts.dtype == "u2"
+
+
+def test_output_dimension_wins(counts):
+    signal = hs.signals.Signal1D(counts)
+    signal.emsparse.decomposition(MiniBatchNMF(3, random_state=0), output_dimension=4)
+    assert signal.learning_results.loadings.shape == (120, 4)
+
+
+def test_an_interruption_leaves_the_signal_as_it_was(counts):
+    class Interrupted(MiniBatchNMF):
+        def partial_fit(self, X, y=None):
+            raise KeyboardInterrupt
+
+    signal = hs.signals.Signal1D(counts)
+    signal.emsparse.decomposition("PoissonNMF", 2)
+    before = dict(signal.learning_results.__dict__)
+    with pytest.raises(KeyboardInterrupt):
+        signal.emsparse.decomposition(Interrupted(3))
+    assert signal.learning_results.__dict__ == before
+
+
+def test_loading_everything_is_said(counts):
+    signal = hs.signals.Signal1D(da.from_array(counts, chunks=(5, 4, 48))).as_lazy()
+    signal = signal.rechunk(nav_chunks=4) or signal
+    with pytest.warns(UserWarning, match="no partial_fit"):
+        hs_blocks_are_small(signal).emsparse.decomposition(TruncatedSVD(2))
+
+
+def hs_blocks_are_small(signal):
+    """So many pixels that the driver makes more than one block of them."""
+    tiled = da.tile(signal.data, (12, 12, 12)).rechunk((72, 60, 576))
+    return hs.signals.Signal1D(tiled).as_lazy()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 49, 500])
+def test_impossible_number_of_components(counts, wrong):
+    signal = hs.signals.Signal1D(counts)
+    with pytest.raises(ValueError, match="components can't be had.*1 to 48"):
+        signal.emsparse.decomposition("PoissonNMF", wrong)
+    with pytest.raises(ValueError, match="components can't be had"):
+        signal.emsparse.decomposition(NMF(3), wrong)
+    assert signal.learning_results.loadings is None
+
+
+def test_other_bad_input(counts):
+    signal = hs.signals.Signal1D(counts)
+    with pytest.raises(ValueError, match="No algorithm is called 'SVD'"):
+        signal.emsparse.decomposition("SVD", 3)
+    with pytest.raises(ValueError, match="output_dimension=3"):
+        signal.emsparse.decomposition()
+    with pytest.raises(TypeError, match="scikit-learn's contract"):
+        signal.emsparse.decomposition(object())
+    with pytest.raises(TypeError, match="scikit-learn's contract"):
+        signal.emsparse.decomposition(MiniBatchNMF)
+    with pytest.raises(TypeError, match="max_iter"):
+        signal.emsparse.decomposition(NMF(3), max_iter=3)
+    with pytest.raises(TypeError, match="no components_"):
+        signal.emsparse.decomposition(KMeans(3))
+    with pytest.raises(TypeError, match="transform"):
+        signal.emsparse.decomposition(BaseEstimator())
+
+
+@pytest.mark.parametrize("value", [-1, np.nan])
+@pytest.mark.parametrize("as_lazy", [False, True])
+def test_impossible_counts(counts, value, as_lazy):
+    data = counts.astype(float)
+    data[3, 4, 5] = value
+    signal = hs.signals.Signal1D(data)
+    signal = signal.as_lazy() if as_lazy else signal
+    with pytest.raises(ValueError, match="negative" if value == -1 else "NaN"):
+        signal.emsparse.decomposition("PoissonNMF", 2)
+    assert signal.learning_results.loadings is None
+
+
+def test_empty_pixels_have_no_loadings(counts):
+    data = counts.copy()
+    data[2:4] = 0
+    signal = hs.signals.Signal1D(data)
+    signal.emsparse.decomposition("PoissonNMF", 2)
+    loadings = signal.learning_results.loadings.reshape(12, 10, 2)
+    assert (loadings[2:4] == 0).all() and (loadings[4:].sum(-1) > 0).all()
