@@ -24,6 +24,9 @@ Region = tuple[slice, ...]
 #: are cut, since as many pieces as there are threads are in memory at once.
 SMALLEST, USUAL, LARGEST = 2**20, 2**25, 2**27
 
+#: Chunks that split the signal are joined up to this size; beyond it they go through a file.
+LARGEST_JOINED = 2**29
+
 
 def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
     """Cut an array into pieces of the scan, in C order, that are read when they are computed.
@@ -60,10 +63,12 @@ def _of_dask(array: da.Array, navigation_dimension: int) -> Iterator[tuple[Regio
     signal_axes = range(navigation_dimension, array.ndim)
     whole = array.rechunk({axis: -1 for axis in signal_axes})
     size = math.prod(whole.chunksize) * array.dtype.itemsize
-    if size > LARGEST and any(array.numblocks[axis] > 1 for axis in signal_axes):
+    split = any(array.numblocks[axis] > 1 for axis in signal_axes)
+    if split and size > LARGEST_JOINED:
         yield from _of_file(_rearranged(array), navigation_dimension)
         return
-    if not SMALLEST <= size <= LARGEST:
+    # Pieces of joined chunks would save no memory: dask joins all of them before it cuts.
+    if size < SMALLEST or (size > LARGEST and not split):
         pixel = math.prod(whole.chunksize[navigation_dimension:]) * array.dtype.itemsize
         chunks = ("auto",) * navigation_dimension + (-1,) * len(signal_axes)
         limit = max(USUAL, pixel)

@@ -106,9 +106,18 @@ def test_small_chunks_are_kept_where_they_are_large_enough(data, monkeypatch):
 def test_large_chunks_are_cut(data, masks, chunks, monkeypatch):
     for name, size in (("SMALLEST", 1), ("USUAL", 900), ("LARGEST", 1000)):
         monkeypatch.setattr(_reading, name, size)
+    monkeypatch.setattr(_reading, "LARGEST_JOINED", 1000)
     signal = lazy(data, chunks)
     assert len(Blocks.of(signal)) >= 5
     check(signal, data, masks)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_chunks_that_split_the_signal_are_joined(data, masks, chunks, monkeypatch):
+    for name, size in (("SMALLEST", 1), ("USUAL", 900), ("LARGEST", 1000)):
+        monkeypatch.setattr(_reading, name, size)
+    monkeypatch.setattr(_reading, "_rearranged", None)
+    check(lazy(data, chunks), data, masks)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i4", ">u2", "f4", "f8", ">f4", bool])
@@ -177,7 +186,7 @@ def test_a_view_of_a_file(data, tmp_path):
 
 
 def test_temporary_files_go_with_the_last_result(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(_reading, "LARGEST", 1000)
+    monkeypatch.setattr(_reading, "LARGEST_JOINED", 1000)
     with dask.config.set(temporary_directory=str(tmp_path)):
         result = Blocks.of(lazy(data, (6, 5, 3, 3))).map(summed, lazy_output=True)
         assert len(os.listdir(tmp_path)) == 1

@@ -159,7 +159,7 @@ def test_impossible_counts(counts, value, as_lazy):
     data[3, 4, 5] = value
     signal = hs.signals.Signal1D(data)
     signal = signal.as_lazy() if as_lazy else signal
-    with pytest.raises(ValueError, match="negative" if value == -1 else "NaN"):
+    with pytest.raises(ValueError, match="Negative" if value == -1 else "NaN"):
         signal.emsparse.decomposition("PoissonNMF", 2)
     assert signal.learning_results.loadings is None
 

@@ -12,6 +12,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF, PCA, IncrementalPCA, MiniBatchNMF
 
+import emsparse_hs  # noqa: F401  (sets s.emsparse)
+
 SHAPE = (12, 10, 48)
 
 
@@ -100,7 +102,8 @@ def test_masks_are_kept(counts):
         print_info=False,
     )
     ours, theirs = signal.learning_results, stock.learning_results
-    np.testing.assert_array_equal(ours.navigation_mask, theirs.navigation_mask)
+    # HyperSpy keeps it flat after an eager decomposition and in shape after a lazy one.
+    np.testing.assert_array_equal(ours.navigation_mask.ravel(), theirs.navigation_mask.ravel())
     np.testing.assert_array_equal(ours.signal_mask, theirs.signal_mask)
     np.testing.assert_array_equal(np.isnan(ours.loadings), np.isnan(theirs.loadings))
     np.testing.assert_array_equal(np.isnan(ours.factors), np.isnan(theirs.factors))

@@ -50,8 +50,10 @@ def methods_for(signal: BaseSignal) -> SignalMethods:
 
 
 def _name_for(signal: BaseSignal) -> str:
+    # The metadata know the type even where the package that owns its class is not installed.
+    signal_type = signal.metadata.get_item("Signal.signal_type", default="")
     for name, (_, signal_types) in _METHODS.items():
-        if signal._signal_type in signal_types:
+        if signal_type in signal_types:
             return name
     return "SpectrumMethods" if signal.axes_manager.signal_dimension < 2 else "DiffractionMethods"
 

@@ -49,7 +49,7 @@ def test_other_methods_say_where_they_belong():
     signal = hs.signals.Signal1D(np.ones((3, 4)))
     with pytest.raises(AttributeError, match="'beam_deflection' is for diffraction patterns"):
         signal.emsparse.beam_deflection()
-    with pytest.raises(AttributeError, match="'detect_bands' is for Kikuchi patterns"):
+    with pytest.raises(AttributeError, match="'detect_bands' is for EBSD patterns"):
         signal.emsparse.detect_bands()
     with pytest.raises(AttributeError, match="'reconstruct' is for tilt series"):
         signal.emsparse.reconstruct()

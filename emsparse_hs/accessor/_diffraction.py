@@ -1,0 +1,242 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What ``s.emsparse`` offers for scans of diffraction patterns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+
+from emsparse_hs._optional import require
+from emsparse_hs.accessor._base import SignalMethods
+from emsparse_hs.blocks import Blocks
+from emsparse_hs.stem4d import annulus as ring
+from emsparse_hs.stem4d import centroid, milliradians_per_unit
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+    from emsparse_hs.signals import BeamDeflection
+
+
+class DiffractionMethods(SignalMethods):
+    """Methods for scans of diffraction patterns: 4D-STEM and its relatives."""
+
+    _kind = "diffraction patterns"
+    _made_by = "Move the patterns to the signal axes with s.transpose(signal_axes=2)."
+
+    def beam_deflection(
+        self,
+        method: str = "centroid",
+        *,
+        mask=None,
+        annulus: tuple[float, float] | None = None,
+        centre: str | Sequence[float] = "mean",
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> BeamDeflection:
+        """Deflection of the beam at each position of the scan.
+
+        Parameters
+        ----------
+        method : {"centroid"}
+            How the beam is found: "centroid" is the centre of mass of the counts, see
+            `emsparse_hs.stem4d.centroid`.
+        mask : BaseSignal or bool array of shape (y, x), optional
+            True where a detector pixel is ignored: a dead one, a beam stop.
+        annulus : (float, float), optional
+            Inner and outer radius in px of the part of the detector that counts, around `centre`,
+            or around the middle of the detector if `centre` is "mean". For a ring elsewhere pass
+            ``mask=~emsparse_hs.stem4d.annulus(shape, centre, inner, outer)``.
+        centre : "mean", "axes" or (float, float)
+            What the deflection counts from. "mean": the mean over the scan, since where the beam
+            goes without a specimen is seldom known (a mean field is lost with it). "axes": the zero
+            of the detector's axes. (x, y): a place on the detector in px, the first pixel at
+            (0, 0).
+        show_progressbar, num_workers
+            As in HyperSpy.
+        lazy_output : bool, optional
+            Whether to compute nothing yet. As the signal is, by default.
+
+        Returns
+        -------
+        BeamDeflection
+            In mrad where the detector's axes are in mrad, rad, degrees, or 1/angstrom or 1/nm with
+            a beam energy in the metadata; in px otherwise. Positive where the electrons go: x to
+            the right and y downwards, as the array of a frame lies.
+
+        Raises
+        ------
+        ValueError
+            If the method or the centre is not known, there are no navigation axes, the signal is
+            not of two dimensions, or mask and annulus leave no pixel.
+        TypeError
+            If the data are complex or ragged.
+
+        Warns
+        -----
+        UserWarning
+            If frames without counts, or with NaN, have no deflection: it is NaN, and they don't
+            count in the mean. If the centre of others lies outside the detector, as it may where
+            negative counts outweigh positive ones. Neither is said of a lazy result.
+        """
+        _check_method(method)
+        frame_shape = _frame_shape(self._signal)
+        zero = _zero_of_deflection(self._signal, centre)
+        pixels = _pixels_that_count(self._signal, mask, annulus, zero)
+        lazy = self._signal._lazy if lazy_output is None else lazy_output
+        positions = Blocks.of(self._signal).map(
+            _METHODS[method],
+            frame_shape,
+            pixels,
+            output_shape=(2,),
+            lazy_output=lazy,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+        if not lazy:
+            _warn_of_bad_frames(positions, frame_shape)
+        scale, units = _calibration(self._signal)
+        deflection = (positions - (_mean(positions) if zero is None else zero)) * scale
+        about = {
+            "method": method,
+            "centre": centre if isinstance(centre, str) else [float(value) for value in centre],
+            "scale": scale.tolist(),
+        }
+        return _as_beam_deflection(self._signal, deflection, units, about)
+
+
+def _centroids(rows: np.ndarray, frame_shape: tuple[int, int], pixels: np.ndarray | None):
+    return centroid(rows.reshape(-1, *frame_shape), pixels)
+
+
+#: Function of a block's rows, the shape of a frame, and the detector pixels that count.
+_METHODS = {"centroid": _centroids}
+
+
+def _check_method(method: str) -> None:
+    if method not in _METHODS:
+        names = ", ".join(repr(name) for name in _METHODS)
+        raise ValueError(f"There is no method {method!r} to find the beam. There is {names}.")
+
+
+def _frame_shape(signal: BaseSignal) -> tuple[int, int]:
+    """Shape of a frame (y, x)."""
+    shape = signal.axes_manager._signal_shape_in_array
+    if len(shape) != 2:
+        raise ValueError(
+            f"{signal!r} has {len(shape)} signal axes, and patterns have two. Set them with "
+            "s.transpose(signal_axes=2)."
+        )
+    return shape
+
+
+def _zero_of_deflection(signal: BaseSignal, centre) -> np.ndarray | None:
+    """Place on the detector (x, y) in px that the deflection counts from; None for the mean."""
+    if isinstance(centre, str) and centre == "mean":
+        return None
+    if isinstance(centre, str) and centre == "axes":
+        return np.array(_zero_of_axes(signal))
+    place = np.array(np.nan) if isinstance(centre, str) else np.asarray(centre, float)
+    if place.shape != (2,) or not np.isfinite(place).all():
+        raise ValueError(f'The centre is {centre!r}. Pass "mean", "axes" or (x, y) in px.')
+    return place
+
+
+def _pixels_that_count(signal: BaseSignal, mask, annulus, zero) -> np.ndarray | None:
+    """Detector pixels that are not ignored, or None if all count."""
+    shape = _frame_shape(signal)
+    keep = np.ones(shape, bool)
+    if mask is not None:
+        # Masks come in many forms, which the driver knows; one pattern is enough to ask it.
+        first = (slice(0, 1),) * signal.axes_manager.navigation_dimension
+        keep &= Blocks.of(signal.inav[first] if first else signal, signal_mask=mask).signal_keep
+    if annulus is not None:
+        middle = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+        keep &= ring(shape, middle if zero is None else tuple(zero), *annulus)
+    if not keep.any():
+        raise ValueError(
+            "Mask and annulus leave no detector pixel. True in the mask means ignored; radii are "
+            f"in px of frames of {shape[1]} x {shape[0]} px."
+        )
+    return None if keep.all() else keep
+
+
+def _mean(positions):
+    """Mean over the scan of the positions that there are, lazy if they are."""
+    scan = tuple(range(positions.ndim - 1))
+    if isinstance(positions, da.Array):
+        return da.nanmean(positions, axis=scan)
+    if np.isnan(positions).all():
+        return np.full(2, np.nan)
+    return np.nanmean(positions, axis=scan)
+
+
+def _zero_of_axes(signal: BaseSignal) -> tuple[float, float]:
+    axes = signal.axes_manager.signal_axes
+    if not all(axis.is_uniform for axis in axes) or not any(axis.offset for axis in axes):
+        raise ValueError(
+            "The detector's axes don't say where their zero is. Set their offset, or pass centre "
+            "as (x, y) in px."
+        )
+    return -axes[0].offset / axes[0].scale, -axes[1].offset / axes[1].scale
+
+
+def _calibration(signal: BaseSignal) -> tuple[np.ndarray, str]:
+    """Size of a detector pixel in x and y, and its unit."""
+    axes = signal.axes_manager.signal_axes
+    beam_energy = signal.metadata.get_item("Acquisition_instrument.TEM.beam_energy", default=None)
+    try:
+        sizes = [milliradians_per_unit(str(axis.units), beam_energy) for axis in axes]
+    except ValueError as error:
+        warnings.warn(f"{error} The deflection is given in px.", stacklevel=3)
+        return np.ones(2), "px"
+    if None in sizes or not all(axis.is_uniform for axis in axes):
+        return np.ones(2), "px"
+    # A falling axis says how the plot is labelled; the deflection follows the array.
+    return np.array([abs(axes[i].scale) * sizes[i] for i in range(2)]), "mrad"
+
+
+def _warn_of_bad_frames(positions: np.ndarray, frame_shape: tuple[int, int]) -> None:
+    """Say once how many frames have no centre, or one that makes no sense."""
+    lost = np.isnan(positions).any(-1)
+    edges = np.array(frame_shape[::-1]) - 1
+    outside = ~lost & ((positions < 0) | (positions > edges)).any(-1)
+    if lost.any():
+        warnings.warn(
+            f"{lost.sum()} of {lost.size} frames have no counts, or NaN among them: their "
+            "deflection is NaN.",
+            stacklevel=3,
+        )
+    if outside.any():
+        warnings.warn(
+            f"The centre of mass of {outside.sum()} of {outside.size} frames lies outside the "
+            "detector, since negative counts outweigh positive ones. Subtract less background, or "
+            "take a smaller part of the detector with annulus or mask.",
+            stacklevel=3,
+        )
+
+
+def _as_beam_deflection(signal: BaseSignal, deflection, units: str, about: dict):
+    """The result as a signal of the same scan."""
+    require("pyxem", extra="diffraction")
+    from emsparse_hs.signals import BeamDeflection, LazyBeamDeflection
+
+    scan = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
+    component = {"size": 2, "name": "component", "navigate": False}
+    tree = deepcopy(signal.metadata.as_dictionary())
+    kept = ("General", "Acquisition_instrument", "Sample")
+    metadata = {name: tree[name] for name in kept if name in tree}
+    metadata["Beam_deflection"] = about
+    kind = LazyBeamDeflection if isinstance(deflection, da.Array) else BeamDeflection
+    result = kind(deflection, axes=[*scan, component], metadata=metadata)
+    result.units = [units, units]
+    result.column_names = ["x", "y"]
+    result.metadata.set_item("Signal.quantity", f"Deflection ({units})")
+    return result

@@ -1,0 +1,77 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What ``s.emsparse`` offers for tilt series, also for those of etspy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emsparse_hs.accessor._base import SignalMethods
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from emsparse_hs.signals import TiltSeries, Tomogram
+
+
+class TiltSeriesMethods(SignalMethods):
+    """Methods for tilt series: `TiltSeries`, or a TomoStack of etspy."""
+
+    _kind = "tilt series"
+    _made_by = "Make it one with s.set_signal_type('tilt_series') and s.set_tilts(angles)."
+
+    def as_tilt_series(self, tilts: ArrayLike | None = None) -> TiltSeries:
+        """Return the images as `TiltSeries`, with the data shared and the signal left as it is.
+
+        Parameters
+        ----------
+        tilts : array of shape (tilt,), optional
+            In degrees. Those of a `TiltSeries`, or those that etspy stored, by default.
+
+        Returns
+        -------
+        TiltSeries
+            Lazy if the signal is. The signal itself if it is one and no tilts are given.
+
+        Raises
+        ------
+        ValueError
+            If the tilts are not known, or can't be those of the images.
+        """
+        from emsparse_hs.signals import LazyTiltSeries, TiltSeries
+        from emsparse_hs.signals._tilt_axis import read_tilts
+
+        signal = self._signal
+        if isinstance(signal, TiltSeries) and tilts is None:
+            return signal
+        # Read first: a TomoStack loses its tilts when it is copied or converted.
+        tilts = read_tilts(signal, tilts)
+        title = signal.metadata.get_item("General.title", default="")
+        series = (LazyTiltSeries if signal._lazy else TiltSeries)(
+            signal._data_aligned_with_axes,
+            axes=[axis.get_axis_dictionary() for axis in signal.axes_manager._axes],
+            metadata={"General": {"title": title}},
+        )
+        series.set_tilts(tilts, getattr(signal, "tilt_axis", None))
+        return series
+
+    def reconstruct(self, **kwargs) -> Tomogram:
+        """Reconstruct the volume.
+
+        Parameters
+        ----------
+        **kwargs
+            As for `TiltSeries.reconstruct`.
+
+        Returns
+        -------
+        Tomogram
+            As from `TiltSeries.reconstruct`.
+
+        Raises
+        ------
+        ValueError
+            If the tilts are not known or all zero, as those of etspy's files are when `hs.load`
+            opened them, or as `TiltSeries.reconstruct` does.
+        """
+        return self.as_tilt_series().reconstruct(**kwargs)

@@ -1,0 +1,204 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The fast electron: its wavelength, and how far a field deflects it.
+
+Voltages are positive, angles small, and a deflection is positive where the electrons go.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.constants import angstrom, c, e, h, m_e, nano
+
+#: Size of each unit of the electric field in V/m.
+FIELD_UNITS = {"V/m": 1.0, "V/nm": 1e9, "V/angstrom": 1e10, "MV/cm": 1e8}
+
+#: Size of the units of an angle in mrad.
+_ANGLES = {
+    "rad": 1e3,
+    "mrad": 1.0,
+    **dict.fromkeys(("urad", "\u00b5rad", "\u03bcrad"), 1e-3),
+    **dict.fromkeys(("deg", "°"), math.radians(1e3)),
+}
+
+#: Size of the units of a spatial frequency in 1/angstrom, as files and packages spell them.
+_FREQUENCIES = {
+    **dict.fromkeys(("1/a", "1/å", "a^-1", "å^-1", "1/angstrom", "angstrom^-1", "k_a^-1"), 1.0),
+    **dict.fromkeys(("1/nm", "nm^-1", "k_nm^-1"), 0.1),
+    "q_a^-1": 0.5 / math.pi,
+    "q_nm^-1": 0.05 / math.pi,
+}
+
+
+def _lorentz_factor(beam_energy: float) -> float:
+    if not (np.isfinite(beam_energy) and beam_energy > 0):
+        raise ValueError(f"The beam energy is {beam_energy} keV. Give a positive number of keV.")
+    return 1 + beam_energy * 1e3 * e / (m_e * c**2)
+
+
+def _velocity(beam_energy: float) -> float:
+    return c * math.sqrt(1 - _lorentz_factor(beam_energy) ** -2)
+
+
+def relativistic_wavelength(beam_energy: float) -> float:
+    r"""Wavelength of the fast electron.
+
+    .. math:: \lambda = h / (\gamma m_0 v)
+
+    (Kirkland, Advanced Computing in Electron Microscopy, 2020, eq. 2.5).
+
+    Parameters
+    ----------
+    beam_energy : float
+        In keV.
+
+    Returns
+    -------
+    float
+        In angstrom: 0.019687 at 300 keV.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy is not positive.
+    """
+    momentum = _lorentz_factor(beam_energy) * m_e * _velocity(beam_energy)
+    return h / momentum / angstrom
+
+
+def interaction_constant(beam_energy: float) -> float:
+    r"""Phase that a projected potential gives to the fast electron.
+
+    .. math:: \sigma = 2 \pi \gamma m_0 e \lambda / h^2
+
+    (Kirkland, Advanced Computing in Electron Microscopy, 2020, eq. 5.6).
+
+    Parameters
+    ----------
+    beam_energy : float
+        In keV.
+
+    Returns
+    -------
+    float
+        In rad/(V angstrom): 6.526e-4 at 300 keV.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy is not positive.
+    """
+    wavelength = relativistic_wavelength(beam_energy) * angstrom
+    mass = _lorentz_factor(beam_energy) * m_e
+    return 2 * math.pi * mass * e * wavelength / h**2 * angstrom
+
+
+def volts_per_radian(beam_energy: float) -> float:
+    r"""Field times thickness that deflects the fast electron by one radian.
+
+    .. math:: \gamma m_0 v^2 / e
+
+    Parameters
+    ----------
+    beam_energy : float
+        In keV.
+
+    Returns
+    -------
+    float
+        In V: 489 026 at 300 keV.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy is not positive.
+    """
+    return _lorentz_factor(beam_energy) * m_e * _velocity(beam_energy) ** 2 / e
+
+
+def deflection_to_field(
+    deflection: ArrayLike, thickness: float, beam_energy: float, units: str = "V/angstrom"
+):
+    r"""Mean electric field along the path of the electrons, from their deflection.
+
+    .. math:: E = -\frac{\gamma m_0 v^2}{e\, t}\, \theta
+
+    (Müller et al., Nat. Commun. 5 (2014) 5653; Lazić et al., Ultramicroscopy 160 (2016) 265). The
+    sign is that of the force on a negative charge: electrons that go towards +x have met a field
+    that points to -x.
+
+    Parameters
+    ----------
+    deflection : numpy or dask array, or number
+        In mrad, positive where the electrons go.
+    thickness : float
+        Of the specimen in nm.
+    beam_energy : float
+        In keV.
+    units : {"V/angstrom", "V/nm", "V/m", "MV/cm"}
+        Of the field.
+
+    Returns
+    -------
+    same type as `deflection`
+        One component of the field for each component of the deflection.
+
+    Raises
+    ------
+    ValueError
+        If thickness or beam energy is not positive, or the unit is not known.
+
+    Notes
+    -----
+    Exact for a thin phase object, where it is the field averaged over the probe and along the
+    path. In a crystal more than a few nm thick, electrons are scattered more than once and the
+    result is no more than an apparent field.
+    """
+    if units not in FIELD_UNITS:
+        raise ValueError(f"The unit {units!r} is not known. Known are {', '.join(FIELD_UNITS)}.")
+    if not (np.isfinite(thickness) and thickness > 0):
+        raise ValueError(f"The thickness is {thickness} nm. Give a positive number of nm.")
+    factor = -volts_per_radian(beam_energy) * 1e-3 / (thickness * nano) / FIELD_UNITS[units]
+    return np.multiply(factor, deflection)
+
+
+def milliradians_per_unit(units: str, beam_energy: float | None = None) -> float | None:
+    r"""Size of a detector's unit as an angle.
+
+    Angles are converted; spatial frequencies k by :math:`\theta = \lambda k`.
+
+    Parameters
+    ----------
+    units : str
+        Such as "mrad", "rad", "1/nm", "1/Å", "Å^-1", "k_A^-1", or "q_A^-1", which is
+        2 pi k as pyxem has it.
+    beam_energy : float, optional
+        In keV; needed for spatial frequencies.
+
+    Returns
+    -------
+    float or None
+        In mrad. None where the unit is neither, such as "px" or "cm".
+
+    Raises
+    ------
+    ValueError
+        If the unit is a spatial frequency and the beam energy is missing or not positive.
+    """
+    if units in _ANGLES:
+        return _ANGLES[units]
+    plain = units.lower()
+    for character in " ${}":
+        plain = plain.replace(character, "")
+    plain = plain.replace("⁻¹", "^-1").replace("\\aa", "å").replace("\u212b", "å")
+    if plain not in _FREQUENCIES:
+        return None
+    if beam_energy is None:
+        raise ValueError(
+            f"The detector is calibrated in {units}, and the beam energy is not known. Set "
+            "metadata.Acquisition_instrument.TEM.beam_energy in keV."
+        )
+    return _FREQUENCIES[plain] * relativistic_wavelength(beam_energy) * 1e3

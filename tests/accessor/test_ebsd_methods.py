@@ -1,0 +1,166 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""EBSD methods of s.emsparse: every layout gives what the arrays give; where centres come from."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from hyperspy.signals import LazySignal2D, Signal2D
+
+from emsparse_hs.accessor._ebsd import EBSDMethods
+from emsparse_hs.data._simulated_patterns import simulate_patterns
+from emsparse_hs.ebsd.bands import detect_bands
+from emsparse_hs.ebsd.radon import radon_angles, radon_transform
+from emsparse_hs.signals import KikuchiBands, LazyKikuchiBands
+
+SCAN, SHAPE, N_BANDS = (3, 4), (40, 48), 6
+CENTRE = (0.45, 0.3, 0.6)
+DATA = simulate_patterns(SCAN, SHAPE, CENTRE, seed=6)
+CENTRES = np.array(CENTRE) + np.random.default_rng(0).normal(0, 0.01, (*SCAN, 3))
+QUIET = {"show_progressbar": False}
+LAYOUTS = [None, (3, 4, 40, 48), (1, 2, 40, 48), (2, 3, 40, 48), (3, 1, 13, 20), (3, 4, 40, 7)]
+
+
+def signal(layout=None):
+    if layout is None:
+        made = Signal2D(DATA.patterns.copy())
+    else:
+        made = LazySignal2D(da.from_array(DATA.patterns, chunks=layout))
+    y, x = made.axes_manager.navigation_axes[::-1]
+    x.name, x.scale, x.units, y.name = "x", 1.5, "um", "y"
+    made.metadata.set_item("Acquisition_instrument.SEM.beam_energy", 20.0)
+    return made
+
+
+def twin(centres):
+    """Bands of one pattern after the other."""
+    table = np.empty((*SCAN, N_BANDS, 5))
+    for place in np.ndindex(SCAN):
+        centre = centres[place] if np.ndim(centres) > 1 else centres
+        normals, widths, contrasts = detect_bands(DATA.patterns[place][None], centre, N_BANDS)
+        table[place] = np.column_stack([normals[0], widths[0], contrasts[0]])
+    return table
+
+
+@pytest.mark.parametrize("centres", [CENTRE, CENTRES], ids=["shared", "own"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_bands_are_those_of_the_arrays(layout, centres):
+    bands = EBSDMethods(signal(layout)).detect_bands(N_BANDS, centres, **QUIET)
+    assert isinstance(bands, KikuchiBands if layout is None else LazyKikuchiBands)
+    # The driver's rows tell their own centre in float32.
+    np.testing.assert_allclose(np.asarray(bands.data)[..., :5], twin(centres), atol=1e-3)
+    np.testing.assert_allclose(np.asarray(bands.pattern_centre), centres, atol=1e-7)
+    assert bands.pattern_shape == SHAPE
+    x = bands.axes_manager["x"]
+    assert (x.scale, x.units, x.size) == (1.5, "um", 4)
+    assert bands.metadata.Acquisition_instrument.SEM.beam_energy == 20.0
+
+
+@pytest.mark.parametrize("centres", [CENTRE, CENTRES], ids=["shared", "own"])
+@pytest.mark.parametrize("layout", [None, (2, 3, 13, 48)], ids=str)
+def test_radon_is_that_of_the_arrays_with_calibrated_axes(layout, centres):
+    radon = EBSDMethods(signal(layout)).radon(centres, step=4, **QUIET)
+    azimuth, elevation = radon.axes_manager.signal_axes
+    angles = radon_angles(SHAPE, np.reshape(centres, (-1, 3)), 4)
+    np.testing.assert_allclose(azimuth.axis, angles[0])
+    np.testing.assert_allclose(elevation.axis, angles[1])
+    assert (azimuth.name, azimuth.units) == ("azimuth", "°")
+    assert (elevation.name, elevation.units) == ("elevation", "°")
+    flat = DATA.patterns.reshape(-1, *SHAPE)
+    flat_centres = centres if np.ndim(centres) == 1 else centres.reshape(-1, 3)
+    expected = radon_transform(flat, flat_centres, *angles).transpose(0, 2, 1)
+    np.testing.assert_allclose(np.asarray(radon.data).reshape(expected.shape), expected, atol=1e-4)
+
+
+def test_lazy_output_is_as_asked():
+    methods = EBSDMethods(signal())
+    assert methods.detect_bands(2, CENTRE, lazy_output=True, **QUIET)._lazy
+    assert methods.radon(CENTRE, step=5, lazy_output=True, **QUIET)._lazy
+    lazy = EBSDMethods(signal((2, 3, 40, 48)))
+    assert not lazy.detect_bands(2, CENTRE, lazy_output=False, **QUIET)._lazy
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_pattern_without_a_scan(lazy):
+    one = signal((2, 2, 40, 48) if lazy else None).inav[1, 2]
+    bands = EBSDMethods(one).detect_bands(N_BANDS, CENTRE, **QUIET)
+    np.testing.assert_allclose(np.asarray(bands.data), twin(CENTRE)[2, 1])
+    assert bands.axes_manager.navigation_dimension == 0
+    radon = EBSDMethods(one).radon(CENTRE, step=5, **QUIET)
+    assert radon.data.ndim == 2
+
+
+@pytest.mark.parametrize("centres", [CENTRE, CENTRES], ids=["shared", "own"])
+def test_masks(centres):
+    patterns = signal()
+    navigation_mask = np.zeros(SCAN, bool)
+    navigation_mask[1, 2] = True
+    signal_mask = np.hypot(*(np.indices(SHAPE) - np.array([[[20]], [[24]]]))) > 22
+    bands = EBSDMethods(patterns).detect_bands(
+        N_BANDS, centres, navigation_mask=navigation_mask.T, signal_mask=signal_mask, **QUIET
+    )
+    assert np.isnan(bands.data[1, 2]).all()
+    flat = DATA.patterns.reshape(-1, *SHAPE)
+    flat_centres = centres if np.ndim(centres) == 1 else centres.reshape(-1, 3)
+    normals = detect_bands(flat, flat_centres, N_BANDS, signal_mask).normals
+    normals = normals.reshape(*SCAN, N_BANDS, 3)
+    np.testing.assert_allclose(
+        bands.normals[~navigation_mask], normals[~navigation_mask], atol=1e-4
+    )
+
+
+def test_input_is_untouched():
+    patterns = signal()
+    before = patterns.metadata.as_dictionary()
+    EBSDMethods(patterns).detect_bands(3, CENTRES, **QUIET)
+    np.testing.assert_array_equal(patterns.data, DATA.patterns)
+    assert patterns.metadata.as_dictionary() == before
+
+
+@pytest.mark.parametrize(
+    ("centre", "message"),
+    [
+        (None, "has no pattern centre"),
+        (np.full((4, 3, 3), 0.4), "and the scan has the shape"),
+        ((0.5, 0.5), "has shape"),
+        ((0.5, 0.5, -1), "positive"),
+    ],
+)
+def test_says_what_is_wrong_with_a_centre(centre, message):
+    methods = EBSDMethods(signal())
+    for method in (methods.radon, methods.detect_bands):
+        with pytest.raises(ValueError, match=message):
+            method(pattern_centre=centre)
+
+
+def test_says_what_else_is_wrong():
+    with pytest.raises(ValueError, match="n_bands"):
+        EBSDMethods(signal()).detect_bands(0, CENTRE)
+    with pytest.raises(ValueError, match="two"):
+        EBSDMethods(signal().transpose(signal_axes=1)).radon(CENTRE)
+
+
+def test_centres_of_kikuchipy():
+    kikuchipy = pytest.importorskip("kikuchipy")
+    nickel = kikuchipy.data.nickel_ebsd_small()
+    nickel.remove_static_background(show_progressbar=False)
+    bands = nickel.emsparse.detect_bands(**QUIET)
+    np.testing.assert_allclose(bands.pattern_centre, nickel.detector.pc, atol=1e-7)
+    lazy = nickel.as_lazy().emsparse.detect_bands(**QUIET)
+    assert isinstance(lazy, LazyKikuchiBands)
+    np.testing.assert_array_equal(np.asarray(lazy.data), bands.data)
+    one = nickel.inav[2, 1].emsparse.detect_bands(**QUIET)
+    np.testing.assert_allclose(one.data, bands.data[1, 2, :, :5], atol=1e-4)
+    assert nickel.emsparse.radon(step=5, **QUIET).data.shape[:2] == (3, 3)
+    nickel.detector.pc = (0.42, 0.21, 0.5)
+    shared = nickel.emsparse.detect_bands(**QUIET)
+    assert shared.data.shape[-1] == 5
+    np.testing.assert_array_equal(shared.pattern_centre, (0.42, 0.21, 0.5))
+
+
+def test_the_default_centre_of_kikuchipy_is_none():
+    kikuchipy = pytest.importorskip("kikuchipy")
+    patterns = kikuchipy.signals.EBSD(DATA.patterns)
+    with pytest.raises(ValueError, match="kikuchipy sets where it is not known"):
+        patterns.emsparse.detect_bands()
+    assert patterns.emsparse.detect_bands(3, (0.5, 0.5, 0.5), **QUIET).data.shape[-2:] == (3, 5)
