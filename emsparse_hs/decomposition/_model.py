@@ -1,0 +1,157 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Counts with the spectra and abundances that are fitted to them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from joblib import cpu_count
+from scipy import sparse
+
+from . import _kernels
+
+#: Stored counts that a thread takes at once. Not a matter of the number of threads, so that sums
+#: come out the same with any.
+RANGE = 2**16
+
+#: Iterations of a pixel's abundances, and the change (in the pixel's counts) at which they end.
+MOST_CLIMBS, CLIMB_TOL = 500, 1e-5
+
+
+def abundances(counts: sparse.csr_array, components: np.ndarray) -> np.ndarray:
+    """Poisson maximum likelihood abundances for given spectra, from a flat start.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    components : array of shape (n_components, n_features)
+        Each sums to 1, or is zero.
+
+    Returns
+    -------
+    float32 array of shape (n_pixels, n_components)
+        In counts.
+    """
+    model = CountModel(counts, components, flat_loadings(counts, len(components)))
+    model.climb()
+    return model.loadings[:, : len(components)].copy()
+
+
+def flat_loadings(counts: sparse.csr_array, n_components: int) -> np.ndarray:
+    """Each pixel's counts, shared equally."""
+    totals = counts.sum(1, dtype=np.float64) / n_components
+    return np.repeat(totals[:, None], n_components, axis=1)
+
+
+class CountModel:
+    r"""Expected counts :math:`y_{ij} = \sum_k w_{ik} s_k h_{kj}`, in the form the kernels take.
+
+    The spectra h sum to 1. The factors s are what their normalisation leaves over: the next pass
+    multiplies the loadings w by them, so that no pass is needed for that alone.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    components : array of shape (n_components, n_features)
+        Spectra of any sums.
+    loadings : array of shape (n_pixels, n_components)
+        Loadings of those spectra.
+    """
+
+    def __init__(self, counts: sparse.csr_array, components, loadings) -> None:
+        self.counts = counts
+        self.n_components = len(components)
+        self.loadings = _padded(loadings)
+        self.spectra, sums = _normalised(_padded(components.T).astype(np.float64))
+        self.scale = sums.astype(np.float32)
+        self.ranges = _ranges(counts, self.spectra.size)
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.counts.indptr, self.counts.indices, self.counts.data
+
+    def components(self) -> np.ndarray:
+        """Spectra of shape (n_components, n_features), of sum 1 in float64."""
+        spectra = self.spectra[:, : self.n_components].T.astype(np.float64)
+        return spectra / np.maximum(spectra.sum(1, keepdims=True), _kernels.TINY)
+
+    def update(self) -> None:
+        """Update the loadings, then the spectra."""
+        numerator, totals = np.zeros(self.spectra.shape), np.zeros(len(self.scale))
+        for part, part_totals in _in_threads(self._update, self.ranges):
+            numerator += part
+            totals += part_totals
+        self.spectra, sums = _normalised(self.spectra * numerator)
+        self.scale = (sums / np.where(totals > 0, totals, 1)).astype(np.float32)
+
+    def _update(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        numerator, totals = np.zeros_like(self.spectra), np.zeros(len(self.scale))
+        _kernels.multiplicative_update(
+            *self._arrays, first, last, self.spectra, self.scale, self.loadings, numerator, totals
+        )
+        return numerator, totals
+
+    def climb(self) -> None:
+        """Bring the loadings to their maximum likelihood."""
+        for _ in _in_threads(self._climb, self.ranges):
+            pass
+
+    def _climb(self, first: int, last: int) -> None:
+        _kernels.maximise_likelihood(
+            *self._arrays, first, last, self.spectra, MOST_CLIMBS, CLIMB_TOL, self.loadings
+        )
+
+    def log_likelihood(self) -> float:
+        """Sum of x log y."""
+        return sum(_in_threads(self._log_likelihood, self.ranges))
+
+    def _log_likelihood(self, first: int, last: int) -> float:
+        return _kernels.log_likelihood(
+            *self._arrays, first, last, self.spectra, self.scale, self.loadings
+        )
+
+    def total(self) -> float:
+        """Sum of y over all channels, stored or not."""
+        return float(self.loadings.sum(0, dtype=np.float64) @ self.scale)
+
+
+def _padded(columns: np.ndarray) -> np.ndarray:
+    """With columns of zeros up to a multiple of the kernels' group."""
+    groups = -(-columns.shape[1] // _kernels.GROUP)
+    padded = np.zeros((len(columns), groups * _kernels.GROUP), np.float32)
+    padded[:, : columns.shape[1]] = columns
+    return padded
+
+
+def _normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
+    sums = spectra.sum(0)
+    spectra = spectra / np.where(sums > 0, sums, 1)
+    spectra[spectra < _kernels.SMALLEST] = 0
+    return spectra.astype(np.float32), sums
+
+
+def _ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
+    """Ranges of pixels with about as many stored counts, and not fewer than sums to be merged."""
+    n_ranges = max(1, counts.nnz // max(RANGE, 4 * size))
+    targets = np.arange(1, n_ranges) * (counts.nnz // n_ranges)
+    cuts = [0, *np.searchsorted(counts.indptr, targets).tolist(), counts.shape[0]]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+def _in_threads(function: Callable, ranges: list[tuple[int, int]]) -> Iterator:
+    """Results for all ranges in their order."""
+    # Inside a task of dask the cores are busy with other tasks.
+    busy = threading.current_thread() is not threading.main_thread()
+    n_threads = 1 if busy else min(len(ranges), cpu_count())
+    if n_threads == 1:
+        yield from (function(*part) for part in ranges)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield from pool.map(lambda part: function(*part), ranges)

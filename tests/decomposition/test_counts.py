@@ -1,0 +1,115 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Counts in CSR against SciPy's conversion, for every kind of array, and what is refused."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from emsparse_hs.decomposition.counts import as_counts, stack_counts
+
+DTYPES = ["?", "u1", "i2", ">u2", "u4", "i8", "f2", "f4", ">f4", "f8", "g"]
+
+
+def some_counts(dtype, shape=(9, 37), mean=0.3):
+    return np.random.default_rng(0).poisson(mean, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [1, 15, 16, 37])
+def test_equals_scipys_conversion(dtype, n_features):
+    rows = some_counts(dtype, (9, n_features))
+    before = rows.copy()
+    counts = as_counts(rows)
+    expected = sparse.csr_array(rows.astype(np.float64))
+    np.testing.assert_array_equal(counts.indptr, expected.indptr)
+    np.testing.assert_array_equal(counts.indices, expected.indices)
+    np.testing.assert_array_equal(counts.data, expected.data)
+    np.testing.assert_array_equal(rows, before)
+    assert counts.dtype == np.uint8
+    assert counts.indices.dtype == counts.indptr.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"),
+    [(255, "u1"), (256, "u2"), (65536, "u4"), (2**32, "f4"), (0.5, "f4"), (70000.5, "f4")],
+)
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_takes_the_smallest_dtype_that_holds_them(largest, dtype, form):
+    counts = as_counts(form(np.array([[0.0, largest, 1.0]])))
+    assert counts.dtype == dtype
+    np.testing.assert_array_equal(counts.toarray(), np.array([[0, largest, 1]], dtype))
+
+
+@pytest.mark.parametrize("order", ["transposed", "every second"])
+def test_takes_any_layout(order):
+    rows = some_counts("u2", (8, 22))
+    rows = rows.T if order == "transposed" else rows[::2, 1::2]
+    np.testing.assert_array_equal(as_counts(rows).toarray(), rows)
+
+
+def test_sparse_counts_are_put_in_order_and_the_callers_are_untouched():
+    data, indices, indptr = np.array([2.0, 1, 3, 0, 5]), np.array([4, 0, 4, 1, 2]), [0, 3, 3, 5]
+    rows = sparse.csr_matrix((data.copy(), indices.copy(), indptr), shape=(3, 6))
+    counts = as_counts(rows)
+    np.testing.assert_array_equal(counts.toarray(), rows.toarray())
+    np.testing.assert_array_equal(counts.indices, [0, 4, 2])
+    np.testing.assert_array_equal(counts.data, [1, 5, 5])
+    np.testing.assert_array_equal(rows.data, data)
+    np.testing.assert_array_equal(rows.indices, indices)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (4, 5)])
+def test_no_counts_at_all(shape):
+    counts = as_counts(np.zeros(shape, "f4"))
+    assert counts.shape == shape
+    assert counts.nnz == 0
+
+
+def test_blocks_are_stacked():
+    blocks = [some_counts("u2", (n, 7), mean) for n, mean in [(3, 0.5), (1, 0), (5, 300)]]
+    stacked = stack_counts([as_counts(block) for block in blocks])
+    np.testing.assert_array_equal(stacked.toarray(), np.concatenate(blocks))
+    assert stacked.dtype == np.uint16
+    assert stacked.has_canonical_format
+
+
+def test_stacked_dtype_holds_all():
+    large, fraction = as_counts(np.array([[70000]])), as_counts(np.array([[0.5]]))
+    assert stack_counts([as_counts(np.array([[1]])), large]).dtype == np.uint32
+    stacked = stack_counts([large, fraction])
+    assert stacked.dtype == np.float32
+    np.testing.assert_array_equal(stacked.toarray(), [[70000], [0.5]])
+
+
+@pytest.mark.parametrize("widths", [[], [3, 4]])
+def test_blocks_that_do_not_fit(widths):
+    with pytest.raises(ValueError, match="features"):
+        stack_counts([as_counts(np.ones((2, n))) for n in widths])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (-2, "1 counts are negative, the lowest is -2.*clip"),
+        (-np.inf, "negative"),
+        (np.nan, "NaN.*mask"),
+        (np.inf, "inf.*mask"),
+        (1e39, "range of float32"),
+    ],
+)
+def test_says_what_is_wrong_with_counts(form, bad, message):
+    rows = some_counts("f8")
+    rows[3, 5] = bad
+    with pytest.raises(ValueError, match=message):
+        as_counts(form(rows))
+
+
+def test_says_what_is_wrong_with_arrays():
+    with pytest.raises(TypeError, match="complex128.*s.real"):
+        as_counts(np.ones((2, 3), complex))
+    with pytest.raises(TypeError, match="object"):
+        as_counts(np.array([[1, None]], object))
+    with pytest.raises(ValueError, match="3 dimensions.*reshape"):
+        as_counts(np.ones((2, 3, 4)))

@@ -1,0 +1,314 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Poisson NMF against its definition, against scikit-learn, and against known truth."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.decomposition import NMF
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from emsparse_hs.data._simulated_spectra import simulate_spectra
+from emsparse_hs.decomposition import _model, poisson_nmf
+from emsparse_hs.decomposition._model import CountModel
+from emsparse_hs.decomposition.counts import as_counts
+from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def problem(n_components=3, shape=(90, 37), seed=0):
+    """Counts, and abundances and spectra to start from."""
+    random = np.random.default_rng(seed)
+    n_pixels, n_features = shape
+    abundances = 1 + random.gamma(0.5, 20, (n_pixels, n_components))
+    spectra = random.dirichlet(np.full(n_features, 0.3), n_components)
+    start = random.gamma(2, 1, (n_pixels, n_components)), random.gamma(2, 1, spectra.shape)
+    return random.poisson(abundances @ spectra), *start
+
+
+def divergence(x, y):
+    x, y = x.ravel(), y.ravel()
+    logs = np.zeros(len(x))
+    logs[x > 0] = x[x > 0] * np.log(x[x > 0] / y[x > 0])
+    return (logs - x + y).sum()
+
+
+def ratio(x, y):
+    return np.divide(x, y, out=np.zeros_like(y), where=y > 0)
+
+
+def updated(x, w, h):
+    """One pass of Lee and Seung's updates, as they wrote them."""
+    w = w * (ratio(x, w @ h) @ h.T) / h.sum(1)
+    h = h * (w.T @ ratio(x, w @ h)) / w.sum(0)[:, None]
+    return w, h
+
+
+def worst_cosine(true, found):
+    unit = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (true, found)]
+    cosines = unit[0] @ unit[1].T
+    return cosines[linear_sum_assignment(-cosines)].min()
+
+
+@parametrize_with_checks([PoissonNMF(max_iter=500)])
+def test_keeps_scikit_learns_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 4, 5, 9])
+def test_passes_equal_their_definition(n_components):
+    x, w, h = problem(n_components)
+    model = CountModel(as_counts(x), h, w)
+    for _ in range(3):
+        model.update()
+        w, h = updated(x, w, h)
+    sums = h.sum(1)
+    np.testing.assert_allclose(model.components(), h / sums[:, None], rtol=1e-4, atol=1e-7)
+    loadings = (model.loadings * model.scale)[:, :n_components]
+    np.testing.assert_allclose(loadings, w * sums, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_iter", [1, 20, 55])
+def test_same_iterates_as_scikit_learn(n_iter):
+    x, w, h = problem()
+    peer = NMF(3, solver="mu", beta_loss="kullback-leibler", init="custom", max_iter=n_iter, tol=0)
+    peer.fit_transform(x.astype(float), W=w.copy(), H=h.copy())
+    model = PoissonNMF(3, init=(w, h), max_iter=n_iter, tol=0).fit(x)
+    spectra = peer.components_ / peer.components_.sum(1, keepdims=True)
+    np.testing.assert_allclose(model.components_, spectra, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.objective_, peer.reconstruction_err_**2 / 2, rtol=1e-5)
+    assert model.n_iter_ == n_iter
+
+
+def test_objective_is_the_divergence_and_never_rises():
+    x, w, h = problem()
+    model = PoissonNMF(3, init=(w, h), max_iter=300, tol=0).fit(x)
+    np.testing.assert_allclose(model.objective_history_[0], divergence(x, w @ h), rtol=1e-5)
+    assert (np.diff(model.objective_history_) <= 1e-6 * model.objective_history_[0]).all()
+    assert len(model.objective_history_) == 31
+
+
+def test_stops_when_little_is_gained():
+    x, *start = problem()
+    model = PoissonNMF(3, init=tuple(start), max_iter=1000, tol=1e-3).fit(x)
+    decrease = -np.diff(model.objective_history_) / model.objective_history_[0]
+    assert decrease[-1] < 1e-3 <= decrease[:-1].min()
+    assert model.n_iter_ == 10 * len(decrease) < 1000
+
+
+def test_warns_when_it_was_not_done():
+    x, *start = problem()
+    with pytest.warns(ConvergenceWarning, match="after 12 iterations.*max_iter"):
+        PoissonNMF(3, init=tuple(start), max_iter=12).fit(x)
+
+
+def test_counts_are_conserved():
+    x, *_ = problem()
+    model = PoissonNMF(3, random_state=0, max_iter=2000, tol=1e-9)
+    loadings = model.fit_transform(x)
+    np.testing.assert_allclose(model.components_.sum(1), 1)
+    np.testing.assert_allclose(loadings.sum(1), x.sum(1), rtol=1e-5)
+    # At a stationary point the model has as many counts as the data in each channel as well.
+    np.testing.assert_allclose((loadings @ model.components_).sum(0), x.sum(0), rtol=0.01, atol=0.2)
+
+
+def test_transform_is_the_maximum_of_the_likelihood():
+    x, *_ = problem()
+    model = PoissonNMF(3, random_state=0).fit(x)
+    w, h = model.transform(x).astype(float), model.components_
+    y = np.maximum(w @ h, 1e-30)
+    gradient = (x / y) @ h.T - 1
+    # Karush, Kuhn and Tucker: level where there is some, downhill where there is none.
+    assert np.abs(gradient * w / x.sum(1, keepdims=True)).max() < 1e-3
+    assert gradient[w < 1e-3].max() < 0.05
+
+
+def test_score_is_the_mean_log_likelihood():
+    x, *_ = problem()
+    model = PoissonNMF(3, random_state=0).fit(x)
+    y = np.maximum(model.transform(x) @ model.components_, 1e-30)
+    np.testing.assert_allclose(model.score(x), (x * np.log(y) - y).sum() / len(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(1000, 1006))
+def test_finds_the_spectra_of_a_simulated_map(seed):
+    truth = simulate_spectra(seed=seed)
+    x = truth.counts.reshape(-1, truth.counts.shape[-1])
+    model = PoissonNMF(4, random_state=0).fit(x)
+    *majors, particle = range(4)
+    assert worst_cosine(truth.spectra[majors], model.components_) > 0.99
+    # 1 % of the counts, and nowhere alone.
+    assert worst_cosine(truth.spectra[[particle]], model.components_) > 0.85
+
+
+def test_blocks_give_the_same_as_the_whole():
+    x, *_ = problem()
+    whole = PoissonNMF(3, random_state=0).fit(x)
+    blocks = PoissonNMF(3, random_state=0)
+    for rows in (x[:10], x[10:11], x[11:]):
+        blocks.partial_fit(rows)
+    np.testing.assert_array_equal(blocks.components_, whole.components_)
+    assert blocks.n_iter_ == whole.n_iter_
+    assert blocks.objective_ == whole.objective_
+
+
+def test_a_block_more_is_taken_into_account_and_fit_forgets():
+    x, *_ = problem()
+    model = PoissonNMF(3, random_state=0).partial_fit(x[:60])
+    part = model.components_
+    whole = model.partial_fit(x[60:]).components_
+    np.testing.assert_array_equal(whole, clone(model).fit(x).components_)
+    np.testing.assert_array_equal(model.fit(x[:60]).components_, part)
+    np.testing.assert_array_equal(model.partial_fit(x).components_, whole)
+
+
+def test_solves_once_for_all_blocks(monkeypatch):
+    x, *_ = problem()
+    solve, calls = poisson_nmf._solve, []
+    monkeypatch.setattr(poisson_nmf, "_solve", lambda *a: calls.append(a) or solve(*a))
+    model = PoissonNMF(3, random_state=0)
+    for rows in np.array_split(x, 4):
+        model.partial_fit(rows)
+    assert not calls
+    for rows in np.array_split(x, 4):
+        model.transform(rows)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csr_array])
+def test_same_result_for_every_kind_of_array(dtype, form):
+    x, *_ = problem()
+    expected = PoissonNMF(3, random_state=0)
+    loadings = expected.fit_transform(x)
+    if form is not np.asarray:
+        dtype = dtype.replace(">", "")
+    model = PoissonNMF(3, random_state=0)
+    np.testing.assert_array_equal(model.fit_transform(form(x.astype(dtype))), loadings)
+    np.testing.assert_array_equal(model.components_, expected.components_)
+    assert loadings.dtype == np.float32
+
+
+@pytest.mark.parametrize("factor", [3e-7, 0.3, 3e5])
+def test_scale_of_the_data_does_not_matter(factor):
+    x, *_ = problem()
+    expected = PoissonNMF(3, random_state=0).fit(x)
+    model = PoissonNMF(3, random_state=0)
+    loadings = model.fit_transform(x * factor)
+    np.testing.assert_allclose(model.components_, expected.components_, rtol=1e-2, atol=1e-4)
+    np.testing.assert_allclose(loadings.sum(1), x.sum(1) * factor, rtol=1e-4)
+
+
+def test_ranges_and_threads_give_the_same(monkeypatch):
+    x, *_ = problem(5, (700, 11))
+    expected = PoissonNMF(5, random_state=0).fit(x).components_
+    monkeypatch.setattr(_model, "RANGE", 300)
+    results = []
+    for n_threads in (1, 3):
+        monkeypatch.setattr(_model, "cpu_count", lambda n=n_threads: n)
+        assert len(_model._ranges(as_counts(x), 55)) > 5
+        results.append(PoissonNMF(5, random_state=0).fit(x).components_)
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_allclose(results[0], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_empty_pixels_and_channels():
+    x, *_ = problem()
+    x[[0, 5, 89]] = 0
+    x[:, [0, 20, 36]] = 0
+    model = PoissonNMF(3, random_state=0, max_iter=1000)
+    loadings = model.fit_transform(x)
+    assert (loadings[[0, 5, 89]] == 0).all()
+    assert (model.components_[:, [0, 20, 36]] == 0).all()
+    assert np.isfinite(loadings).all() and np.isfinite(model.components_).all()
+    new = np.zeros((2, x.shape[1]))
+    new[0, 20] = 7
+    assert (model.transform(new) == 0).all()
+    np.testing.assert_allclose(model.score(new), 7 * np.log(1e-30) / 2)
+
+
+def test_start_from_spectra_alone():
+    x, _, h = problem()
+    model = PoissonNMF(3, init=h, max_iter=7, tol=0).fit(x)
+    flat = np.repeat(x.sum(1, keepdims=True) / 3, 3, axis=1)
+    h = h / h.sum(1, keepdims=True)
+    same = PoissonNMF(3, init=(flat, h), max_iter=7, tol=0).fit(x)
+    np.testing.assert_allclose(model.components_, same.components_, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0}, "n_components=0"),
+        ({"n_components": -1}, "n_components=-1"),
+        ({"n_components": 2.0}, "n_components=2.0, and a whole number"),
+        ({"n_components": True}, "n_components=True"),
+        ({"n_components": 38}, "n_components=38 .* n_features = 37"),
+        ({"max_iter": 0}, "max_iter=0"),
+        ({"tol": -1}, "tol=-1"),
+        ({"tol": np.nan}, "tol=nan"),
+        ({"init": "nndsvd"}, "init='nndsvd' is not known"),
+        ({"init": np.ones((2, 36))}, r"spectra of shape \(2, 36\).*\(2, 37\)"),
+        ({"init": -np.ones((2, 37))}, "negative"),
+        ({"init": (np.ones((89, 2)), np.ones((2, 37)))}, r"abundances of shape \(89, 2\)"),
+        ({"init": (np.zeros((90, 2)), np.ones((2, 37)))}, "all zero"),
+    ],
+)
+def test_says_what_is_wrong_with_parameters(parameters, message):
+    x, *_ = problem()
+    with pytest.raises(ValueError, match=message):
+        PoissonNMF(**parameters).fit(x)
+    with pytest.raises(ValueError, match=message):
+        PoissonNMF(**parameters).partial_fit(x).components_  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [(-1, "Negative values"), (np.nan, "NaN"), (np.inf, "inf"), (1j, "Complex data")],
+)
+def test_says_what_is_wrong_with_counts(bad, message):
+    x = problem()[0].astype(type(bad) if isinstance(bad, complex) else float)
+    model = PoissonNMF(2).fit(problem()[0])
+    x[4, 7] = bad
+    for method in (model.fit, model.partial_fit, model.transform, model.fit_transform):
+        with pytest.raises(ValueError, match=message):
+            method(x)
+
+
+def test_no_counts_and_not_fitted():
+    with pytest.raises(ValueError, match="0 pixels and 0 channels"):
+        PoissonNMF(1).fit(np.zeros((4, 5)))
+    with pytest.raises(NotFittedError, match="partial_fit"):
+        PoissonNMF(1).transform(np.ones((4, 5)))
+    assert not hasattr(PoissonNMF(1), "components_")
+    assert not hasattr(PoissonNMF(1), "mean_")
+
+
+@pytest.mark.parametrize("signal_type", ["", "EDS_TEM"])
+@pytest.mark.parametrize("chunks", [None, (5, 11), (12, 11)])
+def test_hyperspys_own_decomposition(signal_type, chunks):
+    import hyperspy.api as hs
+
+    if signal_type:
+        pytest.importorskip("exspy")
+    truth = simulate_spectra((12, 11), 100, seed=0)
+    s = hs.signals.Signal1D(truth.counts.astype(np.float32))
+    s.set_signal_type(signal_type)
+    if chunks:
+        s = s.as_lazy()
+        s.data = s.data.rechunk((*chunks, -1))
+    # EDS signals are scaled, and their vacuum is masked, by default.
+    options = {"normalize_poissonian_noise": False, "navigation_mask": None, "print_info": False}
+    s.decomposition(algorithm=PoissonNMF(3, random_state=0), **options)
+    x = truth.counts.reshape(-1, 100)
+    model = PoissonNMF(3, random_state=0)
+    loadings = model.fit_transform(x)
+    np.testing.assert_allclose(s.learning_results.factors, model.components_.T, rtol=1e-5)
+    np.testing.assert_allclose(s.learning_results.loadings, loadings, rtol=1e-5)
+    counts = s.get_decomposition_model().sum(axis="sig").data
+    np.testing.assert_allclose(counts, truth.counts.sum(-1), rtol=1e-4)

@@ -1,0 +1,68 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The start from clusters: the Gram matrix by its definition, and pure pixels are found."""
+
+import numpy as np
+import pytest
+
+from emsparse_hs.decomposition import start
+from emsparse_hs.decomposition._kernels import weighted_gram
+from emsparse_hs.decomposition.counts import as_counts
+
+
+def pure_pixels(random, n_pixels=240, n_features=41):
+    """Counts of pixels that are each of one of three kinds, at very different intensity."""
+    spectra = random.dirichlet(np.full(n_features, 0.3), 3)
+    labels = random.choice(3, n_pixels, p=[0.5, 0.3, 0.2])
+    intensity = random.uniform(20, 200, n_pixels)
+    return random.poisson(intensity[:, None] * spectra[labels]), labels
+
+
+def test_weighted_gram_by_its_definition():
+    random = np.random.default_rng(0)
+    rows = random.poisson(0.4, (13, 11))
+    bins = np.array([0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4], np.int32)
+    pixels, a, b = np.array([0, 3, 4, 12]), *(random.random(n).astype("f4") for n in (13, 5))
+    gram = np.zeros((5, 5), np.float32)
+    counts = as_counts(rows)
+    arrays = counts.indptr, counts.indices, counts.data
+    weighted_gram(*arrays, pixels, a, bins, b, gram)
+    binned = np.stack([rows[:, bins == k].sum(1) for k in range(5)], 1)
+    scaled = (a[:, None] * binned * b)[pixels]
+    np.testing.assert_allclose(gram, scaled.T @ scaled, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(1000, 1003))
+@pytest.mark.parametrize("limited", [False, True])
+def test_clusters_of_pure_pixels_are_their_kinds(seed, limited, monkeypatch):
+    if limited:
+        monkeypatch.setattr(start, "MOST_BINS", 20)
+        monkeypatch.setattr(start, "MOST_PRODUCTS", 3e4)
+        monkeypatch.setattr(start, "MOST_CLUSTERED", 100)
+    rows, labels = pure_pixels(np.random.default_rng(seed))
+    spectra = start.cluster_start(as_counts(rows), 3, random_state=0)
+    sums = np.stack([rows[labels == k].sum(0) for k in range(3)]).astype(float)
+    sums = sums[np.argsort(-sums.sum(1))]
+    expected = sums / sums.sum(1, keepdims=True)
+    assert np.abs(spectra - expected).sum(1).max() < 0.01
+
+
+def test_spectra_sum_to_one_and_are_zero_only_without_counts():
+    rows, _ = pure_pixels(np.random.default_rng(0))
+    rows[:, [3, 7]] = 0
+    rows[::5] = 0
+    spectra = start.cluster_start(as_counts(rows), 4, random_state=0)
+    np.testing.assert_allclose(spectra.sum(1), 1)
+    np.testing.assert_array_equal((spectra > 0).all(0), rows.any(0))
+
+
+def test_one_component_is_the_mean():
+    rows, _ = pure_pixels(np.random.default_rng(0))
+    mean = rows.sum(0) / rows.sum()
+    np.testing.assert_allclose(start.cluster_start(as_counts(rows), 1), mean[None])
+
+
+def test_same_random_state_same_start():
+    counts = as_counts(pure_pixels(np.random.default_rng(0))[0])
+    first, second = (start.cluster_start(counts, 3, random_state=5) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
