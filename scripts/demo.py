@@ -67,8 +67,8 @@ def diffraction_scan() -> Workflow:
         "electric_field",
         "4D-STEM: the electric field of charged particles",
         measured=False,
-        source=f"a scan with {truth.data[0, 0].sum():.0f} electrons a frame of a thin phase object whose "
-        "potential is known",
+        source="a scan of a thin phase object whose potential is known, with about "
+        f"{truth.data.sum() / truth.field[..., 0].size:.0f} electrons a frame",
         text="The centre of mass of each frame gives the deflection of the beam, and that the "
         f"field, in V/Å and with the sign of physics; its slope against the true field is "
         f"{slope:.3f}. The field points away from positive particles (hue: direction, as on the "
@@ -81,6 +81,7 @@ def diffraction_scan() -> Workflow:
 def kikuchi_patterns() -> Workflow:
     """Bands of patterns as points."""
     p = em.data.nickel_patterns(lazy=True)
+    p.remove_static_background()
     bands = p.emsparse.detect_bands(n_bands=12)
     bands.compute()
     radon = p.emsparse.radon()

@@ -1,0 +1,381 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Compiled loops over patterns and bands; their numpy twins are in the tests."""
+
+import math
+
+import numba
+import numpy as np
+
+#: Unknowns of the model of a band: offset, height, two tilts of the normal, half width.
+_N_UNKNOWNS = 5
+#: Pixels that a fit or a mean needs, at least.
+_FEWEST_PIXELS = 20
+#: Bins of the profile across a band, from its middle outwards.
+_N_BINS = 24
+
+
+@numba.njit(nogil=True, cache=True)
+def radon_sums(image, centre, cosines, sines, distances, sums):
+    """Sum of the intensity along lines of one pattern.
+
+    A line is sampled once a column if it is rather flat and once a row if it is rather steep,
+    with linear interpolation between the two nearest pixels.
+
+    Parameters
+    ----------
+    image : float32 array of shape (height, width)
+        Intensities.
+    centre : float64 array of shape (3,)
+        Column and row of the pattern centre and distance of the source point, in px.
+    cosines, sines : float64 array of shape (n_azimuths,)
+        Of the azimuths of the lines' normals, y up.
+    distances : float64 array of shape (n_elevations,)
+        Of the lines from the pattern centre, over the distance of the source point.
+    sums : float32 array of shape (n_azimuths, n_elevations)
+        Filled.
+    """
+    turned = np.ascontiguousarray(image.T)
+    for i in range(cosines.size):
+        # The line is cosine * (x - centre x) - sine * (y - centre y) = distance, rows downwards.
+        if abs(sines[i]) >= abs(cosines[i]):
+            pixels, along, across = turned, centre[0], centre[1]
+            slope, over = cosines[i] / sines[i], -1 / sines[i]
+        else:
+            pixels, along, across = image, centre[1], centre[0]
+            slope, over = sines[i] / cosines[i], 1 / cosines[i]
+        n_samples, n_across = pixels.shape
+        for j in range(distances.size):
+            start = across + over * distances[j] * centre[2] - slope * along
+            first, last = _inside(start, slope, n_across - 1.0, n_samples)
+            total = np.float32(0)
+            for k in range(first, last):
+                place = start + slope * k
+                near = min(max(int(place), 0), n_across - 2)
+                one, other = pixels[k, near], pixels[k, near + 1]
+                total += one + np.float32(place - near) * (other - one)
+            sums[i, j] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def _inside(start, slope, largest, n_samples):
+    """First and last k, the last excluded, with start + slope * k in [0, largest]."""
+    if abs(slope) < 1e-9:
+        return (0, n_samples) if 0 <= start <= largest else (0, 0)
+    one, other = -start / slope, (largest - start) / slope
+    first, last = min(one, other), max(one, other)
+    if last < 0 or first > n_samples - 1:
+        return 0, 0
+    return max(0, math.ceil(first)), min(n_samples, math.floor(last) + 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def band_scores(sums, counts, half_bins, margin, fewest, scores):
+    """How much brighter an interval of elevations is than either of its sides.
+
+    The largest over a list of half widths of the smaller of the two differences to the sides, each
+    over its standard error for white noise of unit variance.
+
+    Parameters
+    ----------
+    sums, counts : float32 array of shape (n_azimuths, n_elevations)
+        From `radon_sums`, of the pattern and of its valid pixels.
+    half_bins : int array of shape (n_widths,)
+        Half widths tried, in steps of elevation.
+    margin : int
+        Width of a side, in steps of elevation.
+    fewest : float
+        Samples needed along the middle line and in each side.
+    scores : float32 array of shape (n_azimuths, n_elevations)
+        Filled; -inf where there are fewer.
+    """
+    n = sums.shape[1]
+    total, number = np.zeros(n + 1), np.zeros(n + 1)
+    for i in range(sums.shape[0]):
+        for j in range(n):
+            total[j + 1] = total[j] + sums[i, j]
+            number[j + 1] = number[j] + counts[i, j]
+        for j in range(n):
+            best = -np.inf
+            for half in half_bins:
+                low, high = max(j - half, 0), min(j + half + 1, n)
+                left, right = max(low - margin, 0), min(high + margin, n)
+                n_in, n_left = number[high] - number[low], number[low] - number[left]
+                n_right = number[right] - number[high]
+                if min(counts[i, j], n_left, n_right) < fewest:
+                    continue
+                inside = (total[high] - total[low]) / n_in
+                to_left = inside - (total[low] - total[left]) / n_left
+                to_right = inside - (total[right] - total[high]) / n_right
+                to_left /= math.sqrt(1 / n_in + 1 / n_left)
+                to_right /= math.sqrt(1 / n_in + 1 / n_right)
+                best = max(best, min(to_left, to_right))
+            scores[i, j] = best
+
+
+@numba.njit(nogil=True, cache=True)
+def is_peak(scores, peaks):
+    """Mark the places that no neighbour exceeds, and that are above zero.
+
+    The first neighbours of the last azimuth are those of the first one, with elevations reversed.
+
+    Parameters
+    ----------
+    scores : float32 array of shape (n_azimuths, n_elevations)
+        Elevations symmetric around zero.
+    peaks : bool array of shape (n_azimuths, n_elevations)
+        Filled.
+    """
+    n_azimuths, n = scores.shape
+    for i in range(n_azimuths):
+        for j in range(n):
+            peaks[i, j] = scores[i, j] > 0
+            if not peaks[i, j]:
+                continue
+            for a in range(i - 1, i + 2):
+                for b in range(j - 1, j + 2):
+                    if not 0 <= b < n:
+                        continue
+                    wrapped = n - 1 - b if a < 0 or a >= n_azimuths else b
+                    if scores[a % n_azimuths, wrapped] > scores[i, j]:
+                        peaks[i, j] = False
+
+
+@numba.njit(nogil=True, cache=True)
+def first_apart(normals, cosine, limit, chosen):
+    """Choose bands in the given order, each apart from all that were chosen before.
+
+    Parameters
+    ----------
+    normals : float64 array of shape (n, 3)
+        Unit vectors.
+    cosine : float
+        Of the smallest angle between two bands.
+    limit : int
+        How many to choose at most.
+    chosen : int64 array of shape (at least limit,)
+        Its first elements are filled.
+
+    Returns
+    -------
+    int
+        How many were chosen.
+    """
+    count = 0
+    for i in range(len(normals)):
+        apart = count < limit
+        for k in range(count):
+            other = normals[chosen[k]]
+            product = normals[i, 0] * other[0] + normals[i, 1] * other[1] + normals[i, 2] * other[2]
+            apart = apart and abs(product) < cosine
+        if apart:
+            chosen[count] = i
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def fit_bands(values, directions, softness, margin, limits, n_iterations, normals, fitted):
+    r"""Fit each band as a soft-edged plateau by least squares.
+
+    With the sine x of a pixel's angle to the band's plane, the model near the band is
+
+    .. math:: o + h\,[S((w - x) / s) + S((w + x) / s) - 1]
+
+    with offset o, height h, the sine w of the half width and a smooth step S of half length s, a
+    pixel's width.
+
+    Parameters
+    ----------
+    values : float32 array of shape (n_pixels,)
+        Intensities.
+    directions : float64 array of shape (n_pixels, 3)
+        Unit vectors of the pixels.
+    softness : float64 array of shape (n_pixels,)
+        s of each pixel.
+    margin : float
+        Width of the strips on both sides of a band that are fitted with it, a sine.
+    limits : float64 array of shape (2,)
+        Smallest and largest w.
+    n_iterations : int
+        Steps of the fit.
+    normals : float64 array of shape (n_bands, 3)
+        Unit normals to start from; changed to the fitted ones.
+    fitted : float64 array of shape (n_bands, 3)
+        Filled with w, h, and the contrast, see `_contrast`; NaN where too few pixels are near.
+    """
+    near = np.empty(values.size, np.int64)
+    for b in range(len(normals)):
+        n_near = _nearby(directions, normals[b], limits[1] + 1.5 * margin, near)
+        if n_near < _FEWEST_PIXELS:
+            fitted[b] = np.nan
+            continue
+        chosen = near[:n_near]
+        width, height = _fit_band(
+            values, directions, softness, chosen, margin, limits, n_iterations, normals[b]
+        )
+        n_near = _nearby(directions, normals[b], width + margin, near)
+        fitted[b, 0], fitted[b, 1] = width, height
+        fitted[b, 2] = _contrast(values, directions, near[:n_near], normals[b], width)
+
+
+@numba.njit(nogil=True, cache=True)
+def _nearby(directions, normal, reach, near):
+    """Write the indices of pixels within reach of a band's plane; how many there are."""
+    count = 0
+    for p in range(len(directions)):
+        d = directions[p]
+        if abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]) <= reach:
+            near[count] = p
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _fit_band(values, directions, softness, near, margin, limits, n_iterations, normal):
+    """Gauss-Newton steps of bounded length; the normal is changed in place."""
+    matrix, vector = np.empty((_N_UNKNOWNS, _N_UNKNOWNS)), np.empty(_N_UNKNOWNS)
+    u, v = np.empty(3), np.empty(3)
+    level = np.zeros(2)
+    width = _first_width(values, directions, near, margin, limits, normal)
+    largest_step = 0.35 * margin
+    for iteration in range(n_iterations):
+        _tangents(normal, u, v)
+        args = (values, directions, softness, near, width + margin)
+        _normal_equations(*args, normal, u, v, level, width, matrix, vector)
+        # The geometry is held until the height is known.
+        _solve(matrix, vector, 2 if iteration == 0 else _N_UNKNOWNS)
+        level += vector[:2]
+        turn = math.hypot(vector[2], vector[3])
+        damping = min(1.0, largest_step / turn) if turn > 0 else 0.0
+        for i in range(3):
+            normal[i] += damping * (vector[2] * u[i] + vector[3] * v[i])
+        normal /= math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+        width += min(max(vector[4], -largest_step), largest_step)
+        width = min(max(width, limits[0]), limits[1])
+    return width, level[1]
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_width(values, directions, near, margin, limits, normal):
+    """Half width of the highest contrast for white noise, from the mean profile across a band."""
+    total, number = np.zeros(_N_BINS + 1), np.zeros(_N_BINS + 1)
+    bin_width = (limits[1] + margin) / _N_BINS
+    for p in near:
+        d = directions[p]
+        x = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2])
+        if x < limits[1] + margin:
+            total[1 + int(x / bin_width)] += values[p]
+            number[1 + int(x / bin_width)] += 1
+    total, number = np.cumsum(total), np.cumsum(number)
+    best, width = -np.inf, limits[0]
+    beside = int(round(margin / bin_width))
+    for inner in range(int(limits[0] / bin_width) + 1, _N_BINS - beside + 1):
+        outer = inner + beside
+        n_in, n_out = number[inner], number[outer] - number[inner]
+        if min(n_in, n_out) < _FEWEST_PIXELS:
+            continue
+        difference = total[inner] / n_in - (total[outer] - total[inner]) / n_out
+        z = difference / math.sqrt(1 / n_in + 1 / n_out)
+        if z > best:
+            best, width = z, inner * bin_width
+    return width
+
+
+@numba.njit(nogil=True, cache=True)
+def _normal_equations(
+    values, directions, softness, near, reach, normal, u, v, level, width, matrix, vector
+):
+    """Fill the lower triangle of J'J, and J'r, of the model in `fit_bands`."""
+    matrix[:] = 0
+    vector[:] = 0
+    row = np.ones(_N_UNKNOWNS)
+    for p in near:
+        d = directions[p]
+        x = d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]
+        if abs(x) > reach:
+            continue
+        s = softness[p]
+        one, slope_one = _edge((width - x) / s)
+        other, slope_other = _edge((width + x) / s)
+        sideways = level[1] * (slope_other - slope_one) / s
+        row[1] = one + other - 1
+        row[2] = sideways * (d[0] * u[0] + d[1] * u[1] + d[2] * u[2])
+        row[3] = sideways * (d[0] * v[0] + d[1] * v[1] + d[2] * v[2])
+        row[4] = level[1] * (slope_one + slope_other) / s
+        residual = values[p] - level[0] - level[1] * row[1]
+        for i in range(_N_UNKNOWNS):
+            vector[i] += row[i] * residual
+            for j in range(i + 1):
+                matrix[i, j] += row[i] * row[j]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _edge(t):
+    """Smooth step from 0 at t = -1 to 1 at t = 1, and its slope."""
+    if t >= 1:
+        return 1.0, 0.0
+    if t <= -1:
+        return 0.0, 0.0
+    return 0.5 + t * (0.75 - 0.25 * t * t), 0.75 * (1 - t * t)
+
+
+@numba.njit(nogil=True, cache=True)
+def _tangents(normal, u, v):
+    """Two unit vectors that are orthogonal to the normal and to each other."""
+    if abs(normal[0]) < 0.8:
+        u[0], u[1], u[2] = 0.0, normal[2], -normal[1]
+    else:
+        u[0], u[1], u[2] = -normal[2], 0.0, normal[0]
+    u /= math.sqrt(u[0] ** 2 + u[1] ** 2 + u[2] ** 2)
+    v[0] = normal[1] * u[2] - normal[2] * u[1]
+    v[1] = normal[2] * u[0] - normal[0] * u[2]
+    v[2] = normal[0] * u[1] - normal[1] * u[0]
+
+
+@numba.njit(nogil=True, cache=True)
+def _solve(matrix, vector, n):
+    """Solve for the first n unknowns in place by Cholesky's method, and set the others to zero.
+
+    The diagonal is raised by a thousandth (Marquardt, J. SIAM 11 (1963) 431), so that a band
+    without height, whose place is not determined, stays where it is.
+    """
+    for i in range(n):
+        matrix[i, i] = matrix[i, i] * (1 + 1e-3) + 1e-9
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = math.sqrt(max(total, 1e-12)) if i == j else total / matrix[j, j]
+        total = vector[i]
+        for k in range(i):
+            total -= matrix[i, k] * vector[k]
+        vector[i] = total / matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        total = vector[i]
+        for k in range(i + 1, n):
+            total -= matrix[k, i] * vector[k]
+        vector[i] = total / matrix[i, i]
+    vector[n:] = 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _contrast(values, directions, near, normal, width):
+    """Mean inside a band minus mean of the other nearby pixels, over the standard error.
+
+    The standard error is that of the difference of two means of unequal variance (Welch,
+    Biometrika 34 (1947) 28). NaN if there are too few pixels on either side.
+    """
+    number, total, square = np.zeros(2), np.zeros(2), np.zeros(2)
+    for p in near:
+        d = directions[p]
+        inside = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]) <= width
+        part = 0 if inside else 1
+        number[part] += 1
+        total[part] += values[p]
+        square[part] += values[p] ** 2
+    if number.min() < _FEWEST_PIXELS:
+        return np.nan
+    mean = total / number
+    variance = (square / number - mean**2) / (number - 1)
+    return (mean[0] - mean[1]) / math.sqrt(max(variance[0] + variance[1], 1e-12))

@@ -1,0 +1,144 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Kikuchi bands in patterns: normals, half widths and contrasts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _kernels
+from .geometry import as_pattern_centre, normals_from_angles, pixel_directions, upward
+from .radon import centres_in_pixels, line_sums, normalise_patterns, radon_angles
+
+#: Smallest and largest half width, in degrees.
+HALF_WIDTHS = (0.5, 4.5)
+#: Width of the strips beside a band that it is compared with, in degrees.
+MARGIN = 1.5
+#: Bands nearer than this, in degrees, are one: before and after the fit.
+SEPARATION, FINAL_SEPARATION = 3.0, 2.0
+#: Candidates that are fitted beyond the number of bands asked for.
+SPARE = 10
+#: Samples that a great circle needs, over the pattern's shorter side.
+SHORTEST = 0.4
+#: Step of the Radon transform in which candidates are looked for, in degrees, and in that step
+#: the half widths tried and the width of the sides.
+STEP, HALF_BINS, MARGIN_BINS = 1.25, (1, 2), 1
+#: Steps of the fit.
+N_ITERATIONS = 8
+
+
+class Bands(NamedTuple):
+    """Bands of each pattern, the highest contrast first; NaN where fewer were found.
+
+    Attributes
+    ----------
+    normals : float64 array of shape (n, n_bands, 3)
+        Unit vectors in the detector's frame, see `emsparse_hs.ebsd.geometry`.
+    half_widths : float64 array of shape (n, n_bands)
+        In degrees: Bragg angles.
+    contrasts : float64 array of shape (n, n_bands)
+        Mean inside minus mean just outside, over the standard error of the difference.
+    """
+
+    normals: np.ndarray
+    half_widths: np.ndarray
+    contrasts: np.ndarray
+
+
+def detect_bands(patterns, pattern_centre, n_bands: int = 12, signal_mask=None) -> Bands:
+    r"""Find the Kikuchi bands of each pattern.
+
+    Candidates are peaks of the Radon transform after a filter along the elevation that asks for an
+    interval brighter than both of its sides. Each is then refined on the pixels themselves: a
+    plateau with soft edges, bounded by the two cones at the angles :math:`\pm\theta` to the
+    reflecting planes, is fitted by least squares for its normal, half width and height, so that the
+    result is not bound to the transform's grid and the edges' curvature is exact. Bands are ranked
+    by contrast.
+
+    Half widths are where the edges are steepest. That is near the Bragg angle, and below it for
+    strongly scattering planes: by 6 % in patterns simulated dynamically, by up to 20 % in measured
+    ones of low resolution.
+
+    Parameters
+    ----------
+    patterns : array of shape (n, height, width)
+        Intensities of any real dtype. A static background, which all patterns of a scan share,
+        is better removed before.
+    pattern_centre : array of shape (3,) or (n, 3)
+        In Bruker's convention, one for all patterns or one each.
+    n_bands : int
+        Bands to find in each pattern.
+    signal_mask : bool array of shape (height, width), optional
+        True where a detector pixel is left out, such as outside a round screen.
+
+    Returns
+    -------
+    Bands
+        Normals in the detector's frame, half widths in degrees and contrasts; NaN where fewer are
+        found, and for patterns that are constant or hold values that are not finite.
+
+    Raises
+    ------
+    TypeError
+        If the patterns are not real.
+    ValueError
+        If a shape, the pattern centre or the number of bands does not fit.
+    """
+    if n_bands < 1:
+        raise ValueError(f"n_bands is {n_bands}, and at least 1 is needed.")
+    images, valid, usable = normalise_patterns(patterns, signal_mask)
+    shape = images.shape[1:]
+    centres = as_pattern_centre(pattern_centre, len(images))
+    fewest = SHORTEST * min(shape)
+    azimuths, elevations = radon_angles(shape, centres, STEP)
+    nodes = normals_from_angles(azimuths[:, None], elevations)
+    table = np.full((len(images), n_bands, 5), np.nan)
+    lines = line_sums(
+        images, valid, usable, centres_in_pixels(centres, images.shape), azimuths, elevations
+    )
+    pixels = None
+    for i, sums, counts in lines:
+        if pixels is None or centres.ndim == 2:
+            pixels = _pixels(shape, centres if centres.ndim == 1 else centres[i], valid)
+        normals = _candidates(sums, counts, nodes, fewest, n_bands + SPARE)
+        _refine(images[i][valid], *pixels, normals, table[i])
+    return Bands(table[..., :3], table[..., 3], table[..., 4])
+
+
+def _pixels(shape: tuple[int, int], centre, valid) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of the valid pixels, and half the width of each as a sine."""
+    directions = pixel_directions(shape, centre)[valid]
+    # A pixel's angle goes with the cosine squared away from the pattern centre, and with the cosine
+    # around it.
+    return directions, 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
+
+
+def _candidates(sums, counts, nodes, fewest: float, n: int) -> np.ndarray:
+    """Normals at the highest peaks of the filtered Radon transform, at most n, well apart."""
+    scores = np.empty_like(sums)
+    peaks = np.empty(sums.shape, bool)
+    _kernels.band_scores(sums, counts, np.array(HALF_BINS), MARGIN_BINS, fewest, scores)
+    _kernels.is_peak(scores, peaks)
+    ranked = nodes[peaks][np.argsort(-scores[peaks], kind="stable")]
+    return ranked[_first_apart(ranked, SEPARATION, n)]
+
+
+def _refine(values, directions, softness, normals, table) -> None:
+    """Fit candidates to the pixels, and write the best into the table."""
+    fitted = np.empty((len(normals), 3))
+    margin, limits = np.sin(np.radians(MARGIN)), np.sin(np.radians(HALF_WIDTHS))
+    _kernels.fit_bands(values, directions, softness, margin, limits, N_ITERATIONS, normals, fitted)
+    found = np.column_stack([upward(normals), np.degrees(np.arcsin(fitted[:, 0])), fitted[:, 2]])
+    found = found[(fitted[:, 1] > 0) & (fitted[:, 2] > 0)]
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    found = found[_first_apart(found[:, :3], FINAL_SEPARATION, len(table))]
+    table[: len(found)] = found
+
+
+def _first_apart(normals, degrees: float, n: int) -> np.ndarray:
+    """Indices of the first n normals that are this far from all chosen before them."""
+    chosen = np.empty(n, np.int64)
+    cosine = np.cos(np.radians(degrees))
+    return chosen[: _kernels.first_apart(np.ascontiguousarray(normals), cosine, n, chosen)]

@@ -1,0 +1,193 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Bands: known ones recovered, symmetry kept, real nickel against its reflectors."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from emsparse_hs.data._simulated_patterns import electron_wavelength, simulate_patterns
+from emsparse_hs.ebsd import _kernels
+from emsparse_hs.ebsd.bands import FINAL_SEPARATION, detect_bands
+from emsparse_hs.ebsd.geometry import normals_from_angles, pixel_directions, upward
+
+CENTRE = (0.45, 0.3, 0.6)
+
+
+def angles_to_nearest(normals, truth):
+    """Degrees from each band to the nearest plane, and the first plane of that normal."""
+    found = normals[np.isfinite(normals[:, 0])]
+    cosines = np.abs(found @ truth.T)
+    nearest = cosines.max(1)
+    # Higher orders of a plane have the same normal and come after the first.
+    first = (cosines > nearest[:, None] - 1e-9).argmax(1)
+    return np.degrees(np.arccos(np.clip(nearest, -1, 1))), first
+
+
+def one_band(normal, half_width, shape, centre, noise=0.3, seed=0):
+    """A plateau with sharp edges, seen by pixels of finite size, on white noise."""
+    fine = pixel_directions((4 * shape[0], 4 * shape[1]), centre) @ normal
+    inside = np.abs(fine) < np.sin(np.radians(half_width))
+    pixels = inside.reshape(shape[0], 4, shape[1], 4).mean((1, 3))
+    return pixels + np.random.default_rng(seed).normal(0, noise, shape)
+
+
+@pytest.mark.parametrize("half_width", [0.9, 1.5, 2.6])
+@pytest.mark.parametrize(
+    ("azimuth", "elevation"), [(0, 3), (37, -14), (90, 8), (145, 21), (178, 0)]
+)
+def test_a_single_band_is_recovered(azimuth, elevation, half_width):
+    normal = normals_from_angles(azimuth, elevation)
+    pattern = one_band(normal, half_width, (90, 112), CENTRE)
+    bands = detect_bands(pattern[None], CENTRE, 3)
+    angle = np.degrees(np.arccos(min(1, abs(bands.normals[0, 0] @ normal))))
+    assert angle < 0.15
+    assert bands.half_widths[0, 0] == pytest.approx(half_width, abs=0.15)
+    assert bands.contrasts[0, 0] > 3 * np.nan_to_num(bands.contrasts[0, 1])
+
+
+def test_bands_of_simulated_patterns_are_true():
+    errors, widths = [], []
+    for seed in (10, 11):
+        data = simulate_patterns((2, 3), (80, 96), CENTRE, seed=seed)
+        bands = detect_bands(data.patterns.reshape(6, 80, 96), CENTRE, 12)
+        for i, truth in enumerate(data.normals.reshape(6, -1, 3)):
+            error, plane = angles_to_nearest(bands.normals[i], truth)
+            errors.append(error)
+            found = np.isfinite(bands.half_widths[i])
+            ratio = bands.half_widths[i][found] / data.half_widths[plane]
+            widths.append(ratio[error < 1])
+    errors, widths = np.concatenate(errors), np.concatenate(widths)
+    assert len(errors) > 130
+    assert (errors < 1).mean() > 0.95
+    assert np.median(errors[errors < 1]) < 0.2
+    assert np.median(widths) == pytest.approx(1, abs=0.04)
+
+
+def test_a_quarter_turn_of_the_pattern_turns_the_bands():
+    centre, turned_centre = (0.4, 0.3, 0.6), (0.3, 0.6, 0.6)
+    data = simulate_patterns((2, 3), (72, 72), centre, seed=1)
+    patterns = data.patterns.reshape(6, 72, 72)
+    bands = detect_bands(patterns, centre, 6)
+    turned = detect_bands(np.rot90(patterns, axes=(1, 2)), turned_centre, 6)
+    # Anticlockwise as seen: x becomes y, y becomes -x.
+    expected = np.stack(
+        [-bands.normals[..., 1], bands.normals[..., 0], bands.normals[..., 2]], axis=-1
+    )
+    for one, other in zip(expected, turned.normals, strict=True):
+        error, partner = angles_to_nearest(one, other)
+        assert (error < 0.1).sum() >= 5
+
+
+def test_bands_are_ranked_unit_vectors_and_apart():
+    data = simulate_patterns((1, 3), (80, 96), CENTRE, seed=2)
+    normals, half_widths, contrasts = detect_bands(data.patterns[0], CENTRE, 10)
+    assert normals.shape == (3, 10, 3) and half_widths.shape == contrasts.shape == (3, 10)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1)
+    np.testing.assert_array_equal(normals, upward(normals))
+    assert (np.diff(contrasts, axis=1) <= 0).all() and (contrasts > 0).all()
+    for planes in normals:
+        cosines = np.abs(planes @ planes.T)[~np.eye(10, dtype=bool)]
+        assert cosines.max() < np.cos(np.radians(FINAL_SEPARATION))
+
+
+def test_what_does_not_depend_on_the_other_patterns():
+    data = simulate_patterns((1, 4), (60, 72), CENTRE, seed=3)
+    patterns = data.patterns[0]
+    centres = CENTRE + np.random.default_rng(0).normal(0, 0.02, (4, 3))
+    together = detect_bands(patterns, centres, 8)
+    for i in range(4):
+        alone = detect_bands(patterns[i : i + 1], centres[i], 8)
+        for one, other in zip(together, alone, strict=True):
+            np.testing.assert_allclose(one[i], other[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i4", "f4", "f8"])
+def test_every_dtype_gives_the_same(dtype):
+    data = simulate_patterns((1, 2), (60, 72), CENTRE, seed=4)
+    reference = detect_bands(data.patterns[0], CENTRE, 6)
+    other = detect_bands(data.patterns[0].astype(dtype), CENTRE, 6)
+    for one, two in zip(reference, other, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_useless_patterns_are_nan_and_input_is_untouched():
+    patterns = np.random.default_rng(0).random((4, 40, 48)).astype(np.float32)
+    patterns[0], patterns[1], patterns[2, 3, 4] = 0, 7, np.inf
+    before = patterns.copy()
+    bands = detect_bands(patterns, CENTRE, 5)
+    assert all(np.isnan(values[:3]).all() for values in bands)
+    assert np.isfinite(bands.contrasts[3]).any()
+    np.testing.assert_array_equal(patterns, before)
+    assert detect_bands(patterns[:0], CENTRE, 5).normals.shape == (0, 5, 3)
+
+
+def test_what_lies_in_the_mask_does_not_matter():
+    data = simulate_patterns((1, 2), (60, 72), CENTRE, seed=5)
+    mask = np.hypot(*(np.indices((60, 72)) - np.array([[[30]], [[36]]]))) > 30
+    spoilt = np.where(mask, 255, data.patterns[0])
+    one, other = (detect_bands(p, CENTRE, 6, mask) for p in (data.patterns[0], spoilt))
+    np.testing.assert_array_equal(one.normals, other.normals)
+
+
+def test_the_contrast_equals_its_definition():
+    rng = np.random.default_rng(1)
+    directions = pixel_directions((30, 40), CENTRE).reshape(-1, 3)
+    values = rng.normal(size=len(directions)).astype(np.float32)
+    normals = normals_from_angles([30.0], [5.0])
+    fitted = np.empty((1, 3))
+    margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
+    softness = np.full(len(values), 0.01)
+    _kernels.fit_bands(values, directions, softness, margin, limits, 4, normals, fitted)
+    x = np.abs(directions @ normals[0])
+    width = fitted[0, 0]
+    inside, beside = values[x <= width], values[(x > width) & (x <= width + margin)]
+    error = np.sqrt(inside.var() / (inside.size - 1) + beside.var() / (beside.size - 1))
+    assert fitted[0, 2] == pytest.approx((inside.mean() - beside.mean()) / error, rel=1e-4)
+
+
+def nickel():
+    """Measured patterns without static background, their centres, true normals, half widths."""
+    kikuchipy = pytest.importorskip("kikuchipy")
+    signal = kikuchipy.data.nickel_ebsd_small()
+    signal.remove_static_background(show_progressbar=False)
+    families = [(1, 1, 1), (0, 0, 2), (0, 2, 2), (1, 1, 3)]
+    planes = [
+        h
+        for h in product(range(-3, 4), repeat=3)
+        if h > (0, 0, 0) and tuple(sorted(map(abs, h))) in families
+    ]
+    g = np.linalg.norm(planes, axis=1)
+    to_crystal = signal.xmap.rotations.to_matrix()
+    to_detector = signal.detector.sample_to_detector.to_matrix().squeeze()
+    normals = np.einsum("ij,nkj,gk->ngi", to_detector, to_crystal, np.array(planes) / g[:, None])
+    half_widths = np.degrees(np.arcsin(electron_wavelength(20) * g / 3.524 / 2))
+    return signal.data.reshape(-1, 60, 60), signal.detector.pc.reshape(-1, 3), normals, half_widths
+
+
+def test_strong_bands_of_real_nickel_are_true_reflectors():
+    patterns, centres, truth, half_widths = nickel()
+    bands = detect_bands(patterns, centres, 8)
+    errors, planes = zip(
+        *[angles_to_nearest(n, t) for n, t in zip(bands.normals, truth, strict=True)], strict=True
+    )
+    errors, planes = np.array(errors), np.array(planes)
+    assert (errors < 1).mean() > 0.93
+    assert np.median(errors) < 0.5
+    ratio = (bands.half_widths / half_widths[planes])[errors < 1]
+    assert 0.7 < np.median(ratio) < 1.1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"n_bands": 0}, "n_bands is 0"),
+        ({"pattern_centre": (0.5, 0.5)}, "pattern centre has shape"),
+        ({"pattern_centre": np.full((3, 3), 0.5)}, "one for each of 2"),
+        ({"signal_mask": np.zeros((3, 3), bool)}, "mask has shape"),
+    ],
+)
+def test_says_what_is_wrong(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        detect_bands(**{"patterns": np.zeros((2, 20, 30)), "pattern_centre": CENTRE} | kwargs)

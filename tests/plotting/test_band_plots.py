@@ -1,0 +1,101 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Figures of bands: what is drawn lies where the bands are."""
+
+import matplotlib
+import numpy as np
+import pytest
+from hyperspy.signals import Signal2D
+
+from emsparse_hs.accessor._ebsd import EBSDMethods
+from emsparse_hs.data._simulated_patterns import simulate_patterns
+from emsparse_hs.ebsd.geometry import angles_from_normals, pixel_directions
+from emsparse_hs.plotting import plot_bands, plot_radon
+
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+CENTRE, SHAPE = (0.45, 0.3, 0.6), (40, 48)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    patterns = Signal2D(simulate_patterns((2, 3), SHAPE, CENTRE, seed=7).patterns)
+    methods = EBSDMethods(patterns)
+    quiet = {"show_progressbar": False}
+    return patterns, methods.detect_bands(5, CENTRE, **quiet), methods.radon(CENTRE, **quiet)
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_edges_lie_at_the_half_width_from_the_band(scan):
+    patterns, bands, _ = scan
+    figure = plot_bands(patterns.inav[1, 0], bands.inav[1, 0], n_bands=3, title="Nickel")
+    left, right = figure.axes
+    assert not left.lines
+    assert len(right.lines) == 2 * 3 + 1
+    directions = pixel_directions(SHAPE, CENTRE)
+    one = bands.inav[1, 0]
+    for line, rank in zip(right.lines[:6], (0, 0, 1, 1, 2, 2), strict=True):
+        x, y = line.get_data()
+        seen = (x > 0) & (x < SHAPE[1] - 1) & (y > 0) & (y < SHAPE[0] - 1)
+        places = np.rint(np.column_stack([y, x])[seen]).astype(int)
+        sines = directions[places[:, 0], places[:, 1]] @ one.normals[rank]
+        angles = np.degrees(np.arcsin(np.abs(sines)))
+        # Half a pixel's diagonal is 1.7 degrees here.
+        np.testing.assert_allclose(angles, one.half_widths[rank], atol=1.8)
+    x, y = right.lines[-1].get_data()
+    assert (x, y) == (pytest.approx(0.45 * 48 - 0.5), pytest.approx(0.3 * 40 - 0.5))
+    assert figure.get_suptitle() == "Nickel"
+
+
+def test_the_pattern_is_shown_as_it_is_if_asked(scan):
+    patterns, bands, _ = scan
+    figure = plot_bands(patterns.inav[0, 0].data, bands.inav[0, 0], corrected=False)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), patterns.data[0, 0])
+
+
+def test_plot_on_follows_the_navigator(scan):
+    patterns, bands, _ = scan
+    patterns.axes_manager.indices = (2, 1)
+    figure = bands.plot_on(patterns)
+    expected = plot_bands(patterns.inav[2, 1], bands.inav[2, 1])
+    for one, other in zip(figure.axes[1].lines, expected.axes[1].lines, strict=True):
+        np.testing.assert_array_equal(one.get_data(), other.get_data())
+
+
+def test_points_lie_on_bright_spots_of_the_radon_transform(scan):
+    _, bands, radon = scan
+    one, map_ = bands.inav[0, 1], radon.inav[0, 1]
+    figure = plot_radon(map_, one)
+    places = [c.lines[0].get_xydata()[0] for c in figure.axes[0].containers]
+    np.testing.assert_allclose(np.transpose(places), angles_from_normals(one.normals))
+    azimuth, elevation = map_.axes_manager.signal_axes
+    values = [
+        map_.data[elevation.value2index(float(y)), azimuth.value2index(float(x))] for x, y in places
+    ]
+    assert min(values) > np.nanpercentile(map_.data, 90)
+    assert plot_radon(map_).axes[0].get_xlabel() == "azimuth (°)"
+
+
+def test_bands_that_were_not_found_are_not_drawn(scan):
+    patterns, bands, _ = scan
+    one = bands.inav[0, 0].deepcopy()
+    one.data[2:] = np.nan
+    assert len(plot_bands(patterns.inav[0, 0], one).axes[1].lines) == 2 * 2 + 1
+
+
+def test_says_what_is_wrong(scan):
+    patterns, bands, radon = scan
+    with pytest.raises(ValueError, match="one pattern"):
+        plot_bands(patterns, bands.inav[0, 0])
+    with pytest.raises(ValueError, match="those of many"):
+        plot_bands(patterns.inav[0, 0], bands)
+    with pytest.raises(ValueError, match="another|of shape"):
+        plot_bands(patterns.inav[0, 0].isig[:30, :], bands.inav[0, 0])
+    with pytest.raises(ValueError, match="one pattern"):
+        plot_radon(radon)
