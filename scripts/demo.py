@@ -107,7 +107,7 @@ def kikuchi_patterns() -> Workflow:
 def tilt_series() -> Workflow:
     """A tomogram from a third of the tilts."""
     t = em.data.needle().inav[::3]
-    tomogram = t.reconstruct(prior="tv")
+    tomogram = t.reconstruct(prior="tv", lambda_=3000)
     about = tomogram.metadata.Reconstruction
     return Workflow(
         "tomogram",
@@ -115,9 +115,10 @@ def tilt_series() -> Workflow:
         measured=True,
         source="HAADF images of a needle, aligned, from the package etspy; every third of 77 tilts",
         text=f"From {len(t.tilts)} tilts, the volume with the smallest total variation that "
-        "explains the images, nowhere negative; the weight was set by the noise in the images. "
+        "explains the images, nowhere negative: layers of even density in a round needle. The "
+        "weight was set by hand, since aligning the images has smoothed their noise. "
         f"After {about.iterations} iterations the objective is certified to lie within "
-        f"{about.gap:.1e} of its minimum.",
+        f"{about.gap:.1e} (relative) of its minimum.",
         figure=tomogram.plot_slices(),
         signals={"tomogram": tomogram},
     )

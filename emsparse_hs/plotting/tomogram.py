@@ -1,0 +1,217 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Slices through a tomogram, and how well its projections fit the measured ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from emsparse_hs.signals import TiltSeries, Tomogram
+
+#: Colour and length, as a part of the axis, of the marks where the other slices cut.
+_MARK, _MARK_LENGTH = "tab:orange", 0.06
+
+
+def plot_orthogonal_slices(
+    tomogram: Tomogram, position: tuple[int, int, int] | None = None, vmax: float | None = None
+) -> Figure:
+    """Plot the three slices that cross in one voxel, at the same scale.
+
+    Parameters
+    ----------
+    tomogram : Tomogram
+        Slices (z, y) along x. If lazy, the three slices are computed.
+    position : tuple of int, optional
+        Indices (slice, z, y) of the voxel. The middle of the volume by default.
+    vmax : float, optional
+        Density shown white. The 99.9th percentile of the three slices by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Density is black at zero. Orange marks show where the other two slices cut.
+
+    Raises
+    ------
+    ValueError
+        If the signal is no stack of images, or the position lies outside.
+    """
+    x, y, z = _volume_axes(tomogram)
+    data = tomogram._data_aligned_with_axes
+    position = tuple(n // 2 for n in data.shape) if position is None else position
+    if len(position) != 3 or not all(0 <= i < n for i, n in zip(position, data.shape, strict=True)):
+        raise ValueError(f"The position {position} lies outside (slice, z, y) of {data.shape}.")
+    i, k, j = position
+    # (title, image, horizontal axis, vertical axis, where the others cut)
+    panels = (
+        (_where("slice", x, i), np.asarray(data[i]), y, z, (j, k)),
+        (_where("plane", z, k), np.asarray(data[:, k]).T, x, y, (i, j)),
+        (_where("plane", y, j), np.asarray(data[:, :, j]).T, x, z, (i, k)),
+    )
+    if vmax is None:
+        vmax = float(np.percentile(np.concatenate([panel[1].ravel() for panel in panels]), 99.9))
+    vmin = min(0.0, *(float(panel[1].min()) for panel in panels))
+    widths = [abs(panel[2].scale) * panel[2].size for panel in panels]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="compressed", width_ratios=widths)
+    for ax, (title, image, across, down, cut) in zip(axes, panels, strict=True):
+        shown = ax.imshow(
+            image,
+            cmap="gray",
+            vmin=vmin,
+            vmax=max(vmax, vmin + 1e-12),
+            extent=_extent(across, down),
+        )
+        ax.set(title=title, xlabel=_label(across), ylabel=_label(down))
+        _mark(ax, across.axis[cut[0]], down.axis[cut[1]])
+    figure.colorbar(shown, ax=axes, label=_density(tomogram), shrink=0.9, extend="max", pad=0.01)
+    figure.suptitle(_summary(tomogram))
+    return figure
+
+
+def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = None) -> Figure:
+    """Plot the projections of one slice: measured, of the tomogram, and their difference.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        What was measured.
+    tomogram : Tomogram
+        What was reconstructed from it.
+    index : int, optional
+        Index of the slice. The one in the middle by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The first two images have one grey scale. The third is measured minus fitted, with a
+        symmetric scale of its own, beside the root mean square residual of each tilt.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same slices, or the index lies outside.
+    """
+    x, y, _ = _volume_axes(tomogram)
+    index = x.size // 2 if index is None else index
+    if not 0 <= index < x.size:
+        raise ValueError(f"There is no slice {index}, only 0 to {x.size - 1}.")
+    measured, fitted = _sinograms(series, tomogram, index)
+    tilts = series.tilts
+    figure, axes = plt.subplots(
+        1, 4, figsize=(14, 4.2), layout="constrained", width_ratios=(1, 1, 1, 0.55), sharey=True
+    )
+    limit = float(np.percentile(np.abs(measured - fitted), 99.5)) or 1.0
+    shown = {"vmin": min(0.0, float(measured.min())), "vmax": float(measured.max())}
+    edges = _edges(y.axis), _edges(tilts)
+    grey = [
+        ax.pcolormesh(*edges, image, cmap="gray", rasterized=True, **shown)
+        for ax, image in zip(axes, (measured, fitted), strict=False)
+    ]
+    difference = axes[2].pcolormesh(
+        *edges, measured - fitted, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True
+    )
+    for ax, title in zip(axes, ("measured", "fitted", "measured - fitted"), strict=False):
+        ax.set(title=title, xlabel=_label(y))
+    axes[0].set_ylabel("Tilt (°)")
+    figure.colorbar(grey[1], ax=axes[:2], label=_intensity(series), pad=0.01)
+    figure.colorbar(difference, ax=axes[2], label=_intensity(series), extend="both", pad=0.02)
+    _plot_residuals(axes[3], measured - fitted, tilts, _intensity(series))
+    figure.suptitle(_where("Sinogram of the slice", x, index))
+    return figure
+
+
+def _sinograms(series: TiltSeries, tomogram: Tomogram, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Measured and fitted projections (tilt, y) of one slice."""
+    images = series._data_aligned_with_axes
+    along = 2 if series.tilt_axis == "x" else 1
+    slices, detector = images.shape[along], images.shape[3 - along]
+    n_slices, _, width = tomogram._data_aligned_with_axes.shape
+    if (slices, detector) != (n_slices, width):
+        raise ValueError(
+            f"The series has {slices} slices of {detector} pixels, and the tomogram {n_slices} of "
+            f"{width}. Pass the tomogram that was reconstructed from this series."
+        )
+    measured = np.asarray(images.take(index, axis=along) if along == 1 else images[:, :, index])
+    one = tomogram.inav[index : index + 1]
+    fitted = one.project(series.tilts, show_progressbar=False, lazy_output=False)
+    return measured.astype(float), fitted.data[:, :, 0].astype(float)
+
+
+def _plot_residuals(ax: Axes, difference: np.ndarray, tilts: np.ndarray, label: str) -> None:
+    rms = np.sqrt(np.mean(difference**2, axis=1))
+    ax.plot(rms, tilts, color="black", marker=".", markersize=3, linewidth=0.8)
+    ax.set(title="residual of each tilt", xlabel=f"RMS {label}", xlim=(0, None))
+    ax.set_ylim(*sorted((_edges(tilts)[0], _edges(tilts)[-1])))
+
+
+def _volume_axes(tomogram: Tomogram) -> tuple:
+    axes = tomogram.axes_manager
+    if axes.navigation_dimension != 1 or axes.signal_dimension != 2:
+        raise ValueError(
+            f"{tomogram!r} is no stack of slices: one navigation axis and two signal axes are "
+            "needed. Use s.transpose(signal_axes=2)."
+        )
+    return (axes.navigation_axes[0], *axes.signal_axes)
+
+
+def _mark(ax: Axes, across: float, down: float) -> None:
+    """Mark two positions at all four sides of an image."""
+    style = {"color": _MARK, "linewidth": 1.5}
+    for low, high in ((0, _MARK_LENGTH), (1 - _MARK_LENGTH, 1)):
+        ax.axvline(across, low, high, **style)
+        ax.axhline(down, low, high, **style)
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Borders of pixels with these centres, which need not be evenly spaced."""
+    if len(values) == 1:
+        return values[0] + np.array([-0.5, 0.5])
+    middle = (values[1:] + values[:-1]) / 2
+    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
+
+
+def _extent(across, down) -> tuple[float, float, float, float]:
+    """Borders of an image whose first row is at the top."""
+    left_right, top_bottom = _edges(across.axis)[[0, -1]], _edges(down.axis)[[0, -1]]
+    return (*left_right, *top_bottom[::-1])
+
+
+def _units(axis) -> str:
+    return "px" if str(axis.units) == "<undefined>" else str(axis.units)
+
+
+def _name(axis) -> str:
+    return "axis" if str(axis.name) == "<undefined>" else str(axis.name)
+
+
+def _label(axis) -> str:
+    return f"{_name(axis)} ({_units(axis)})"
+
+
+def _where(what: str, axis, index: int) -> str:
+    return f"{what} at {_name(axis)} = {axis.axis[index]:.4g} {_units(axis)}"
+
+
+def _intensity(series: TiltSeries) -> str:
+    return series.metadata.get_item("Signal.quantity", default="") or "Intensity"
+
+
+def _density(tomogram: Tomogram) -> str:
+    return tomogram.metadata.get_item("Signal.quantity", default="") or "Density (intensity / px)"
+
+
+def _summary(tomogram: Tomogram) -> str:
+    """Title, and what is known of the reconstruction."""
+    metadata = tomogram.metadata
+    parts = [metadata.get_item("General.title", default="")]
+    gap = metadata.get_item("Reconstruction.gap", default=None)
+    if gap is not None:
+        lambda_ = metadata.Reconstruction.lambda_
+        parts.append(f"{metadata.Reconstruction.prior.upper()}, λ = {lambda_:.3g}, gap {gap:.1e}")
+    return "   ".join(part for part in parts if part)

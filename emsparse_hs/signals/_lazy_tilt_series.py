@@ -1,0 +1,11 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""A tilt series that is read when it is needed."""
+
+from hyperspy.signals import LazySignal2D
+
+from emsparse_hs.signals._tilt_series import TiltSeries
+
+
+class LazyTiltSeries(TiltSeries, LazySignal2D):
+    """Lazy twin of `TiltSeries`."""

@@ -1,0 +1,152 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""How tilts get onto a signal's navigation axis, and from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+#: Name and units of the axis that holds tilts; etspy and readers use other ones for guesses.
+NAME, UNITS = "Tilt", "°"
+#: Steps that differ by less, in degrees, are the same: text files give two digits or more.
+_SAME_STEP = 1e-4
+
+
+def axis_of_tilts(tilts: NDArray) -> dict[str, Any]:
+    """HyperSpy's dictionary of an axis with these values, uniform if they are."""
+    axis: dict[str, Any] = {"name": NAME, "units": UNITS, "navigate": True, "size": len(tilts)}
+    steps = np.diff(tilts)
+    if len(steps) and np.ptp(steps) > _SAME_STEP:
+        return axis | {"_type": "DataAxis", "axis": tilts}
+    step = float((tilts[-1] - tilts[0]) / len(steps)) if len(steps) else 1.0
+    return axis | {"_type": "UniformDataAxis", "offset": float(tilts[0]), "scale": step}
+
+
+def tilts_of(signal: BaseSignal) -> NDArray[np.float64]:
+    """Tilts in degrees from the navigation axis, if it is one that holds tilts.
+
+    Raises
+    ------
+    ValueError
+        If it is not, or all are zero.
+    """
+    axes = signal.axes_manager.navigation_axes
+    if len(axes) != 1 or str(axes[0].name) != NAME or str(axes[0].units) != UNITS:
+        found = ", ".join(f"{axis.name!r} in {axis.units!s}" for axis in axes) or "none"
+        raise ValueError(
+            f"The tilts are not known: they need a navigation axis {NAME!r} in {UNITS!r}, and "
+            f"there is {found}. Set them with s.set_tilts(angles), s.set_tilts('series.rawtlt'), "
+            "or s.set_tilts() for a file of etspy."
+        )
+    tilts = np.array(axes[0].axis, dtype=np.float64)
+    if len(tilts) > 1 and not tilts.any():
+        raise ValueError("All tilts are zero. Set them with s.set_tilts(angles).")
+    return tilts
+
+
+def write_tilts(signal: BaseSignal, tilts: NDArray) -> None:
+    """Make the navigation axis one that holds these tilts."""
+    axis = signal.axes_manager.navigation_axes[0]
+    wanted = axis_of_tilts(tilts)
+    if wanted["_type"] == "DataAxis":
+        if axis.is_uniform:
+            axis.convert_to_non_uniform_axis()
+            axis = signal.axes_manager.navigation_axes[0]
+        axis.axis = wanted["axis"]
+    else:
+        if not axis.is_uniform:
+            # A step that is not quite even would stop the conversion, so it is made even first.
+            axis.axis = np.arange(axis.size, dtype=float)
+            axis.convert_to_uniform_axis()
+            axis = signal.axes_manager.navigation_axes[0]
+        axis.scale, axis.offset = wanted["scale"], wanted["offset"]
+    axis.name, axis.units = NAME, UNITS
+
+
+def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> NDArray[np.float64]:
+    """Tilts in degrees from an array, a text file, or etspy's metadata; checked.
+
+    Raises
+    ------
+    ValueError
+        If they can't be those of the signal's images.
+    """
+    axes = signal.axes_manager
+    if axes.navigation_dimension != 1 or axes.signal_dimension != 2:
+        raise ValueError(
+            f"{signal!r} is no tilt series: one navigation axis and two signal axes are needed. "
+            "Use s.transpose(signal_axes=2), and s.inav for one series of several."
+        )
+    if tilts is None:
+        tilts = _stored_by_etspy(signal)
+    elif isinstance(tilts, (str, PathLike)):
+        tilts = _from_file(tilts)
+    try:
+        values = np.asarray(tilts, dtype=np.float64).squeeze()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Tilts are numbers in degrees, not {tilts!r}.") from error
+    return checked_tilts(np.atleast_1d(values), axes.navigation_size)
+
+
+def _stored_by_etspy(signal: BaseSignal) -> ArrayLike:
+    """What etspy wrote into the metadata, or has in memory."""
+    stored = signal.metadata.get_item("Tomography.tilts", default=None)
+    if stored is None:
+        # Of a TomoStack in memory. Zero where etspy lost them, which is refused like all zeros.
+        stored = None if hasattr(type(signal), "set_tilts") else getattr(signal, "tilts", None)
+    if stored is None:
+        raise ValueError(
+            "There are no tilts in metadata.Tomography.tilts, where etspy stores them. Pass the "
+            "angles in degrees, or the path of a .rawtlt file."
+        )
+    if hasattr(stored, "as_dictionary"):
+        stored = stored.as_dictionary()
+    return stored["data"] if isinstance(stored, Mapping) else getattr(stored, "data", stored)
+
+
+def _from_file(path: str | PathLike) -> NDArray[np.float64]:
+    try:
+        return np.loadtxt(path, dtype=np.float64, ndmin=1)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds something else than one tilt a line (.rawtlt, .tlt): {error}"
+        ) from error
+
+
+def checked_tilts(
+    tilts: NDArray, n_images: int, zeros_are_lost: bool = True
+) -> NDArray[np.float64]:
+    """Check that these can be the tilts of so many images.
+
+    Raises
+    ------
+    ValueError
+        If their number differs, or they are not finite, not within 180 degrees, or not in order.
+    """
+    if tilts.shape != (n_images,):
+        raise ValueError(
+            f"There are tilts of shape {tilts.shape} for {n_images} images. Pass one an image."
+        )
+    if not np.isfinite(tilts).all() or np.abs(tilts).max() > 180:
+        raise ValueError("Tilts must be finite and within 180 degrees. Give them in degrees.")
+    if zeros_are_lost and n_images > 1 and not tilts.any():
+        raise ValueError(
+            "All tilts are zero, as in files of etspy that were opened by hs.load. Pass the angles "
+            "in degrees, or open the file as a tilt series and use s.set_tilts()."
+        )
+    steps = np.diff(tilts)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError(
+            "Tilts must increase, or decrease, from image to image. Sort both: order = "
+            "np.argsort(tilts); s.data = s.data[order]; s.set_tilts(tilts[order]); and keep one "
+            "image of those with the same tilt."
+        )
+    return tilts

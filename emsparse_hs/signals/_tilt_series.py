@@ -1,0 +1,147 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""A single-axis tilt series, with its tilts on the navigation axis."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hyperspy.signals import Signal2D
+from numpy.typing import ArrayLike, NDArray
+
+from emsparse_hs.signals._tilt_axis import read_tilts, tilts_of, write_tilts
+
+if TYPE_CHECKING:
+    from emsparse_hs.signals._tomogram import Tomogram
+
+
+class TiltSeries(Signal2D):
+    """Projections of a specimen that was tilted about one axis.
+
+    The tilts are the values of the navigation axis, which is called "Tilt" and has units of
+    degrees. So they stay with their images whatever is done to the signal. An axis of another
+    name or other units is never taken for them: say what the tilts are with `set_tilts`.
+    """
+
+    _signal_type = "tilt_series"
+
+    @property
+    def tilts(self) -> NDArray[np.float64]:
+        """Tilt of each image in degrees.
+
+        Raises
+        ------
+        ValueError
+            If they have not been set, or are all zero.
+        """
+        return tilts_of(self)
+
+    @property
+    def tilt_axis(self) -> str:
+        """Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y"."""
+        return self.metadata.get_item("Tomography.tilt_axis", default="x")
+
+    def set_tilts(
+        self, tilts: ArrayLike | str | PathLike | None = None, axis: str | None = None
+    ) -> None:
+        """Say at which tilts the images were taken.
+
+        Parameters
+        ----------
+        tilts : array of shape (tilt,), path, or None
+            In degrees, in the order of the images; or a text file with one number a line (.rawtlt,
+            .tlt). None takes what etspy stored in ``metadata.Tomography.tilts``.
+        axis : {"x", "y"}, optional
+            Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y". As
+            it was by default, which is "x" as in etspy.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many tilts as images, they are not finite, all zero, not in order,
+            or beyond 180 degrees, or the axis is unknown. The signal stays as it was.
+        """
+        axis = self.tilt_axis if axis is None else axis
+        if axis not in ("x", "y"):
+            raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
+        write_tilts(self, read_tilts(self, tilts))
+        self.metadata.set_item("Tomography.tilt_axis", axis)
+
+    def reconstruct(
+        self,
+        prior: str = "tv",
+        lambda_: float | str = "auto",
+        dims: int = 3,
+        bounds: tuple[float, float | None] = (0, None),
+        shifts: ArrayLike | None = None,
+        tol: float = 1e-3,
+        max_iter: int = 1000,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> Tomogram:
+        """Reconstruct the volume, with as little structure as explains the images.
+
+        Minimises half the squared difference between images and projections plus `lambda_` times
+        the volume's total variation, which is small where the volume consists of a few regions of
+        constant density (Goris et al., Ultramicroscopy 113 (2012) 120; Leary et al.,
+        Ultramicroscopy 131 (2013) 70). How good the result is, is certified: see `gap` below and
+        `emsparse_hs.tomography.reconstruct_tv`.
+
+        Parameters
+        ----------
+        prior : {"tv"}, optional
+            What the volume is expected to have little of: total variation.
+        lambda_ : float or "auto", optional
+            Weight of the prior, in units of the images. "auto" is the noise, which is estimated
+            from the images, times the root of the number of tilts.
+        dims : {3, 2}, optional
+            Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
+            a lazy series is reconstructed some slices at a time; in three it is loaded into
+            memory, with about ten times the size of the volume on top.
+        bounds : (float, float or None), optional
+            Least and largest density. Subtract the background of the images first: what has no
+            density must project to zero.
+        shifts : array of shape (tilt,), optional
+            By how many pixels each image is displaced perpendicular to the tilt axis.
+        tol : float, optional
+            Relative duality gap at which to stop: how far the objective may be above its minimum.
+        max_iter : int, optional
+            Iterations at the most.
+        show_progressbar : bool, optional
+            As HyperSpy's preferences say by default.
+        num_workers : int, optional
+            Number of threads. All cores by default.
+        lazy_output : bool, optional
+            Whether the tomogram is lazy: as the series is, by default. With `dims` 2 it is
+            computed only when needed, and its metadata lack what is known only afterwards.
+
+        Returns
+        -------
+        Tomogram
+            Slices (z, y) along the tilt axis, in units of the images a pixel. Its
+            ``metadata.Reconstruction`` holds ``prior``, ``dims``, ``lambda_``, ``sigma`` (the
+            estimated noise), ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals
+            are as large as the noise) and ``residual_per_tilt`` (root mean square).
+
+        Raises
+        ------
+        ValueError
+            If the tilts are not set, the prior is unknown, data are not finite, or a parameter is
+            out of range.
+        """
+        from emsparse_hs.signals._reconstruction import reconstruct
+
+        lazy_output = self._lazy if lazy_output is None else lazy_output
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return reconstruct(
+            self, prior, lambda_, dims, bounds, shifts, tol, max_iter, lazy_output, how
+        )
+
+    def plot_sinogram(self, tomogram: Tomogram, **kwargs):
+        """Plot a slice's measured and fitted projections; see `plotting.plot_sinogram`."""
+        from emsparse_hs.plotting import plot_sinogram
+
+        return plot_sinogram(self, tomogram, **kwargs)

@@ -1,0 +1,69 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""A reconstructed volume, slice by slice along the tilt axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hyperspy.signals import Signal2D
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from emsparse_hs.signals._tilt_series import TiltSeries
+
+
+class Tomogram(Signal2D):
+    """A volume as slices (z, y) across the tilt axis, which is the navigation axis.
+
+    The data have the shape (slice, z, y), as etspy's reconstructions have. What is known of the
+    reconstruction is in ``metadata.Reconstruction``; see `TiltSeries.reconstruct`.
+    """
+
+    _signal_type = "tomogram"
+
+    def project(
+        self,
+        tilts: ArrayLike,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> TiltSeries:
+        """Project the volume, as the microscope would see it.
+
+        Parameters
+        ----------
+        tilts : array of shape (tilt,)
+            In degrees, increasing or decreasing.
+        show_progressbar : bool, optional
+            As HyperSpy's preferences say by default.
+        num_workers : int, optional
+            Number of threads. All cores by default.
+        lazy_output : bool, optional
+            Whether the series is lazy: as the tomogram is, by default.
+
+        Returns
+        -------
+        TiltSeries
+            Images (y, x) with the tilt axis along x and as many pixels along y as the volume has.
+
+        Raises
+        ------
+        ValueError
+            If the tilts are not finite and in order, or the tomogram has no navigation axis.
+        """
+        from emsparse_hs.signals._reconstruction import project
+        from emsparse_hs.signals._tilt_axis import checked_tilts
+
+        tilts = np.atleast_1d(np.asarray(tilts, dtype=np.float64))
+        tilts = checked_tilts(tilts, tilts.size, zeros_are_lost=False)
+        lazy_output = self._lazy if lazy_output is None else lazy_output
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return project(self, tilts, lazy_output, how)
+
+    def plot_slices(self, **kwargs):
+        """Plot three slices through the volume; see `plotting.plot_orthogonal_slices`."""
+        from emsparse_hs.plotting import plot_orthogonal_slices
+
+        return plot_orthogonal_slices(self, **kwargs)

@@ -1,0 +1,261 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The projection of a volume along parallel rays at each tilt of a single-axis series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from ._kernels import SLAB, backproject, project
+
+#: Bytes of a slab that are kept in the cache while all tilts are projected.
+_CACHE_BYTES = 1_000_000
+#: Rows and columns of the image that are gathered together, so that few rays are in use at once.
+_TILE = 16
+
+
+class ParallelBeam:
+    r"""Projector of a single-axis tilt series and its exact adjoint, without a stored matrix.
+
+    The image of a slice has pixels (z, y) and its centre on the tilt axis. At the tilt
+    :math:`\theta` a pixel meets the detector at
+
+    .. math:: t = (y - y_0) \cos\theta + (z_0 - z) \sin\theta + t_0 + \text{shift},
+
+    where :math:`y_0, z_0, t_0` are the centres of image and detector in px. Along each ray the
+    image is interpolated linearly on the rows that the ray crosses (on the columns above 45
+    degrees) and summed times the length of the ray between two of them (Joseph, IEEE Trans. Med.
+    Imaging 1 (1982) 192). Geometry and values are those of ASTRA's `parallel` geometry with its
+    `linear` projector (van Aarle et al., Opt. Express 24 (2016) 25129). Outside the image the
+    volume is empty. The adjoint gathers, for each pixel, the same weights.
+
+    Parameters
+    ----------
+    tilts : array of shape (tilt,)
+        Tilt angles in degrees.
+    detector_size : int
+        Number of detector pixels perpendicular to the tilt axis. They are as large as those of
+        the image.
+    image_shape : tuple of int, optional
+        Pixels (z, y) of a slice, `detector_size` both by default.
+    shifts : array of shape (tilt,), optional
+        By how many detector pixels each projection is displaced, fractions included. None by
+        default.
+    num_workers : int, optional
+        Threads that share the slabs of a volume; 1 by default. The compiled loops run one slab
+        each and release the interpreter's lock, so that any number of operators may work in
+        threads of dask at the same time, which numba's own threads would not survive.
+
+    Raises
+    ------
+    ValueError
+        If tilts or shifts are not finite, differ in number, or a size is below 1.
+    """
+
+    def __init__(
+        self,
+        tilts: ArrayLike,
+        detector_size: int,
+        image_shape: Sequence[int] | None = None,
+        shifts: ArrayLike | None = None,
+        *,
+        num_workers: int = 1,
+    ) -> None:
+        self.tilts = _one_number_a_tilt(tilts, "tilts")
+        self.detector_size = int(detector_size)
+        shape = (detector_size, detector_size) if image_shape is None else image_shape
+        self.image_shape = (int(shape[0]), int(shape[1]))
+        shifts = np.zeros(self.n_tilts) if shifts is None else shifts
+        self.shifts = _one_number_a_tilt(shifts, "shifts")
+        if len(self.shifts) != self.n_tilts:
+            raise ValueError(
+                f"There are {len(self.shifts)} shifts for {self.n_tilts} tilts. Pass one a tilt."
+            )
+        if min(self.detector_size, *self.image_shape) < 1:
+            raise ValueError(
+                f"Detector ({self.detector_size}) and image {self.image_shape} need a pixel at "
+                "least in each direction."
+            )
+        self.num_workers = max(1, int(num_workers))
+        self._rays, self._steps, self._waves = self._geometry()
+
+    @property
+    def n_tilts(self) -> int:
+        """Number of tilts."""
+        return len(self.tilts)
+
+    def forward(self, volume: ArrayLike) -> NDArray[np.float32]:
+        """Projections of a volume.
+
+        Parameters
+        ----------
+        volume : array of shape (slice, z, y)
+            Densities.
+
+        Returns
+        -------
+        sinogram : float32 array of shape (slice, tilt, detector)
+            Densities times px.
+
+        Raises
+        ------
+        ValueError
+            If the volume has another shape.
+        """
+        volume = self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
+        sinogram = self.forward_slabs(self.volume_to_slabs(volume))
+        return self.sinogram_from_slabs(sinogram, len(volume))
+
+    def adjoint(self, sinogram: ArrayLike) -> NDArray[np.float32]:
+        """Back-projection, the exact adjoint of `forward`.
+
+        Parameters
+        ----------
+        sinogram : array of shape (slice, tilt, detector)
+            Projections.
+
+        Returns
+        -------
+        volume : float32 array of shape (slice, z, y)
+            Sum over tilts of what each pixel's rays hold.
+
+        Raises
+        ------
+        ValueError
+            If the sinogram has another shape.
+        """
+        shape = (self.n_tilts, self.detector_size)
+        sinogram = self._checked(sinogram, shape, "sinogram", "(slice, tilt, detector)")
+        volume = self.adjoint_slabs(self.sinogram_to_slabs(sinogram))
+        return self.volume_from_slabs(volume, len(sinogram))
+
+    def as_linear_operator(self, n_slices: int = 1) -> LinearOperator:
+        """Operator on flattened arrays, for the solvers of scipy and others that know its kind.
+
+        Parameters
+        ----------
+        n_slices : int, optional
+            Slices of the volume.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator
+            Of shape (n_slices * tilts * detector_size, n_slices * z * y), dtype float32.
+        """
+        volume = (n_slices, *self.image_shape)
+        sinogram = (n_slices, self.n_tilts, self.detector_size)
+        return LinearOperator(
+            (int(np.prod(sinogram)), int(np.prod(volume))),
+            matvec=lambda x: self.forward(x.reshape(volume)).ravel(),
+            rmatvec=lambda y: self.adjoint(y.reshape(sinogram)).ravel(),
+            dtype=np.float32,
+        )
+
+    # Slabs: what an iterative solver keeps, so that nothing is transposed between iterations.
+
+    def forward_slabs(
+        self, volume: NDArray[np.float32], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Projections of a volume of slabs (slab, z, y, slice), as made by `volume_to_slabs`."""
+        if out is None:
+            shape = (len(volume), self.n_tilts, self.detector_size + 2, SLAB)
+            out = np.empty(shape, np.float32)
+        lines = max(4, _CACHE_BYTES // (max(self.image_shape) * SLAB * 4))
+        self.each_slab(
+            lambda b: project(volume[b], self._rays, self._steps, lines, out[b]), len(volume)
+        )
+        return out
+
+    def adjoint_slabs(
+        self, sinogram: NDArray[np.float32], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Back-projection of slabs (slab, tilt, detector + 2, slice)."""
+        if out is None:
+            out = np.empty((len(sinogram), *self.image_shape, SLAB), np.float32)
+        self.each_slab(
+            lambda b: backproject(sinogram[b], self._waves, _TILE, out[b]), len(sinogram)
+        )
+        return out
+
+    def each_slab(self, function: Callable[[int], object], n_slabs: int) -> list:
+        """Results of a function of the slab's number, on as many threads as the operator has."""
+        if self.num_workers == 1 or n_slabs == 1:
+            return [function(b) for b in range(n_slabs)]
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            return list(pool.map(function, range(n_slabs)))
+
+    @staticmethod
+    def volume_to_slabs(volume: NDArray) -> NDArray[np.float32]:
+        """Volume (slice, z, y) as slabs (slab, z, y, slice), the last one filled up with zeros."""
+        return _to_slabs(volume, 0)
+
+    @staticmethod
+    def volume_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+        """Volume (slice, z, y) of slabs."""
+        return _from_slabs(slabs, n_slices)
+
+    @staticmethod
+    def sinogram_to_slabs(sinogram: NDArray) -> NDArray[np.float32]:
+        """Sinogram as slabs (slab, tilt, detector + 2, slice), an empty pixel at either end."""
+        return _to_slabs(sinogram, 1)
+
+    @staticmethod
+    def sinogram_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+        """Sinogram (slice, tilt, detector) of slabs."""
+        return _from_slabs(slabs[:, :, 1:-1], n_slices)
+
+    def _checked(self, array: ArrayLike, shape: tuple, name: str, axes: str) -> NDArray:
+        array = np.asarray(array)
+        if array.ndim != 3 or array.shape[1:] != shape:
+            raise ValueError(
+                f"The {name} has shape {array.shape}; {axes} is needed, with {shape} at the end."
+            )
+        return array
+
+    def _geometry(self) -> tuple[NDArray, NDArray, NDArray]:
+        """What the kernels need to know of each tilt; see there."""
+        n_rows, n_columns = self.image_shape
+        radians = np.deg2rad(self.tilts)
+        cos, sin = np.cos(radians), np.sin(radians)
+        by_row = np.abs(cos) >= np.abs(sin)
+        y0, z0, t0 = (n_columns - 1) / 2, (n_rows - 1) / 2, (self.detector_size - 1) / 2
+        major, minor = np.where(by_row, cos, sin), np.where(by_row, sin, cos)
+        # Position along a line: on rows y(t, z) = y0 + (t - (z0 - z) sin) / cos, and on columns
+        # z(t, y) = z0 - (t - (y - y0) cos) / sin, t counted from t0 + shift.
+        sign = np.where(by_row, 1.0, -1.0)
+        offset = np.where(by_row, y0 - z0 * minor / major, z0 - y0 * minor / major)
+        start = offset - sign * (t0 + self.shifts) / major
+        rays = np.stack([start, sign / major, minor / major, 1 / np.abs(major)], axis=1)
+        steps = np.where(
+            by_row[:, None], (n_rows, n_columns, n_columns, 1), (n_columns, n_rows, 1, n_columns)
+        )
+        corner = -y0 * cos + z0 * sin + t0 + self.shifts + 1
+        waves = np.stack([corner, -sin, cos, 1 / np.abs(major)], axis=1)
+        return rays, steps.astype(np.int64), waves
+
+
+def _one_number_a_tilt(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"The {name} must be a list of finite numbers, one a tilt.")
+    return values
+
+
+def _to_slabs(array: NDArray, margin: int) -> NDArray[np.float32]:
+    """(slice, a, b) to (slab, a, b + 2 * margin, slice), padded with zeros."""
+    n_slabs = -(-len(array) // SLAB)
+    padded = np.zeros((n_slabs * SLAB, array.shape[1], array.shape[2] + 2 * margin), np.float32)
+    padded[: len(array), :, margin : margin + array.shape[2]] = array
+    slabs = padded.reshape(n_slabs, SLAB, *padded.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(slabs, 1, -1))
+
+
+def _from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+    """Undo `_to_slabs` but for the margin."""
+    slices = np.moveaxis(slabs, -1, 1).reshape(-1, *slabs.shape[1:3])
+    return np.ascontiguousarray(slices[:n_slices])

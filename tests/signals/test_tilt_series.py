@@ -1,0 +1,257 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Tilt series: where tilts live, what they survive, and reconstruction, eager and lazy."""
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
+from emsparse_hs.signals import LazyTiltSeries, LazyTomogram, TiltSeries, Tomogram
+from emsparse_hs.tomography import ParallelBeam, default_weight, estimate_noise, reconstruct_tv
+
+EVEN = np.linspace(-60, 60, 13)
+UNEVEN = np.sin(np.deg2rad(EVEN)) * 70
+
+
+def make_series(tilts=EVEN, axis="x", seed=30):
+    simulated = simulate_tilt_series(size=18, n_slices=11, tilts=tilts, seed=seed)
+    images = simulated.images if axis == "x" else simulated.images.transpose(0, 2, 1)
+    sizes = {"y": images.shape[1], "x": images.shape[2]}
+    axes = [{"name": "z", "size": len(tilts), "navigate": True}]
+    for name in "yx":
+        axes.append({"name": name, "size": sizes[name], "scale": 0.5, "offset": 3, "units": "nm"})
+    series = TiltSeries(images.copy(), axes=axes, metadata={"General": {"title": "dots"}})
+    series.set_tilts(tilts, axis)
+    return series
+
+
+@pytest.fixture(params=[EVEN, UNEVEN, EVEN[::-1]], ids=["even", "uneven", "decreasing"])
+def series(request):
+    return make_series(request.param)
+
+
+def same(series, tilts):
+    np.testing.assert_allclose(series.tilts, tilts, atol=1e-9)
+    assert series.tilt_axis == "x"
+    return True
+
+
+def test_tilts_stay_with_their_images(series):
+    tilts = series.tilts
+    assert same(series.deepcopy(), tilts)
+    assert same(series.inav[2:9], tilts[2:9])
+    assert same(series.inav[::3], tilts[::3])
+    assert same(series.isig[2:7, 3:], tilts)
+    assert same(series.T.T, tilts)
+    assert same(series + 1, tilts)
+    assert same(series.map(np.abs, inplace=False, show_progressbar=False), tilts)
+    lazy = series.as_lazy()
+    assert isinstance(lazy, LazyTiltSeries) and same(lazy, tilts)
+    assert same(lazy.inav[1:5], tilts[1:5])
+    lazy.compute(show_progressbar=False)
+    assert type(lazy) is TiltSeries and same(lazy, tilts)
+    changed = series.deepcopy()
+    changed.change_dtype("float64")
+    assert same(changed, tilts)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("extension", ["hspy", "zspy"])
+def test_tilts_are_saved(series, extension, lazy, tmp_path):
+    path = tmp_path / f"series.{extension}"
+    series.save(path)
+    loaded = hs.load(path, lazy=lazy)
+    assert type(loaded) is (LazyTiltSeries if lazy else TiltSeries)
+    assert same(loaded, series.tilts)
+
+
+def test_tilts_from_a_text_file(tmp_path):
+    series = make_series()
+    path = tmp_path / "series.rawtlt"
+    path.write_text("\n".join(f"  {tilt:.2f}" for tilt in UNEVEN))
+    series.set_tilts(path)
+    np.testing.assert_allclose(series.tilts, UNEVEN, atol=0.006)
+    series.set_tilts(EVEN)
+    assert same(series, EVEN)
+    assert series.axes_manager.navigation_axes[0].is_uniform
+    path.write_text("angle\n1\n")
+    with pytest.raises(ValueError, match="one tilt a line"):
+        series.set_tilts(str(path))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        EVEN,
+        EVEN.tolist(),
+        EVEN[:, None],
+        {"data": EVEN[:, None]},
+        hs.signals.Signal1D(EVEN[:, None]),
+    ],
+    ids=["array", "list", "column", "dictionary", "signal"],
+)
+def test_tilts_that_etspy_stored(stored):
+    series = make_series(UNEVEN)
+    series.metadata.set_item("Tomography.tilts", stored)
+    series.set_tilts()
+    assert same(series, EVEN)
+
+
+def test_a_navigation_axis_is_not_taken_for_tilts():
+    series = TiltSeries(np.ones((5, 6, 7)))
+    with pytest.raises(ValueError, match="set_tilts"):
+        series.tilts  # noqa: B018
+    series.axes_manager[0].name = "Tilt"
+    with pytest.raises(ValueError, match="set_tilts"):
+        series.reconstruct(show_progressbar=False)
+    with pytest.raises(ValueError, match="set_tilts"):
+        make_series().inav[3].tilts  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "tilts, message",
+    [
+        (EVEN[:-1], "13 images"),
+        (np.zeros(13), "All tilts are zero"),
+        (EVEN * np.nan, "finite"),
+        (EVEN * 10, "180"),
+        (np.roll(EVEN, 1), "argsort"),
+        (np.r_[EVEN[:1], EVEN[:-1]], "argsort"),
+        (["a"] * 13, "numbers in degrees"),
+        (None, "metadata.Tomography.tilts"),
+    ],
+)
+def test_bad_tilts_change_nothing(tilts, message):
+    series = make_series(UNEVEN)
+    with pytest.raises(ValueError, match=message):
+        series.set_tilts(tilts)
+    assert same(series, UNEVEN)
+
+
+def test_bad_axis_or_dimensions():
+    with pytest.raises(ValueError, match="'x' or 'y'"):
+        make_series().set_tilts(EVEN, axis="z")
+    with pytest.raises(ValueError, match="no tilt series"):
+        TiltSeries(np.ones((2, 3, 4, 5))).set_tilts([0, 1, 2])
+
+
+def test_reconstruct_is_the_solver_with_axes_and_figures(series):
+    before = series.data.copy()
+    tomogram = series.reconstruct(show_progressbar=False, tol=1e-2)
+    np.testing.assert_array_equal(series.data, before)
+    sinogram = series.data.transpose(2, 0, 1)
+    weight = default_weight(estimate_noise(series.data), 13)
+    expected = reconstruct_tv(sinogram, ParallelBeam(series.tilts, 18), weight, tolerance=1e-2)
+    np.testing.assert_allclose(tomogram.data, expected.volume, atol=1e-4 * expected.volume.max())
+    assert type(tomogram) is Tomogram and tomogram.metadata.General.title == "dots"
+    x, y, z = tomogram.axes_manager.navigation_axes + tomogram.axes_manager.signal_axes
+    assert [(a.name, a.scale, a.units, a.size) for a in (x, y, z)] == [
+        ("x", 0.5, "nm", 11),
+        ("y", 0.5, "nm", 18),
+        ("z", 0.5, "nm", 18),
+    ]
+    assert (x.offset, y.offset) == (3, 3) and z.axis.mean() == pytest.approx(0)
+    about = tomogram.metadata.Reconstruction
+    assert about.gap <= 1e-2 and about.iterations == expected.n_iterations
+    assert about.lambda_ == pytest.approx(weight) and about.prior == "tv" and about.dims == 3
+    np.testing.assert_allclose(about.residual_per_tilt, expected.residual_per_tilt, rtol=1e-3)
+    assert about.chi_squared == pytest.approx(expected.chi_squared(about.sigma), rel=1e-3)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tilt_axis_along_y_is_the_same_specimen(dims):
+    settings = {"show_progressbar": False, "dims": dims, "max_iter": 60}
+    one = make_series().reconstruct(**settings)
+    other = make_series(axis="y").reconstruct(**settings)
+    np.testing.assert_allclose(one.data, other.data, atol=1e-4 * one.data.max())
+    assert other.axes_manager.navigation_axes[0].name == "y"
+    assert [axis.name for axis in other.axes_manager.signal_axes] == ["x", "z"]
+
+
+@pytest.mark.parametrize("lazy_output", [None, False])
+@pytest.mark.parametrize("chunks", [(13, 18, 11), (4, 18, 11), (13, 7, 5), (5, 7, 3), (1, 1, 1)])
+def test_lazy_equals_eager(chunks, lazy_output):
+    series = make_series()
+    lazy = series.as_lazy()
+    lazy.data = lazy.data.rechunk(chunks)
+    settings = {"dims": 2, "max_iter": 60, "show_progressbar": False}
+    eager = series.reconstruct(**settings)
+    result = lazy.reconstruct(lazy_output=lazy_output, **settings)
+    assert type(result) is (LazyTomogram if lazy_output is None else Tomogram)
+    np.testing.assert_allclose(np.asarray(result.data), eager.data, atol=1e-5 * eager.data.max())
+    assert result.metadata.Reconstruction.lambda_ == eager.metadata.Reconstruction.lambda_
+    if lazy_output is False:
+        assert result.metadata.Reconstruction.gap == eager.metadata.Reconstruction.gap
+
+
+def test_slices_do_not_depend_on_their_block():
+    simulated = simulate_tilt_series(size=12, n_slices=70, tilts=EVEN, seed=31)
+    series = TiltSeries(simulated.images)
+    series.set_tilts(EVEN)
+    settings = {"dims": 2, "lambda_": 3.0, "max_iter": 40, "show_progressbar": False}
+    whole = series.reconstruct(**settings)
+    lazy = series.as_lazy()
+    lazy.data = lazy.data.rechunk((13, 12, 9))
+    parts = lazy.reconstruct(**settings, lazy_output=False)
+    np.testing.assert_allclose(parts.data, whole.data, atol=1e-5 * whole.data.max())
+
+
+def test_lazy_in_three_dimensions_and_integers():
+    series = make_series()
+    series.data = np.rint(series.data * 10 + 50).astype(np.uint16)
+    settings = {"max_iter": 40, "show_progressbar": False}
+    lazy = series.as_lazy().reconstruct(**settings)
+    assert type(lazy) is LazyTomogram
+    expected = series.reconstruct(**settings).data
+    np.testing.assert_allclose(lazy.data.compute(), expected, atol=1e-5 * expected.max())
+
+
+def test_shifts_undo_a_misalignment():
+    series = make_series()
+    shifts = np.where(np.arange(13) % 2, 2, -2)
+    moved = series.deepcopy()
+    moved.data = np.stack([np.roll(i, k, axis=0) for i, k in zip(moved.data, shifts, strict=True)])
+    settings = {"lambda_": 5.0, "show_progressbar": False}
+    aligned = series.reconstruct(**settings)
+    with_shifts = moved.reconstruct(shifts=shifts, **settings)
+    without = moved.reconstruct(**settings)
+    size = np.linalg.norm(aligned.data)
+    assert np.linalg.norm(with_shifts.data - aligned.data) < 0.1 * size
+    assert np.linalg.norm(without.data - aligned.data) > 0.3 * size
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"prior": "wavelet"}, "tv"),
+        ({"lambda_": "cv"}, "auto"),
+        ({"lambda_": -1.0}, "weight"),
+        ({"dims": 1}, "dims"),
+        ({"bounds": (1, 0)}, "bounds"),
+        ({"shifts": [0, 1]}, "shifts"),
+        ({"max_iter": 0}, "max_iterations"),
+    ],
+)
+def test_says_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_series().reconstruct(show_progressbar=False, **arguments)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_bad_data(lazy, dims):
+    series = make_series()
+    series.data[3, 4, 5] = np.nan
+    noiseless = make_series()
+    noiseless.data[:] = 1
+    imaginary = make_series()
+    imaginary.data = imaginary.data * 1j
+    for bad, error, message in (
+        (series, ValueError, "NaN"),
+        (noiseless, ValueError, "no noise"),
+        (imaginary, TypeError, "real"),
+    ):
+        bad = bad.as_lazy() if lazy and bad is not imaginary else bad
+        with pytest.raises(error, match=message):
+            bad.reconstruct(dims=dims, show_progressbar=False)

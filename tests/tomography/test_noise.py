@@ -1,0 +1,45 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The noise estimate on images whose noise is known."""
+
+import numpy as np
+import pytest
+
+from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
+from emsparse_hs.tomography import default_weight, estimate_noise
+
+
+@pytest.mark.parametrize("sigma", [0.1, 30.0])
+def test_finds_white_noise_on_slopes_and_edges(sigma):
+    rng = np.random.default_rng(10)
+    y, x = np.mgrid[:90, :70]
+    image = 200 * sigma * (y > 40) + 3 * sigma * x
+    images = image + rng.normal(0, sigma, (4, 90, 70))
+    assert estimate_noise(images) == pytest.approx(sigma, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["particles", "needle"])
+@pytest.mark.parametrize("seed", [11, 12])
+def test_finds_counting_noise(kind, seed):
+    series = simulate_tilt_series(kind, seed=seed)
+    true = np.std(series.images - series.clean_images)
+    assert estimate_noise(series.images) == pytest.approx(true, rel=0.1)
+
+
+def test_follows_the_units_and_the_dtype():
+    counts = np.random.default_rng(13).poisson(50, (3, 40, 30)).astype(np.uint16)
+    sigma = estimate_noise(counts)
+    assert estimate_noise(counts * 8.0) == pytest.approx(8 * sigma)
+    assert estimate_noise(np.zeros((5, 5))) == 0
+
+
+def test_weight_is_noise_of_a_back_projected_voxel():
+    assert default_weight(3.0, 25) == 15
+
+
+@pytest.mark.parametrize("images", [np.zeros((5, 2)), np.zeros(9)])
+def test_says_what_is_wrong(images):
+    with pytest.raises(ValueError, match="3 x 3"):
+        estimate_noise(images)
+    with pytest.raises(ValueError, match="NaN"):
+        estimate_noise(np.full((5, 5), np.nan))
