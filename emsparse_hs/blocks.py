@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -206,6 +206,7 @@ class Blocks:
         self,
         function: Callable,
         *args,
+        per_pixel: Sequence[np.ndarray] = (),
         output_shape: tuple[int, ...] = (),
         dtype=np.float64,
         fill=np.nan,
@@ -221,6 +222,9 @@ class Blocks:
             ``function(rows, *args)`` returns an array of shape (pixels, *output_shape).
         *args
             Arrays and scalars, sent once.
+        per_pixel : sequence of arrays of shape (*navigation_shape, ...)
+            Parameters that each pixel has of its own. The function gets those of the block's
+            pixels, one an array, directly after the rows.
         output_shape : tuple of int
             Shape of the result of one pixel.
         dtype : dtype
@@ -245,7 +249,10 @@ class Blocks:
             if rows is None:
                 piece = da.full(shape, fill, dtype=dtype, chunks=-1)
             else:
-                task = delayed(_placed)(rows, function, shared, keep, output_shape, dtype, fill)
+                own = [np.asarray(values)[region][keep] for values in per_pixel]
+                task = delayed(_placed)(
+                    rows, function, own, shared, keep, output_shape, dtype, fill
+                )
                 piece = da.from_delayed(task, shape, dtype=dtype)
             placed[tuple(part.start for part in region)] = piece
         result = _joined(placed)
@@ -372,9 +379,11 @@ def _applied(rows, function: Callable, args: tuple):
     return function(rows, *args)
 
 
-def _placed(rows, function: Callable, args: tuple, keep, output_shape, dtype, fill) -> np.ndarray:
+def _placed(
+    rows, function: Callable, own, args: tuple, keep, output_shape, dtype, fill
+) -> np.ndarray:
     """Results of the kept pixels of one region, at their places in it."""
-    values = np.asarray(function(rows, *args), dtype=dtype)
+    values = np.asarray(function(rows, *own, *args), dtype=dtype)
     needed = (int(keep.sum()), *output_shape)
     if values.shape != needed:
         raise ValueError(

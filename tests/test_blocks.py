@@ -95,6 +95,19 @@ def test_any_chunking_with_masks(data, masks, chunks):
     check(lazy(data, chunks), data, masks)
 
 
+def scaled(rows, factors, offset):
+    return rows.sum(1) * factors + offset
+
+
+def test_parameters_of_each_pixel_go_with_it(data, masks, monkeypatch):
+    monkeypatch.setattr(_reading, "SMALLEST", 1)
+    factors = np.random.default_rng(7).random(SHAPE[:2])
+    blocks = Blocks.of(lazy(data, (4, 2, 7, 3)), navigation_mask=masks[0].T)
+    result = blocks.map(scaled, 3.0, per_pixel=[factors])
+    expected = np.where(masks[0], np.nan, data.sum((-1, -2)) * factors + 3)
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
 def test_small_chunks_are_kept_where_they_are_large_enough(data, monkeypatch):
     monkeypatch.setattr(_reading, "SMALLEST", 1)
     signal = lazy(data, (4, 2, 7, 3))

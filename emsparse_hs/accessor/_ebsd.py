@@ -175,9 +175,11 @@ class EBSDMethods(SignalMethods):
 
     def _map(self, function, centres, args, masks, **kwargs):
         """Work on each pattern with its pattern centre; also on a pattern without a scan."""
-        blocks, keep = _blocks(self._signal, centres, *masks)
-        shared = centres if centres.ndim == 1 else None
-        result = blocks.map(function, keep, shared, *args, **kwargs)
+        blocks = _blocks(self._signal, *masks)
+        if centres.ndim == 1:
+            result = blocks.map(function, centres, blocks.signal_keep, *args, **kwargs)
+        else:
+            result = blocks.map(function, blocks.signal_keep, *args, per_pixel=[centres], **kwargs)
         return result if self._signal.axes_manager.navigation_dimension else result[0]
 
 
@@ -207,48 +209,31 @@ def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
     return centres.reshape(3) if centres.size == 3 else centres
 
 
-def _blocks(signal: BaseSignal, centres, navigation_mask, signal_mask):
-    """Blocks of patterns, with the pattern centres appended if they differ; kept pixels."""
-    scan_dimension = signal.axes_manager.navigation_dimension
-    if not scan_dimension:
-        data = signal._data_aligned_with_axes[np.newaxis]
-        mask = getattr(signal_mask, "data", signal_mask)
-        blocks = Blocks.from_array(data, 1, signal_mask=mask)
-        return blocks, blocks.signal_keep
-    blocks = Blocks.of(signal, navigation_mask, signal_mask)
-    if centres.ndim == 1:
-        return blocks, blocks.signal_keep
-    # A block carries rows only: three more features tell the pattern centre. Their float32 is good
-    # to 1e-7 of a pattern's width.
-    data = da.asarray(signal._data_aligned_with_axes)
-    scan = data.shape[:scan_dimension]
-    flat = data.reshape(*scan, -1).astype(np.float32)
-    rows = da.concatenate([flat, da.asarray(centres.astype(np.float32))], axis=-1)
-    left_out = np.append(~blocks.signal_keep.ravel(), [False] * 3)
-    extended = Blocks.from_array(rows, scan_dimension, ~blocks.navigation_keep, left_out)
-    return extended, blocks.signal_keep
+def _blocks(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
+    if signal.axes_manager.navigation_dimension:
+        return Blocks.of(signal, navigation_mask, signal_mask)
+    mask = getattr(signal_mask, "data", signal_mask)
+    return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
 
 
-def _frames(rows: np.ndarray, keep: np.ndarray, centre: np.ndarray | None):
-    """Patterns of a block, zero where masked, and their pattern centre or centres."""
-    if centre is None:
-        rows, centre = rows[:, :-3], rows[:, -3:].astype(np.float64)
+def _frames(rows: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Patterns of a block, zero where masked."""
     frames = np.zeros((len(rows), *keep.shape), rows.dtype)
     frames[:, keep] = rows
-    return frames, centre
+    return frames
 
 
-def _radon_rows(rows, keep, centre, azimuths, elevations) -> np.ndarray:
-    frames, centre = _frames(rows, keep, centre)
+def _radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
+    frames = _frames(rows, keep)
     return radon_transform(frames, centre, azimuths, elevations, ~keep).transpose(0, 2, 1)
 
 
-def _band_rows(rows, keep, centre, n_bands: int) -> np.ndarray:
-    frames, own = _frames(rows, keep, centre)
-    normals, half_widths, contrasts = detect_bands(frames, own, n_bands, ~keep)
+def _band_rows(rows, centre, keep, n_bands: int) -> np.ndarray:
+    normals, half_widths, contrasts = detect_bands(_frames(rows, keep), centre, n_bands, ~keep)
     columns = [normals, half_widths[..., None], contrasts[..., None]]
-    if centre is None:
-        columns.append(np.broadcast_to(own[:, None], normals.shape))
+    if centre.ndim > 1:
+        # Where pattern centres differ, each pattern keeps its own.
+        columns.append(np.broadcast_to(centre[:, None], normals.shape))
     return np.concatenate(columns, axis=-1)
 
 

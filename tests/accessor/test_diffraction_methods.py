@@ -37,14 +37,6 @@ def lazy(signal, chunks):
     return type(signal.as_lazy())(da.from_array(signal.data, chunks=chunks)) if chunks else signal
 
 
-def real(name, **kwargs):
-    try:
-        path = data.path(name, download=False)
-    except FileNotFoundError:
-        pytest.skip(f"{name} is not there: set EMSPARSE_HS_DATA to the folder that holds it")
-    return hs.load(path, **kwargs)
-
-
 def deflection_of(frames, origin=(0.0, 0.0)):
     return centroid(frames) - origin
 
@@ -252,8 +244,8 @@ def test_simulated_scan_gives_its_true_field(is_lazy):
 
 
 @pytest.mark.parametrize("is_lazy", [False, True])
-def test_real_blockfile(is_lazy):
-    signal = real("blockfile_3x2x144x144.blo", lazy=is_lazy)
+def test_real_blockfile(is_lazy, example):
+    signal = hs.load(example("blockfile_3x2x144x144.blo"), lazy=is_lazy)
     x, y = np.moveaxis(np.asarray(signal.emsparse.beam_deflection(centre=(0, 0)).data), -1, 0)
     assert x.shape == (3, 2)
     assert (y.min().round(2), y.max().round(2)) == (74.65, 75.00)
@@ -261,8 +253,8 @@ def test_real_blockfile(is_lazy):
 
 
 @pytest.mark.parametrize("is_lazy", [False, True])
-def test_real_saturated_beam_at_the_edge(is_lazy):
-    signal = real("merlin_4x2x256x256_6bit.mib", lazy=is_lazy)
+def test_real_saturated_beam_at_the_edge(is_lazy, example):
+    signal = hs.load(example("merlin_4x2x256x256_6bit.mib"), lazy=is_lazy)
     frames = np.asarray(signal.data)
     result = signal.emsparse.beam_deflection(centre=(0, 0))
     y, x = np.indices(frames.shape[-2:])
@@ -271,8 +263,8 @@ def test_real_saturated_beam_at_the_edge(is_lazy):
     np.testing.assert_allclose(np.asarray(result.data), np.stack(expected, -1), rtol=1e-12)
 
 
-def test_real_noise_with_negative_sums():
-    signal = real("16x16-diffraction_imagel_5x5x256x256_EDS.emi")
+def test_real_noise_with_negative_sums(example):
+    signal = hs.load(example("16x16-diffraction_imagel_5x5x256x256_EDS.emi"))
     signal = signal[1] if isinstance(signal, list) else signal
     assert (signal.data.sum((-2, -1)) < 0).any()
     frames = signal.data.astype(float)
