@@ -187,7 +187,7 @@ class Blocks:
 
         Returns
         -------
-        array of shape (*navigation_shape, ...)
+        array of shape (navigation_shape, ...)
             Of the dtype of `values`.
         """
         placed = np.empty(self.navigation_shape + values.shape[1:], values.dtype)
@@ -219,10 +219,10 @@ class Blocks:
         Parameters
         ----------
         function : callable
-            ``function(rows, *args)`` returns an array of shape (pixels, *output_shape).
+            ``function(rows, *args)`` returns an array of shape (pixels,) + output_shape.
         *args
             Arrays and scalars, sent once.
-        per_pixel : sequence of arrays of shape (*navigation_shape, ...)
+        per_pixel : sequence of arrays of shape (navigation_shape, ...)
             Parameters that each pixel has of its own. The function gets those of the block's
             pixels, one an array, directly after the rows.
         output_shape : tuple of int
@@ -239,7 +239,7 @@ class Blocks:
         Returns
         -------
         numpy or dask array
-            Of shape (*navigation_shape, *output_shape).
+            Of shape navigation_shape + output_shape.
         """
         shared = delayed(args, traverse=False)
         placed = {}

@@ -19,7 +19,7 @@ class Fit(NamedTuple):
     ----------
     components : array of shape (n_components, n_features)
         Spectra or patterns, of kept features.
-    loadings : array of shape (*navigation_shape, n_components)
+    loadings : array of shape navigation_shape + (n_components,)
         How much of each there is in each pixel, NaN where masked.
     estimator : object
         The fitted estimator.

@@ -29,7 +29,7 @@ def write_learning_results(
         Eager or lazy; only its ``learning_results`` change.
     components : array of shape (n_components, n_features)
         Spectra or patterns of the features that `blocks` keeps.
-    loadings : array of shape (*navigation_shape, n_components)
+    loadings : array of shape navigation_shape + (n_components,)
         NaN where masked.
     algorithm : str
         Name of the algorithm: an object could not be saved.

@@ -177,7 +177,8 @@ def simulated_patterns(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Si
     Returns
     -------
     signal : kikuchipy.signals.EBSD or hyperspy.signals.Signal2D
-        Patterns; a plain Signal2D without pattern centre if kikuchipy is not installed.
+        Patterns without a static background, so there is none to remove; a plain Signal2D
+        without pattern centre if kikuchipy is not installed.
     truth : SimulatedPatterns
         Patterns, orientations and bands.
     """
