@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import math
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import dask
 import dask.array as da
@@ -51,7 +53,7 @@ def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Dela
     elif isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
         # Opened inside the task: nothing is copied, held open, or sent to other processes.
         order = "C" if array.flags.c_contiguous else "F"
-        file = (os.fspath(array.filename), array.dtype, "r", array.offset, array.shape, order)
+        file = _File(array.filename, array.dtype, array.offset, array.shape, order)
         yield from _of_file(file, navigation_dimension)
     else:
         array = np.asarray(array)
@@ -65,7 +67,7 @@ def _of_dask(array: da.Array, navigation_dimension: int) -> Iterator[tuple[Regio
     size = math.prod(whole.chunksize) * array.dtype.itemsize
     split = any(array.numblocks[axis] > 1 for axis in signal_axes)
     if split and size > LARGEST_JOINED:
-        yield from _of_file(_rearranged(array), navigation_dimension)
+        yield from _of_file(_rearranged(array, navigation_dimension), navigation_dimension)
         return
     # Pieces of joined chunks would save no memory: dask joins all of them before it cuts.
     if size < SMALLEST or (size > LARGEST and not split):
@@ -97,50 +99,75 @@ def _regions(shape, navigation_dimension: int, itemsize: int) -> Iterator[Region
     return _regions_of(chunks)
 
 
-def _of_file(file: tuple, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
-    _, dtype, _, _, shape, _ = file
-    for region in _regions(shape, navigation_dimension, dtype.itemsize):
-        yield region, delayed(_opened)(*file, region)
+def _of_file(file: _File, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
+    for region in _regions(file.shape, navigation_dimension, file.dtype.itemsize):
+        yield region, delayed(_opened)(file, region)
 
 
-def _opened(path, dtype, mode, offset, shape, order, region) -> np.ndarray:
-    return np.asarray(np.memmap(os.fspath(path), dtype, mode, offset, shape, order))[region]
+def _opened(file: _File, region: Region) -> np.ndarray:
+    return np.asarray(file.mapped("r"))[region]
 
 
-def _rearranged(array: da.Array) -> tuple[Any, ...]:
+def _rearranged(array: da.Array, navigation_dimension: int) -> _File:
     """Write the data once to a temporary file, pixel after pixel.
 
     If the chunks hold a part of the spectrum of very many pixels, as in files that are stored
     energy by energy, whole spectra can't be had without reading everything for each piece, or
     holding everything in memory.
     """
-    path = _TemporaryFile()
-    file = (path, array.dtype, "r", 0, array.shape, "C")
-    np.memmap(os.fspath(path), array.dtype, "w+", 0, array.shape)
-    chunks = array.to_delayed().ravel()
-    writes = [
-        delayed(_written)(chunk, path, array.dtype, array.shape, region)
-        for chunk, region in zip(chunks, _regions_of(array.chunks), strict=True)
-    ]
-    dask.compute(*writes)
+    file = _File(_TemporaryFile(), array.dtype, 0, array.shape, "C")
+    file.mapped("w+")
+    # Each write touches as many pages of the file as there are pixels: few and long ones are fast.
+    signal_axes = ("auto",) * (array.ndim - navigation_dimension)
+    joined = array.rechunk(
+        da.core.normalize_chunks(
+            array.chunks[:navigation_dimension] + signal_axes,
+            array.shape,
+            LARGEST,
+            array.dtype,
+            previous_chunks=array.chunks,
+        )
+    )
+    chunks = zip(joined.to_delayed().ravel(), _regions_of(joined.chunks), strict=True)
+    dask.compute(*(delayed(_written)(chunk, file, region) for chunk, region in chunks))
     return file
 
 
-def _written(chunk, path, dtype, shape, region) -> None:
-    np.memmap(os.fspath(path), dtype, "r+", 0, shape)[region] = chunk
+def _written(chunk, file: _File, region: Region) -> None:
+    file.mapped("r+")[region] = chunk
+
+
+class _File(NamedTuple):
+    """An array in a file, as numpy maps it."""
+
+    path: Any
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    def mapped(self, mode: Literal["r", "r+", "w+"]) -> np.memmap:
+        path = os.fspath(self.path)
+        return np.memmap(path, self.dtype, mode, self.offset, self.shape, self.order)
 
 
 class _TemporaryFile:
     """Path of a file that goes when the last task that may read it has gone.
 
-    A copy that was sent to another process is a plain path: only the first one removes the file.
+    In other processes it is a plain path, and what they still need can't be known here: with a
+    cluster the file goes when this process ends.
     """
 
     def __init__(self) -> None:
-        handle, self._path = tempfile.mkstemp(
+        handle, path = tempfile.mkstemp(
             prefix="emsparse-", dir=dask.config.get("temporary-directory", None)
         )
         os.close(handle)
+        self._path = path
+        if _cluster_is_active():
+            atexit.register(os.remove, path)
+        else:
+            weakref.finalize(self, os.remove, path)
 
     def __fspath__(self) -> str:
         return self._path
@@ -148,5 +175,7 @@ class _TemporaryFile:
     def __reduce__(self):
         return str, (self._path,)
 
-    def __del__(self, remove=os.remove) -> None:
-        remove(self._path)
+
+def _cluster_is_active() -> bool:
+    scheduler = dask.base.get_scheduler()
+    return getattr(scheduler, "__module__", "").startswith("distributed")

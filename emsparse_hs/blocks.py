@@ -17,6 +17,7 @@ from hyperspy.defaults_parser import preferences
 from hyperspy.signal import BaseSignal
 from tqdm.dask import TqdmCallback
 
+from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, read_pieces
 
 
@@ -27,7 +28,8 @@ class Blocks:
     are those of one piece of the scan in C order, the features are the channels of a spectrum or
     the pixels of a pattern in C order. Masked ones are left out. Blocks are read when they are
     worked on, by dask's active scheduler: threads by default, a `dask.distributed` client
-    unchanged. A few are in memory at once.
+    unchanged. A few are in memory at once. They may be views of the user's data, and can't be
+    written to then.
 
     Functions that work on blocks are defined at the top level of a module, and their further
     arguments are arrays and scalars: a signal can't be sent to another process.
@@ -93,8 +95,8 @@ class Blocks:
         return cls.from_array(
             signal._data_aligned_with_axes,
             axes.navigation_dimension,
-            _as_mask(navigation_mask, axes._navigation_shape_in_array, "navigation", flip=True),
-            _as_mask(signal_mask, axes._signal_shape_in_array, "signal", flip=False),
+            as_mask(navigation_mask, axes._navigation_shape_in_array, "navigation", flip=True),
+            as_mask(signal_mask, axes._signal_shape_in_array, "signal"),
         )
 
     @classmethod
@@ -131,8 +133,8 @@ class Blocks:
             )
         navigation_shape = array.shape[:navigation_dimension]
         signal_shape = array.shape[navigation_dimension:]
-        navigation_keep = _kept(navigation_mask, navigation_shape, "navigation")
-        signal_keep = _kept(signal_mask, signal_shape, "signal")
+        navigation_keep = kept(navigation_mask, navigation_shape, "navigation")
+        signal_keep = kept(signal_mask, signal_shape, "signal")
         features = None if signal_keep.all() else signal_keep.ravel()
         pieces: list[tuple[Region, Delayed | None]] = []
         for region, chunk in read_pieces(array, navigation_dimension):
@@ -175,13 +177,23 @@ class Blocks:
         for rows in self._rows:
             yield dask.compute(rows)[0]
 
+    @property
+    def scan_order(self) -> np.ndarray:
+        """Where the kept pixels of the scan, in C order, are among the rows of all blocks."""
+        places = np.arange(self.navigation_keep.size).reshape(self.navigation_shape)
+        regions = [region for region, rows in self._pieces if rows is not None]
+        return np.argsort(
+            np.concatenate([places[region][self.navigation_keep[region]] for region in regions])
+        )
+
     def place(self, values: np.ndarray, fill=np.nan) -> np.ndarray:
-        """Results of all kept pixels, in the order of the blocks, at their places in the scan.
+        """Results of the kept pixels at their places in the scan.
 
         Parameters
         ----------
         values : array of shape (n_pixels, ...)
-            As made of all blocks one after the other.
+            One a kept pixel, in C order of the scan: what was made of all blocks one after the
+            other is ``values[blocks.scan_order]`` in that order.
         fill : scalar
             Value of masked pixels.
 
@@ -190,16 +202,10 @@ class Blocks:
         array of shape (navigation_shape, ...)
             Of the dtype of `values`.
         """
-        placed = np.empty(self.navigation_shape + values.shape[1:], values.dtype)
-        if not self.navigation_keep.all():
-            placed[...] = fill
-        start = 0
-        for region, rows in self._pieces:
-            if rows is not None:
-                keep = self.navigation_keep[region]
-                stop = start + int(keep.sum())
-                placed[region][keep] = values[start:stop]
-                start = stop
+        if self.navigation_keep.all():
+            return values.reshape(self.navigation_shape + values.shape[1:])
+        placed = np.full(self.navigation_shape + values.shape[1:], fill, values.dtype)
+        placed[self.navigation_keep] = values
         return placed
 
     def map(
@@ -317,7 +323,8 @@ class Blocks:
         -------
         Blocks
             The converted blocks, in memory: in this process, or on the workers of the active
-            `dask.distributed` client.
+            `dask.distributed` client. Functions get them in the converted form; masks and dtype
+            are still those of the data.
         """
         shared = delayed(args, traverse=False)
         rows = [delayed(_applied)(rows, function, shared) for rows in self._rows]
@@ -325,42 +332,6 @@ class Blocks:
             held = iter(dask.persist(*rows, **_workers(num_workers)))
         pieces = [(region, None if rows is None else next(held)) for region, rows in self._pieces]
         return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
-
-
-def _as_mask(mask, shape: tuple[int, ...], name: str, flip: bool) -> np.ndarray | None:
-    """HyperSpy's forms of a mask as one bool array in the order of the data."""
-    if mask is None:
-        return None
-    if isinstance(mask, BaseSignal):
-        mask, flip = mask._data_aligned_with_axes, False
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "bui":
-        raise TypeError(
-            f"The {name} mask is of dtype {mask.dtype}. Pass a boolean one, True where data are "
-            "left out, such as (s.sum(axis='sig') == 0)."
-        )
-    needed = shape[::-1] if flip else shape
-    if mask.shape != needed:
-        raise ValueError(
-            f"The {name} mask has shape {mask.shape}, and {needed} is needed"
-            + (": an array in HyperSpy's order (x, y). " if flip else ". ")
-            + "Pass a signal to be safe, such as (s.sum(axis='sig') == 0) for pixels."
-        )
-    return (mask.T if flip else mask).astype(bool)
-
-
-def _kept(mask: np.ndarray | None, shape: tuple[int, ...], name: str) -> np.ndarray:
-    if mask is None:
-        return np.ones(shape, bool)
-    keep = ~np.asarray(mask, bool)
-    if keep.shape != shape:
-        raise ValueError(f"The {name} mask has shape {keep.shape}, and {shape} is needed.")
-    if not keep.any():
-        raise ValueError(
-            f"The {name} mask leaves nothing: all {keep.size} elements are True, which means left "
-            "out. Invert the mask with ~mask if it marks what to keep."
-        )
-    return keep
 
 
 def _as_rows(chunk, navigation_dimension: int, pixels, features) -> np.ndarray:
@@ -372,7 +343,12 @@ def _as_rows(chunk, navigation_dimension: int, pixels, features) -> np.ndarray:
         rows = rows[pixels]
     if features is not None:
         rows = np.ascontiguousarray(rows[:, features])
-    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+    rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)
+    if np.may_share_memory(rows, chunk):
+        # A function that works in place must not change the user's data.
+        rows = rows.view()
+        rows.flags.writeable = False
+    return rows
 
 
 def _applied(rows, function: Callable, args: tuple):
@@ -411,10 +387,14 @@ def _workers(num_workers: int | None) -> dict:
     return {} if num_workers is None else {"num_workers": num_workers}
 
 
+def is_shown(show_progressbar: bool | None) -> bool:
+    """Whether to show a progress bar: as HyperSpy's preferences say, if nothing else is said."""
+    return preferences.General.show_progressbar if show_progressbar is None else show_progressbar
+
+
 def _progress(show_progressbar: bool | None):
-    if show_progressbar is None:
-        show_progressbar = preferences.General.show_progressbar
-    return TqdmCallback() if show_progressbar else nullcontext()
+    # A cluster shows its progress in its own dashboard: callbacks are for local schedulers.
+    return TqdmCallback() if is_shown(show_progressbar) else nullcontext()
 
 
 def _compute(collection, show_progressbar: bool | None, num_workers: int | None):

@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from hyperspy.external.progressbar import progressbar
 
-from emsparse_hs.blocks import Blocks
+from emsparse_hs.blocks import Blocks, is_shown
+
+#: Data up to so many bytes in float64 are fitted at once, as if they had come in one piece.
+AT_ONCE = 2**29
 
 
 class Fit(NamedTuple):
@@ -33,15 +38,17 @@ class Fit(NamedTuple):
 def fit_blocks(
     estimator,
     blocks: Blocks,
+    n_passes: int = 1,
     show_progressbar: bool | None = None,
     num_workers: int | None = None,
 ) -> Fit:
     """Fit a copy of an estimator to blocks, each of which is read as seldom as it allows.
 
-    An estimator that says by a method ``convert_block`` in which form it keeps a block, as
-    `PoissonNMF` does with sparse counts, gets all of them in that form: one reading. One with
-    ``partial_fit`` sees one block after the other: two readings and one block in memory. Any
-    other gets all data at once.
+    An estimator that says by a method ``convert_block`` in which form it keeps a block, and by
+    ``stack_blocks`` how those are joined, as `PoissonNMF` does with sparse counts, gets all of
+    them in that form: one reading. Any other gets data of up to half a gigabyte at once. More data
+    go block by block into ``partial_fit``, if there is one, and at once otherwise. What is fitted
+    at once does not depend on chunks.
 
     Parameters
     ----------
@@ -50,6 +57,9 @@ def fit_blocks(
         cloned, never changed.
     blocks : Blocks
         The data.
+    n_passes : int
+        How often ``partial_fit`` sees the data, where they go block by block. One is enough for
+        `IncrementalPCA`; `MiniBatchNMF` takes one step a block, and wants many.
     show_progressbar, num_workers
         As in HyperSpy.
 
@@ -57,32 +67,36 @@ def fit_blocks(
     -------
     Fit
         If the estimator subtracts a mean spectrum (``mean_``, as PCA does), that is the last
-        component, with loadings of 1: HyperSpy has no other place for it, and the model is exact.
+        component, with loadings of 1: HyperSpy has no other place for it, and so the model is
+        loadings times components.
 
     Raises
     ------
     TypeError
         If the estimator does not keep to the contract.
+    ValueError
+        If its model is not loadings times components, as with whitening.
     """
     from sklearn.base import clone
 
     _check_contract(estimator)
     estimator = clone(estimator)
     how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    size = 8 * blocks.n_pixels * blocks.n_features
     if hasattr(estimator, "convert_block"):
-        held = list(blocks.hold(estimator.convert_block, **how))
-        loadings = blocks.place(estimator.fit_transform(estimator.stack_blocks(held)))
-    elif hasattr(estimator, "partial_fit"):
-        for rows in blocks:
-            estimator.partial_fit(rows)
+        held = blocks.hold(estimator.convert_block, **how)
+        rows = estimator.stack_blocks(list(held))[blocks.scan_order]
+        loadings = blocks.place(estimator.fit_transform(rows))
+    elif hasattr(estimator, "partial_fit") and (
+        size > AT_ONCE or not hasattr(estimator, "fit_transform")
+    ):
+        _learn(estimator, blocks, n_passes, show_progressbar)
         loadings = _transformed(blocks, estimator, how)
     else:
-        if len(blocks) > 1:
-            warnings.warn(
-                f"{type(estimator).__name__} has no partial_fit, so all data are loaded at once.",
-                stacklevel=3,
-            )
-        loadings = blocks.place(estimator.fit_transform(np.concatenate(list(blocks))))
+        if size > AT_ONCE:
+            _warn_of_memory(estimator, size)
+        rows = np.concatenate(list(blocks))[blocks.scan_order]
+        loadings = blocks.place(estimator.fit_transform(rows))
     return _with_mean(estimator, loadings)
 
 
@@ -96,6 +110,39 @@ def _check_contract(estimator) -> None:
             f"and lacks {', '.join(missing) or 'an instance (call the class)'}. Pass an estimator "
             "such as sklearn.decomposition.MiniBatchNMF(4) or emsparse_hs.PoissonNMF(4)."
         )
+
+
+def _warn_of_memory(estimator, size: int) -> None:
+    warnings.warn(
+        f"{type(estimator).__name__} has no partial_fit, so all data are loaded at once: "
+        f"{size / 2**30:.1f} GiB. Take an estimator that has one to go block by block.",
+        stacklevel=4,
+    )
+
+
+def _learn(estimator, blocks: Blocks, n_passes: int, show_progressbar: bool | None) -> None:
+    shown = is_shown(show_progressbar)
+    with progressbar(total=n_passes * len(blocks), desc="Learn", disable=not shown) as bar:
+        for _ in range(n_passes):
+            for n_blocks, rows in _of_enough_rows(blocks, estimator):
+                estimator.partial_fit(rows)
+                bar.update(n_blocks)
+
+
+def _of_enough_rows(blocks: Blocks, estimator) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks joined until each has as many rows as a first `partial_fit` may need."""
+    n_components = getattr(estimator, "n_components", None)
+    enough = n_components if isinstance(n_components, int | np.integer) else 1
+    waiting: list[np.ndarray] = []
+    left = blocks.n_pixels
+    for rows in blocks:
+        waiting.append(rows)
+        n_rows = sum(map(len, waiting))
+        # Too few must not be left over for the end.
+        if n_rows >= enough and (left - n_rows >= enough or left == n_rows):
+            yield len(waiting), waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            left -= n_rows
+            waiting = []
 
 
 def _transformed(blocks: Blocks, estimator, how: dict) -> np.ndarray:
@@ -121,8 +168,23 @@ def _components(estimator) -> np.ndarray:
 def _with_mean(estimator, loadings: np.ndarray) -> Fit:
     components = _components(estimator)
     mean = getattr(estimator, "mean_", None)
+    some = loadings[~np.isnan(loadings[..., 0])][:100]
     if mean is not None:
         components = np.vstack([components, mean])
         ones = np.where(np.isnan(loadings[..., :1]), np.nan, 1).astype(loadings.dtype)
         loadings = np.concatenate([loadings, ones], axis=-1)
+    model = loadings[~np.isnan(loadings[..., 0])][:100] @ components
+    _check_model(estimator, some, model)
     return Fit(components, loadings, estimator)
+
+
+def _check_model(estimator, some: np.ndarray, model: np.ndarray) -> None:
+    """Compare HyperSpy's model of some pixels with the estimator's own."""
+    if not hasattr(estimator, "inverse_transform"):
+        return
+    own = np.asarray(estimator.inverse_transform(some))
+    if np.linalg.norm(model - own) > 1e-3 * np.linalg.norm(own):
+        raise ValueError(
+            f"The model of {estimator!r} is not loadings times components_, which is what "
+            "HyperSpy makes of them. Switch whitening off, or take another estimator."
+        )

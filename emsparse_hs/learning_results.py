@@ -8,61 +8,66 @@ import numpy as np
 from hyperspy.signal import BaseSignal
 
 from emsparse_hs.blocks import Blocks
+from emsparse_hs.fitting import Fit
 
 
-def write_learning_results(
-    signal: BaseSignal,
-    components: np.ndarray,
-    loadings: np.ndarray,
-    algorithm: str,
-    blocks: Blocks,
-) -> None:
+def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None:
     """Give a signal the results of a decomposition, as HyperSpy's own would have.
 
     Afterwards HyperSpy's plots, models, blind source separation, clustering and saving work on
-    them. Results of an earlier blind source separation are removed, since they refer to an
-    earlier decomposition.
+    them. What was made of an earlier decomposition is removed: sources and clusters.
 
     Parameters
     ----------
     signal : BaseSignal
         Eager or lazy; only its ``learning_results`` change.
-    components : array of shape (n_components, n_features)
-        Spectra or patterns of the features that `blocks` keeps.
-    loadings : array of shape navigation_shape + (n_components,)
-        NaN where masked.
-    algorithm : str
-        Name of the algorithm: an object could not be saved.
+    fit : Fit
+        What the estimator made of the blocks.
     blocks : Blocks
         What was decomposed: it knows the masks.
     """
-    n_components = len(components)
-    factors = np.full((blocks.signal_keep.size, n_components), np.nan, components.dtype)
-    factors[blocks.signal_keep.ravel()] = components.T
+    n_components = len(fit.components)
+    factors = np.full((blocks.signal_keep.size, n_components), np.nan, fit.components.dtype)
+    factors[blocks.signal_keep.ravel()] = fit.components.T
     results = signal.learning_results
+    for name in _OF_OTHER_DECOMPOSITIONS:
+        setattr(results, name, None)
     results.factors = factors
-    results.loadings = loadings.reshape(-1, n_components)
-    results.decomposition_algorithm = str(algorithm)
+    results.loadings = fit.loadings.reshape(-1, n_components)
+    # By name: an object could not be saved.
+    results.decomposition_algorithm = type(fit.estimator).__name__
     results.output_dimension = n_components
     # Without it cluster_analysis("decomposition") asks for a number of components.
     results.number_significant_components = n_components
+    for name in ("explained_variance", "explained_variance_ratio"):
+        setattr(results, name, getattr(fit.estimator, f"{name}_", None))
     results.navigation_mask = _mask(blocks.navigation_keep)
     results.signal_mask = _mask(blocks.signal_keep)
     results.poissonian_noise_normalized = False
     results.unfolded = False
-    for name in _OF_OTHER_DECOMPOSITIONS:
-        setattr(results, name, None)
 
 
-#: Fields that would speak of an earlier decomposition, or that only some algorithms have.
+#: Fields that would speak of an earlier decomposition.
 _OF_OTHER_DECOMPOSITIONS = (
     "bss_algorithm",
     "bss_factors",
     "bss_loadings",
     "centre",
-    "explained_variance",
-    "explained_variance_ratio",
+    "cluster_algorithm",
+    "cluster_centers",
+    "cluster_centers_estimated",
+    "cluster_centroid_signals",
+    "cluster_centroids",
+    "cluster_distances",
+    "cluster_labels",
+    "cluster_membership",
+    "cluster_metric",
+    "cluster_metric_data",
+    "cluster_metric_index",
+    "cluster_sum_signals",
+    "estimated_number_of_clusters",
     "mean",
+    "number_of_clusters",
     "original_shape",
     "unmixing_matrix",
 )

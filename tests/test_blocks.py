@@ -79,8 +79,9 @@ def check(signal, data, masks=(None, None), form=lambda mask: mask):
     held = blocks.hold(doubled)
     for _ in range(2):
         np.testing.assert_allclose(held.reduce(moments, added)[0], 2 * total, rtol=1e-12)
-    rows = np.concatenate(list(held))
-    np.testing.assert_array_equal(blocks.place(rows)[~hidden], 2 * dense[~hidden])
+    rows = np.concatenate(list(held))[blocks.scan_order]
+    np.testing.assert_array_equal(rows, 2 * dense[~hidden])
+    np.testing.assert_array_equal(blocks.place(rows)[~hidden], rows)
     assert np.isnan(blocks.place(rows)[hidden]).all()
     assert (blocks.n_pixels, blocks.n_features) == (int((~hidden).sum()), int(keep.sum()))
 
@@ -246,6 +247,16 @@ def test_on_a_cluster(data, masks, monkeypatch):
         check(lazy(data, (4, 2, 7, 3)), data, masks)
 
 
+def test_a_temporary_file_on_a_cluster(data, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(_reading, "LARGEST_JOINED", 1000)
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None):
+        held = Blocks.of(lazy(data, (6, 5, 3, 3))).hold(doubled)
+        np.testing.assert_array_equal(np.concatenate(list(held)), 2.0 * data.reshape(30, -1))
+        image = Blocks.of(lazy(data, (6, 5, 3, 3))).map(summed, lazy_output=True).persist()
+        np.testing.assert_array_equal(image.compute(), data.sum((-1, -2)))
+
+
 def test_a_file_on_a_cluster(data, tmp_path):
     distributed = pytest.importorskip("distributed")
     np.save(tmp_path / "scan.npy", data)
@@ -274,6 +285,32 @@ def test_progress_as_in_hyperspy(data, capfd):
         assert not capfd.readouterr().err
     finally:
         hs.preferences.General.show_progressbar = before
+
+
+def in_place(rows):
+    rows += 1
+    return rows.sum(1)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f8"])
+def test_the_data_can_not_be_written_to(data, dtype):
+    signal = hs.signals.Signal2D(data.astype(dtype))
+    with pytest.raises(ValueError, match="read-only"):
+        Blocks.of(signal).map(in_place)
+    np.testing.assert_array_equal(signal.data, data)
+
+
+def test_number_of_workers_and_progress_reach_dask(data, monkeypatch, capfd):
+    seen = []
+    persist, compute = dask.persist, dask.compute
+    monkeypatch.setattr(dask, "persist", lambda *a, **k: seen.append(k) or persist(*a, **k))
+    monkeypatch.setattr(dask, "compute", lambda *a, **k: seen.append(k) or compute(*a, **k))
+    blocks = Blocks.of(hs.signals.Signal2D(data))
+    blocks.hold(doubled, num_workers=3, show_progressbar=True)
+    blocks.map(summed, num_workers=3, show_progressbar=True)
+    blocks.reduce(moments, added, num_workers=3, show_progressbar=True)
+    assert seen == [{"num_workers": 3}] * 3
+    assert capfd.readouterr().err.count("100%") == 3
 
 
 def test_an_interruption_reaches_the_user(data):

@@ -69,6 +69,29 @@ def test_blind_source_separation(decomposed):
 def test_cluster_analysis(decomposed):
     decomposed.cluster_analysis("decomposition", n_clusters=2)
     assert decomposed.get_cluster_labels().data.shape == (2, 12, 10)
+    decomposed.emsparse.decomposition("PoissonNMF", 2)
+    assert decomposed.learning_results.cluster_labels is None
+
+
+def test_clusters_of_masked_results(counts):
+    mask = np.random.default_rng(1).random(SHAPE[:2]) > 0.8
+    signal = make(counts, lazy=False)
+    signal.emsparse.decomposition("PoissonNMF", 3, random_state=0, navigation_mask=mask.T)
+    signal.emsparse.cluster_analysis(n_clusters=3)
+    labels = signal.learning_results.cluster_labels.reshape(3, 12, 10)
+    np.testing.assert_array_equal(labels.any(0), ~mask)
+
+
+def test_explained_variance(counts):
+    signal = make(counts, lazy=True)
+    signal.emsparse.decomposition(PCA(3))
+    expected = PCA(3).fit(counts.reshape(120, 48))
+    results = signal.learning_results
+    np.testing.assert_allclose(results.explained_variance_ratio, expected.explained_variance_ratio_)
+    signal.plot_explained_variance_ratio()
+    plt.close("all")
+    signal.emsparse.decomposition("PoissonNMF", 2)
+    assert signal.learning_results.explained_variance_ratio is None
 
 
 @pytest.mark.parametrize("suffix", [".hspy", ".zspy"])

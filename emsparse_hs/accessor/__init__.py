@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 #: Class of methods, the module that holds it, and the signal types it is for.
 _METHODS = {
+    "SignalMethods": ("_base", ("beam_deflection", "electric_field", "kikuchi_bands", "tomogram")),
     "EBSDMethods": ("_ebsd", ("EBSD",)),
     "TiltSeriesMethods": ("_tilt_series", ("tilt_series", "TomoStack")),
-    "DiffractionMethods": ("_diffraction", ("electron_diffraction", "diffraction")),
+    # Other signals go by their dimension.
+    "DiffractionMethods": ("_diffraction", ()),
     "SpectrumMethods": ("_spectrum", ()),
 }
 

@@ -35,6 +35,7 @@ class SignalMethods:
         *,
         navigation_mask=None,
         signal_mask=None,
+        n_passes: int = 1,
         return_info: bool = False,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
@@ -45,8 +46,7 @@ class SignalMethods:
         The results are in ``s.learning_results``, so that `plot_decomposition_results`,
         `get_decomposition_model`, `blind_source_separation`, `cluster_analysis` and saving go on
         as after HyperSpy's own `decomposition`. In contrast to that, integers are taken as they
-        are, any chunking and any mask give the same result as the data in memory, and the data
-        are never changed.
+        are, maps come out in order with any chunking and any mask, and the data are never changed.
 
         Parameters
         ----------
@@ -59,6 +59,10 @@ class SignalMethods:
             True where pixels are left out; an array has HyperSpy's ``navigation_shape`` (x, y).
         signal_mask : BaseSignal or bool array, optional
             True where channels are left out.
+        n_passes : int
+            How often an estimator that takes one block after the other sees the data: more than
+            half a gigabyte in float64, and only if it has ``partial_fit``. `MiniBatchNMF` wants
+            some ten passes, `IncrementalPCA` one.
         return_info : bool
             Whether to return the fitted estimator, as in HyperSpy.
         show_progressbar, num_workers
@@ -76,7 +80,8 @@ class SignalMethods:
         ValueError
             If the algorithm is not known, the number of components is missing or not between 1
             and the rank, counts are negative or NaN (`PoissonNMF`), a mask does not fit or leaves
-            nothing, or there are no navigation axes.
+            nothing, there are no navigation axes, or the estimator's model is not loadings times
+            components, as with whitening.
         TypeError
             If the data are complex or ragged, or the estimator lacks the contract.
         """
@@ -84,12 +89,11 @@ class SignalMethods:
         from emsparse_hs.fitting import fit_blocks
         from emsparse_hs.learning_results import write_learning_results
 
-        blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = _estimator(algorithm, output_dimension, kwargs)
+        blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         _check_rank(estimator, blocks)
-        fit = fit_blocks(estimator, blocks, show_progressbar, num_workers)
-        name = type(fit.estimator).__name__
-        write_learning_results(self._signal, fit.components, fit.loadings, name, blocks)
+        fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
+        write_learning_results(self._signal, fit, blocks)
         return fit.estimator if return_info else None
 
     def cluster_analysis(self, cluster_source="decomposition", **kwargs) -> Any:
@@ -102,7 +106,8 @@ class SignalMethods:
         cluster_source : str or BaseSignal
             ``"decomposition"``, ``"bss"``, ``"signal"`` or a signal.
         **kwargs
-            As for HyperSpy's own `cluster_analysis`, such as ``n_clusters=3``.
+            As for HyperSpy's own `cluster_analysis`, such as ``n_clusters=3``. Pixels that a
+            decomposition left out are left out here too, if nothing else is said.
 
         Returns
         -------
@@ -111,9 +116,28 @@ class SignalMethods:
         """
         from emsparse_hs.learning_results import order_clusters
 
-        info = self._signal.cluster_analysis(cluster_source, **kwargs)
+        if isinstance(cluster_source, str) and cluster_source in ("decomposition", "bss"):
+            kwargs.setdefault("navigation_mask", self._signal.learning_results.navigation_mask)
+        info = self._signal.cluster_analysis(cluster_source=cluster_source, **kwargs)
         order_clusters(self._signal)
         return info
+
+    def plot_components(self, **kwargs) -> Any:
+        """Plot each component's map beside its spectrum or pattern.
+
+        Parameters
+        ----------
+        **kwargs
+            As for `emsparse_hs.plotting.plot_components`.
+
+        Returns
+        -------
+        Figure
+            After a decomposition.
+        """
+        from emsparse_hs.plotting import plot_components
+
+        return plot_components(self._signal, **kwargs)
 
     def __getattr__(self, name: str):
         """Say for which signals a method exists that this signal does not have."""

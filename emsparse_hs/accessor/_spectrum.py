@@ -12,9 +12,3 @@ class SpectrumMethods(SignalMethods):
 
     _kind = "spectra"
     _made_by = "Move the spectra to the signal axis with s.transpose(signal_axes=1)."
-
-    def plot_components(self, **kwargs):
-        """Plot each component's map beside its spectrum; see `plotting.plot_components`."""
-        from emsparse_hs.plotting import plot_components
-
-        return plot_components(self._signal, **kwargs)

@@ -29,6 +29,8 @@ def methods_of(signal):
         (2, "electron_diffraction", "DiffractionMethods", "pyxem"),
         (2, "EBSD", "EBSDMethods", "kikuchipy"),
         (2, "tilt_series", "TiltSeriesMethods", None),
+        (2, "tomogram", "SignalMethods", None),
+        (2, "kikuchi_bands", "SignalMethods", None),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
