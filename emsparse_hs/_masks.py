@@ -7,6 +7,11 @@ from __future__ import annotations
 import numpy as np
 from hyperspy.signal import BaseSignal
 
+_EXAMPLES = {
+    "navigation": "(s.sum(axis='sig') == 0)",
+    "signal": "(s.sum(axis='nav') == 0)",
+}
+
 
 def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.ndarray | None:
     """One bool array in the order of the data, True where left out.
@@ -17,7 +22,7 @@ def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.n
         True where left out.
     shape : tuple of int
         That the mask needs, in the order of the data.
-    name : str
+    name : {"navigation", "signal"}
         What it masks, as said in errors.
     flip : bool
         Whether an array has HyperSpy's order (x, y) instead.
@@ -42,14 +47,14 @@ def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.n
     if mask.dtype.kind not in "bui":
         raise TypeError(
             f"The {name} mask is of dtype {mask.dtype}. Pass a boolean one, True where data are "
-            "left out, such as (s.sum(axis='sig') == 0)."
+            f"left out, such as {_EXAMPLES[name]}."
         )
     needed = shape[::-1] if flip else shape
     if mask.shape != needed:
         raise ValueError(
             f"The {name} mask has shape {mask.shape}, and {needed} is needed"
             + (": an array in HyperSpy's order (x, y). " if flip else ". ")
-            + "Pass a signal to be safe, such as (s.sum(axis='sig') == 0) for pixels."
+            + f"Pass a signal to be safe, such as {_EXAMPLES[name]}."
         )
     return (mask.T if flip else mask).astype(bool)
 

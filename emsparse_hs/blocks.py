@@ -131,6 +131,8 @@ class Blocks:
                 f"The data are of dtype {array.dtype}, and real numbers are needed. Take s.real, "
                 "s.imag or the amplitude of complex data; make ragged data rectangular."
             )
+        if 0 in array.shape:
+            raise ValueError(f"The data are empty: their shape is {array.shape}.")
         navigation_shape = array.shape[:navigation_dimension]
         signal_shape = array.shape[navigation_dimension:]
         navigation_keep = kept(navigation_mask, navigation_shape, "navigation")

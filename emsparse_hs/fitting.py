@@ -79,7 +79,7 @@ def fit_blocks(
     """
     from sklearn.base import clone
 
-    _check_contract(estimator)
+    check_contract(estimator)
     estimator = clone(estimator)
     how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     size = 8 * blocks.n_pixels * blocks.n_features
@@ -100,7 +100,19 @@ def fit_blocks(
     return _with_mean(estimator, loadings)
 
 
-def _check_contract(estimator) -> None:
+def check_contract(estimator) -> None:
+    """Check that an object can be used as a decomposition.
+
+    Parameters
+    ----------
+    estimator : object
+        To be checked.
+
+    Raises
+    ------
+    TypeError
+        If it is a class, or lacks a method that is needed.
+    """
     missing = [name for name in ("get_params", "transform") if not hasattr(estimator, name)]
     if not (hasattr(estimator, "partial_fit") or hasattr(estimator, "fit_transform")):
         missing.append("fit_transform or partial_fit")

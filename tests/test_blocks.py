@@ -327,6 +327,11 @@ def test_complex_and_ragged_data_are_refused():
         Blocks.from_array(np.empty(3, object), 1)
 
 
+def test_empty_data():
+    with pytest.raises(ValueError, match=r"empty: their shape is \(0, 3, 8\)"):
+        Blocks.from_array(np.empty((0, 3, 8)), 2)
+
+
 def test_no_navigation_axes():
     with pytest.raises(ValueError, match="no navigation axes"):
         Blocks.of(hs.signals.Signal1D(np.ones(5)))

@@ -190,7 +190,7 @@ def test_other_bad_input(counts):
     with pytest.raises(TypeError, match="scikit-learn's contract"):
         signal.emsparse.decomposition(object())
     with pytest.raises(TypeError, match="scikit-learn's contract"):
-        signal.emsparse.decomposition(MiniBatchNMF)
+        signal.emsparse.decomposition(MiniBatchNMF, output_dimension=3)
     with pytest.raises(TypeError, match="max_iter"):
         signal.emsparse.decomposition(NMF(3), max_iter=3)
     with pytest.raises(TypeError, match="no components_"):

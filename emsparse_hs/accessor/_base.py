@@ -161,9 +161,13 @@ def _estimator(algorithm, output_dimension: int | None, kwargs: dict):
             f"The arguments {sorted(kwargs)} are for an algorithm that is given by name. Give "
             "them to the estimator itself."
         )
+    from sklearn.base import clone
+
+    from emsparse_hs.fitting import check_contract
+
+    check_contract(algorithm)
     if output_dimension is None:
         return algorithm
-    from sklearn.base import clone
 
     return clone(algorithm).set_params(n_components=output_dimension)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.constants import c, e, h, m_e
 from scipy.spatial.transform import Rotation
 
 from emsparse_hs.ebsd.geometry import as_pattern_centre, pixel_directions, upward
+from emsparse_hs.electron import relativistic_wavelength
 
 #: Positions of the atoms in the cubic cell, in fractions of its edge.
 _ATOMS: dict[str, list[tuple[float, float, float]]] = {
@@ -112,12 +112,12 @@ def simulate_patterns(
     Raises
     ------
     ValueError
-        If the structure is not known or the pattern centre is not one.
+        If the structure is not known, the beam energy not positive or the pattern centre not one.
     """
     centre = as_pattern_centre(pattern_centre)
     rng = np.random.default_rng(seed)
     indices, spacings, strengths = _reflectors(structure, lattice_parameter, atomic_number)
-    wavelength = electron_wavelength(beam_energy)
+    wavelength = relativistic_wavelength(beam_energy)
     sines = wavelength / (2 * spacings)
     softness = np.maximum(wavelength * strengths * spacings, 0.003)
     relative = strengths / strengths[0]
@@ -136,23 +136,6 @@ def simulate_patterns(
         strengths=relative,
         beam_energy=float(beam_energy),
     )
-
-
-def electron_wavelength(beam_energy: float) -> float:
-    """Relativistic wavelength of electrons.
-
-    Parameters
-    ----------
-    beam_energy : float
-        In keV.
-
-    Returns
-    -------
-    float
-        In angstrom (Reimer, Transmission Electron Microscopy, Springer (1984), eq. 2.12).
-    """
-    energy = beam_energy * 1e3 * e
-    return h * c / np.sqrt(energy * (energy + 2 * m_e * c**2)) * 1e10
 
 
 def _reflectors(structure: str, edge: float, atomic_number: int, smallest_spacing: float = 0.65):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from emsparse_hs.stem4d.electron import interaction_constant, relativistic_wavelength
+from emsparse_hs.electron import interaction_constant, relativistic_wavelength
 
 #: Frame size in px; pixels of the simulated wave in nm, and how many of them make a scan step.
 _FRAME, _PIXEL, _STEP = 64, 0.25, 4
@@ -28,7 +28,8 @@ class SimulatedScan:
     Attributes
     ----------
     data : array of shape (y, x, ky, kx)
-        Counts in uint16 if a dose was given, else the part of the beam in each pixel in float32.
+        Counts if a dose was given, in uint16 or what a higher dose needs, else the part of the
+        beam in each pixel in float32.
     field : float64 array of shape (y, x, 2)
         The x and y components of the electric field in V/angstrom, averaged along the path of the
         electrons and over the probe: what a measurement of the deflection should give.
@@ -94,15 +95,17 @@ def simulated_scan(
     Raises
     ------
     ValueError
-        If the dose is not positive, or the scan has no two axes of positive length.
+        If the dose is not positive or above 1e18, or the scan has no two axes of positive length.
 
     Notes
     -----
     Without noise the centroid gives the true field to better than 1e-6 of its maximum. What is
     left is float32, and the part of the probe and of the diffracted wave outside the frame.
     """
-    if dose is not None and not dose > 0:
-        raise ValueError(f"The dose is {dose} electrons a frame. Give a positive one, or None.")
+    if dose is not None and not 0 < dose <= 1e18:
+        raise ValueError(
+            f"The dose is {dose} electrons a frame. Give a positive one up to 1e18, or None."
+        )
     if len(scan_shape) != 2 or min(scan_shape) < 1:
         raise ValueError(f"The scan has shape {scan_shape}. Two positive lengths are needed.")
     random = np.random.default_rng(seed)
@@ -170,10 +173,15 @@ def _windows(array: np.ndarray) -> np.ndarray:
     return sliding_window_view(array, (_FRAME, _FRAME), axis=(0, 1))[::_STEP, ::_STEP]
 
 
+def _dtype_of_counts(dose: float) -> np.dtype:
+    """Smallest dtype from 16 bits on for twice the dose, which no pixel gets."""
+    return np.promote_types(np.uint16, np.min_scalar_type(int(2 * dose)))
+
+
 def _frames(wave: np.ndarray, probe: np.ndarray, dose: float | None, random) -> np.ndarray:
     """Diffraction pattern of each position, a line of the scan at a time to save memory."""
     windows = _windows(wave)
-    frames = np.empty(windows.shape, np.float32 if dose is None else np.uint16)
+    frames = np.empty(windows.shape, np.float32 if dose is None else _dtype_of_counts(dose))
     for line, seen in zip(frames, windows, strict=True):
         pattern = np.abs(np.fft.fft2(seen * probe, norm="ortho")) ** 2
         pattern = np.fft.fftshift(pattern, axes=(-2, -1))

@@ -39,8 +39,8 @@ class SimulatedSpectra:
 
     Attributes
     ----------
-    counts : uint8 or uint16 array of shape (y, x, energy)
-        Poisson distributed.
+    counts : unsigned array of shape (y, x, energy)
+        Poisson distributed; of the smallest dtype that holds them.
     spectra : float64 array of shape (phase, energy)
         True spectra; each sums to 1.
     abundances : float64 array of shape (y, x, phase)
@@ -145,4 +145,4 @@ def _maps(shape: tuple[int, int], random) -> np.ndarray:
 
 def _sample(abundances: np.ndarray, spectra: np.ndarray, random) -> np.ndarray:
     counts = random.poisson(abundances @ spectra)
-    return counts.astype(np.uint8 if counts.max() < 256 else np.uint16)
+    return counts.astype(np.min_scalar_type(counts.max()))

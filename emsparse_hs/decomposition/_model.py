@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -147,9 +146,7 @@ def _ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
 
 def _in_threads(function: Callable, ranges: list[tuple[int, int]]) -> Iterator:
     """Results for all ranges in their order."""
-    # Inside a task of dask the cores are busy with other tasks.
-    busy = threading.current_thread() is not threading.main_thread()
-    n_threads = 1 if busy else min(len(ranges), cpu_count())
+    n_threads = min(len(ranges), cpu_count())
     if n_threads == 1:
         yield from (function(*part) for part in ranges)
         return

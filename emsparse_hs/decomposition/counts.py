@@ -14,6 +14,10 @@ from ._kernels import count_stored, fill_stored
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 
+#: Largest sum of a pixel, and smallest of the largest count, with which nothing that is computed
+#: from counts leaves the range of float32.
+MOST_IN_PIXEL, LEAST_MAXIMUM = 1e30, 1e-20
+
 
 def as_counts(rows) -> sparse.csr_array:
     """Keep what is not zero of a block of counts.
@@ -36,7 +40,8 @@ def as_counts(rows) -> sparse.csr_array:
     Raises
     ------
     ValueError
-        If there are not two dimensions, or counts are negative, NaN or infinite.
+        If there are not two dimensions, or counts are negative, NaN or infinite, add up to more
+        than 1e30 in a pixel, or are all below 1e-20.
     TypeError
         If the data are complex or no numbers.
     """
@@ -55,8 +60,12 @@ def as_counts(rows) -> sparse.csr_array:
     counts = _of_sparse(rows) if sparse.issparse(rows) else _of_dense(rows)
     _check(counts.data)
     dtype = _smallest_dtype(counts.data)
+    if dtype.kind == "f":
+        _check_range(counts)
     if counts.dtype != dtype:
         counts = _csr(counts.data.astype(dtype), counts.indices, counts.indptr, counts.shape)
+        # What is below the range of float32 is zero by now.
+        counts = _of_sparse(counts) if dtype.kind == "f" else counts
     return counts
 
 
@@ -148,6 +157,21 @@ def _check(data: np.ndarray) -> None:
             f"NaN or infinity in data: {bad} counts are NaN, inf or above the range of float32. "
             "Leave those pixels or channels out with a mask, or replace them with "
             "numpy.nan_to_num."
+        )
+
+
+def _check_range(counts: sparse.csr_array) -> None:
+    largest, most = counts.data.max(initial=0), counts.sum(1, dtype=np.float64).max(initial=0)
+    if most > MOST_IN_PIXEL:
+        raise ValueError(
+            f"Counts add up to {most:g} in a pixel, and {MOST_IN_PIXEL:g} or less is needed. "
+            "Divide the data by a number: the spectra stay the same, and the abundances follow."
+        )
+    if counts.nnz and largest < LEAST_MAXIMUM:
+        raise ValueError(
+            f"The largest count is {largest:g}, and {LEAST_MAXIMUM:g} or more is needed. Multiply "
+            "the data by a number: the spectra stay the same, and the abundances follow. Or set "
+            "to zero what is nothing but rounding."
         )
 
 

@@ -4,42 +4,20 @@
 
 from __future__ import annotations
 
-import numbers
-import warnings
-from typing import NamedTuple
+import threading
 
 import numpy as np
 from scipy import sparse
-from scipy.special import xlogy
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
-from ._kernels import TINY
-from ._model import RANGE, CountModel, abundances, flat_loadings
+from ._model import CountModel, abundances
+from ._solver import Solution, check_parameters, solve
 from .counts import as_counts, stack_counts
-from .start import cluster_start, feature_sums
 
-#: Iterations from one look at the objective to the next: it costs as much as an iteration.
-CHECK_EVERY = 10
-
-
-class Solution(NamedTuple):
-    """What a fit found.
-
-    Attributes
-    ----------
-    components : float64 array of shape (n_components, n_features)
-        Each sums to 1, or is zero.
-    n_iter : int
-        Passes over the counts.
-    objectives : float64 array
-        At the start, and after every `CHECK_EVERY` iterations and the last one.
-    """
-
-    components: np.ndarray
-    n_iter: int
-    objectives: np.ndarray
+#: Of all estimators, so that each can be pickled: blocks are joined and solved in one thread.
+_JOINING = threading.Lock()
 
 
 class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -68,7 +46,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Most passes over the counts.
     tol : float
         The fit ends when the objective sinks, in ten iterations, by less than this part of its
-        value at the start. 0 for no such test.
+        value at the start, or by less than rounding lets see. 0 for no such test.
     init : "cluster", array or pair of arrays
         Where to start: from summed spectra of pixels that look alike (see `cluster_start`); from
         spectra of shape (n_components, n_features); or from abundances of shape
@@ -194,10 +172,11 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         PoissonNMF
             Itself.
         """
-        _check_parameters(self)
+        check_parameters(self)
         counts = self._as_counts(X, reset=not hasattr(self, "n_features_in_"))
-        self._blocks = [*getattr(self, "_blocks", []), counts]
-        self._solution = None
+        with _JOINING:
+            self._blocks = [*getattr(self, "_blocks", []), counts]
+            self._solution = None
         return self
 
     def transform(self, X) -> np.ndarray:
@@ -284,10 +263,10 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return as_counts(X)
 
     def _fit(self, X) -> sparse.csr_array:
-        _check_parameters(self)
+        check_parameters(self)
         counts = self._as_counts(X, reset=True)
         self._blocks = []
-        self._solution = _solve(self, counts)
+        self._solution = solve(self, counts)
         return counts
 
     def _solved(self) -> Solution:
@@ -296,92 +275,13 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"This {type(self).__name__} is not fitted yet. Call fit, or partial_fit for "
                 "each block of counts."
             )
-        if self._solution is None:
-            # Joined once, so that the counts are not in memory twice from then on.
-            self._blocks = [stack_counts(self._blocks)]
-            self._solution = _solve(self, self._blocks[0])
-        return self._solution
-
-
-def _solve(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
-    loadings, spectra = _start(estimator, counts)
-    model = CountModel(counts, spectra, loadings)
-    constant = _least_divergence(counts)
-    objectives = [constant - model.log_likelihood() + model.total()]
-    for n_iter in range(1, estimator.max_iter + 1):
-        model.update()
-        if n_iter % CHECK_EVERY and n_iter < estimator.max_iter:
-            continue
-        objectives.append(constant - model.log_likelihood() + model.total())
-        decrease = objectives[-2] - objectives[-1]
-        if n_iter % CHECK_EVERY == 0 and decrease < estimator.tol * objectives[0]:
-            break
-    else:
-        if estimator.tol > 0:
-            warnings.warn(
-                f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
-                "or tol; early stopping often gives better spectra.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-    return Solution(model.components(), n_iter, np.array(objectives))
-
-
-def _least_divergence(counts: sparse.csr_array) -> float:
-    """Sum of x log x - x, in pieces: in float64 all at once would be the larger part of memory."""
-    total = 0.0
-    for first in range(0, counts.nnz, RANGE):
-        x = counts.data[first : first + RANGE].astype(np.float64)
-        total += float((xlogy(x, x) - x).sum())
-    return total
-
-
-def _start(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Loadings and spectra to start from, checked."""
-    k, init = estimator.n_components, estimator.init
-    n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
-    n_features = int(np.count_nonzero(feature_sums(counts)))
-    if k > min(n_pixels, n_features):
-        raise ValueError(
-            f"n_components={k} spectra can't be had from counts in {n_pixels} pixels and "
-            f"{n_features} channels (n_samples = {counts.shape[0]}, n_features = "
-            f"{counts.shape[1]}). Take fewer, or more data."
-        )
-    if isinstance(init, str):
-        return flat_loadings(counts, k), cluster_start(counts, k, estimator.random_state)
-    loadings, spectra = init if isinstance(init, tuple) else (None, init)
-    spectra = _checked(spectra, (k, counts.shape[1]), "spectra")
-    if loadings is None:
-        # Any scale of the spectra will do where loadings are not given.
-        spectra = spectra / np.maximum(spectra.sum(1, keepdims=True), TINY)
-        return flat_loadings(counts, k), spectra
-    return _checked(loadings, (counts.shape[0], k), "abundances"), spectra
-
-
-def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
-    start = np.asarray(start)
-    if start.shape != shape or start.dtype.kind not in "biuf":
-        raise ValueError(
-            f"init has {name} of shape {start.shape} and dtype {start.dtype}, and real numbers of "
-            f"shape {shape} are needed."
-        )
-    if not (np.isfinite(start).all() and (start >= 0).all() and start.any()):
-        raise ValueError(
-            f"init has {name} that are negative, NaN, infinite or all zero. Start from positive "
-            "ones."
-        )
-    return start
-
-
-def _check_parameters(estimator: PoissonNMF) -> None:
-    for name, lowest in (("n_components", 1), ("max_iter", 1)):
-        value = getattr(estimator, name)
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
-            raise ValueError(f"{name}={value!r}, and a whole number from {lowest} on is needed.")
-    if not isinstance(estimator.tol, numbers.Real) or not 0 <= estimator.tol < np.inf:
-        raise ValueError(f"tol={estimator.tol!r}, and a number from 0 on is needed.")
-    if isinstance(estimator.init, str) and estimator.init != "cluster":
-        raise ValueError(
-            f"init={estimator.init!r} is not known. Use 'cluster', an array of spectra, or a pair "
-            "of arrays, abundances and spectra."
-        )
+        solution = self._solution
+        if solution is not None:
+            return solution
+        with _JOINING:
+            # Another thread may have solved it in the meantime.
+            if self._solution is None:
+                # Joined once, so that the counts are not in memory twice from then on.
+                self._blocks = [stack_counts(self._blocks)]
+                self._solution = solve(self, self._blocks[0])
+            return self._solution

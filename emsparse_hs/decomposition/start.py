@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
@@ -13,11 +15,16 @@ from ._kernels import sum_by_label, weighted_gram
 #: Neighbouring features beyond this number are added up where pixels are compared.
 MOST_BINS = 2048
 
-#: Multiplications that the pixels' Gram matrix may take: about two seconds.
+#: Multiplications that the pixels' Gram matrix may take, at about a nanosecond each.
 MOST_PRODUCTS = 2e9
 
 #: Pixels that the clusters are found with; the others are assigned to them.
 MOST_CLUSTERED = 20_000
+
+#: Shares of the mean channel's and the mean pixel's counts that are added to each one's own where
+#: noise is scaled. Those with hardly any counts would get such large weights by these that single
+#: stray counts made the leading axes.
+SHARE_OF_CHANNEL, SHARE_OF_PIXEL = 0.3, 0.1
 
 #: Share of the mean spectrum in each start: what is zero stays zero in multiplicative updates.
 SHARE_OF_MEAN = 1e-3
@@ -31,9 +38,11 @@ def cluster_start(counts: sparse.csr_array, n_components: int, random_state=None
     .. math:: x_{ij} \big/ \sqrt{\bar{x}_{i\cdot}\, \bar{x}_{\cdot j}}
 
     in which Poisson noise is as strong in all channels (Keenan and Kotula, Surf. Interface Anal.
-    36 (2004) 203), and by direction alone, since thickness is no phase (spherical k-means:
-    Dhillon and Modha, Mach. Learn. 42 (2001) 143). The axes are those of the Gram matrix of the
-    channels, which is summed in one pass over the stored counts.
+    36 (2004) 203; the means are raised a little, so that hardly any counts don't weigh most), and
+    by direction alone, since thickness is no phase: k-means sees unit
+    vectors. The axes are those of the Gram matrix of the channels, which is summed in one pass
+    over the stored counts. Where there are many, neighbouring channels are added up for that,
+    and not all pixels are taken.
 
     Parameters
     ----------
@@ -96,7 +105,11 @@ def _clusters(counts, mean, n_components: int, random) -> np.ndarray:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True) + 1e-12
     some = _some(random, len(filled), MOST_CLUSTERED)
     seed = random.randint(2**31 - 1)
-    means = KMeans(n_components, n_init=4, random_state=seed).fit(directions[some])
+    # A pixel's direction is as certain as it has counts.
+    weights = counts.sum(1, dtype=np.float64)[filled[some]]
+    means = KMeans(n_components, n_init=4, random_state=seed).fit(
+        directions[some], sample_weight=weights
+    )
     labels = np.zeros(counts.shape[0], np.int32)
     labels[filled] = means.predict(directions)
     return labels
@@ -105,13 +118,15 @@ def _clusters(counts, mean, n_components: int, random) -> np.ndarray:
 def _scores(counts, mean, n_axes: int, random) -> np.ndarray:
     """Scaled counts of each pixel along the principal axes."""
     n_pixels, n_features = counts.shape
-    n_bins = min(n_features, MOST_BINS)
+    least_pixels = 10 * n_axes
+    n_bins = min(n_features, MOST_BINS, math.isqrt(int(MOST_PRODUCTS / least_pixels)))
     bins = (np.arange(n_features, dtype=np.int64) * n_bins // n_features).astype(np.int32)
-    pixel_weights = _inverse_root(counts.sum(1, dtype=np.float64) / n_features)
-    bin_weights = _inverse_root(np.bincount(bins, mean) / n_pixels)
-    products = np.square(np.diff(counts.indptr), dtype=np.float64)
+    pixel_sums, bin_sums = counts.sum(1, dtype=np.float64), np.bincount(bins, mean)
+    pixel_weights = _inverse_root((pixel_sums + SHARE_OF_PIXEL * pixel_sums.mean()) / n_features)
+    bin_weights = _inverse_root((bin_sums + SHARE_OF_CHANNEL * bin_sums.mean()) / n_pixels)
+    products = np.square(np.minimum(np.diff(counts.indptr), n_bins), dtype=np.float64)
     share = MOST_PRODUCTS / max(products.sum(), 1)
-    pixels = _some(random, n_pixels, max(int(share * n_pixels), 10 * n_axes))
+    pixels = _some(random, n_pixels, max(int(share * n_pixels), least_pixels))
     gram = np.zeros((n_bins, n_bins), np.float32)
     arrays = counts.indptr, counts.indices, counts.data
     weighted_gram(*arrays, pixels, pixel_weights, bins, bin_weights, gram)

@@ -337,8 +337,9 @@ def _tangents(normal, u, v):
 def _solve(matrix, vector, n):
     """Solve for the first n unknowns in place by Cholesky's method, and set the others to zero.
 
-    The diagonal is raised by a thousandth (Marquardt, J. SIAM 11 (1963) 431), so that a band
-    without height, whose place is not determined, stays where it is.
+    The diagonal is raised by a thousandth and a constant (Marquardt, J. SIAM 11 (1963) 431), so
+    that a band without height, whose place is not determined, stays where it is. The constant is
+    for intensities of standard deviation 1.
     """
     for i in range(n):
         matrix[i, i] = matrix[i, i] * (1 + 1e-3) + 1e-9

@@ -148,7 +148,10 @@ def angles_from_normals(normals) -> tuple[np.ndarray, np.ndarray]:
         phi in [0, 180) and rho in degrees.
     """
     x, y, z = np.moveaxis(upward(normals), -1, 0)
-    return np.degrees(np.arctan2(y, x)) % 180, np.degrees(np.arcsin(np.clip(-z, -1, 1)))
+    phi, rho = np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin(np.clip(-z, -1, 1)))
+    # A tiny y rounds to 180 degrees, where the same band is at 0 and on the other side.
+    turned = phi >= 180
+    return np.where(turned, 0.0, phi), np.where(turned, -rho, rho)
 
 
 def upward(normals) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from . import _kernels
-from .geometry import as_pattern_centre, pixel_directions
+from .geometry import as_pattern_centre
 
 #: Step in both angles in degrees.
 STEP = 1.0
@@ -110,13 +110,16 @@ def radon_angles(
         In degrees: from 0 to 180, without 180, and from -rho to rho, symmetric around zero, as far
         as the farthest corner of any pattern.
     """
-    centres = np.atleast_2d(as_pattern_centre(pattern_centre))
+    pcx, pcy, pcz = np.atleast_2d(as_pattern_centre(pattern_centre)).T
     if not 0 < step <= 10:
         raise ValueError(f"The step is {step} degrees, and must be above 0 and at most 10.")
     n_azimuths = int(round(180 / step))
-    extremes = np.stack([centres.min(0), centres.max(0)])
-    corners = pixel_directions(shape, extremes)[:, [0, 0, -1, -1], [0, -1, 0, -1], 2]
-    n_elevations = int(np.ceil(np.degrees(np.arccos(corners.min())) / step))
+    height, width = shape
+    # From each pattern centre to the middle of the pixel in the farthest corner.
+    x = np.abs(pcx - 0.5) * width + (width - 1) / 2
+    y = np.abs(pcy - 0.5) * height + (height - 1) / 2
+    farthest = np.degrees(np.arctan(np.hypot(x, y) / (pcz * height))).max()
+    n_elevations = int(np.ceil(farthest / step))
     azimuths = np.arange(n_azimuths) * (180 / n_azimuths)
     return azimuths, np.arange(-n_elevations, n_elevations + 1) * step
 
@@ -126,10 +129,10 @@ def radon_transform(patterns, pattern_centre, azimuths, elevations, signal_mask=
 
     .. math:: R(\varphi, \rho) = \frac{1}{L} \int_{n(\varphi, \rho) \cdot d = 0} I(d)\, dl
 
-    A great circle is a straight line in a flat pattern, sampled once a pixel of its length, so
-    this is the Hough transform of Krieger Lassen et al., Scanning Microsc. 6 (1992) 115, in
-    spherical coordinates: a band of half width :math:`\theta` is a bright spot of length
-    :math:`2\theta` along :math:`\rho`, wherever it lies.
+    A great circle is a straight line in a flat pattern, sampled once a column if it is rather flat
+    and once a row if it is rather steep, so this is the Hough transform of Krieger Lassen et al.,
+    Scanning Microsc. 6 (1992) 115, in spherical coordinates: a band of half width :math:`\theta`
+    is a bright spot of length :math:`2\theta` along :math:`\rho`, wherever it lies.
 
     Parameters
     ----------

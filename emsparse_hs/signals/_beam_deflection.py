@@ -10,7 +10,7 @@ import numpy as np
 
 from emsparse_hs._optional import require
 from emsparse_hs.signals._vector_map import VectorMap
-from emsparse_hs.stem4d.electron import deflection_to_field, milliradians_per_unit
+from emsparse_hs.stem4d.field import deflection_to_field, milliradians_per_unit
 
 if TYPE_CHECKING:
     from pyxem.signals import BeamShift
@@ -71,9 +71,9 @@ class BeamDeflection(VectorMap, BeamShift):
         Valid for a thin phase object. For a crystal of more than a few nm the result is no more
         than an apparent field.
         """
+        angles = self.data * self._milliradians()
         if beam_energy is None:
             beam_energy = self._beam_energy_of_metadata()
-        angles = self.data * self._milliradians()
         field = self._deepcopy_with_new_data(
             deflection_to_field(angles, thickness, beam_energy, units)
         )
@@ -160,9 +160,10 @@ class BeamDeflection(VectorMap, BeamShift):
         if None in sizes:
             raise ValueError(
                 f"The deflection is in {self.units}, and an angle is needed. Calibrate the "
-                "detector's axes, in mrad or in 1/angstrom with a beam energy, and measure again; "
-                "or multiply the deflection by the angle of a pixel in mrad and set its units to "
-                '["mrad", "mrad"].'
+                "detector's axes, in mrad, or in 1/angstrom with the beam energy in the metadata "
+                '(s.metadata.set_item("Acquisition_instrument.TEM.beam_energy", 300)), and measure '
+                "again; or multiply the deflection by the angle of a pixel in mrad and set its "
+                'units to ["mrad", "mrad"].'
             )
         return np.array(sizes, float)
 

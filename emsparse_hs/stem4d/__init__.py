@@ -3,14 +3,7 @@
 """4D-STEM: from frames to deflection and field, arrays in and arrays out."""
 
 from emsparse_hs.stem4d.centroid import centroid
-from emsparse_hs.stem4d.electron import (
-    FIELD_UNITS,
-    deflection_to_field,
-    interaction_constant,
-    milliradians_per_unit,
-    relativistic_wavelength,
-    volts_per_radian,
-)
+from emsparse_hs.stem4d.field import FIELD_UNITS, deflection_to_field, milliradians_per_unit
 from emsparse_hs.stem4d.masks import annulus, disc
 
 __all__ = [
@@ -19,8 +12,5 @@ __all__ = [
     "centroid",
     "deflection_to_field",
     "disc",
-    "interaction_constant",
     "milliradians_per_unit",
-    "relativistic_wavelength",
-    "volts_per_radian",
 ]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -32,7 +34,7 @@ def centroid(frames: ArrayLike, mask: ArrayLike | None = None) -> np.ndarray:
     -------
     float64 array of shape (..., 2)
         x and y of the centre of mass in px, the frame's first pixel at (0, 0). NaN where the sum of
-        a frame is zero, or a pixel that counts is NaN or infinite.
+        a frame is zero or it has no pixels, or a pixel that counts is NaN or infinite.
 
     Raises
     ------
@@ -48,7 +50,8 @@ def centroid(frames: ArrayLike, mask: ArrayLike | None = None) -> np.ndarray:
     """
     frames = _as_frames(frames)
     shape = frames.shape[-2:]
-    stack = frames.reshape(-1, *shape)
+    # Not -1, which has no answer where a frame has no pixels.
+    stack = frames.reshape(math.prod(frames.shape[:-2]), *shape)
     columns = np.zeros(shape[1], _dtype_of_sums(frames.dtype, shape))
     moments = np.empty((len(stack), 3))
     if mask is None:

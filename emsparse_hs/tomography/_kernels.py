@@ -14,9 +14,9 @@ import numpy as np
 #: Slices in a slab. A constant, so that the compiler unrolls the innermost loops.
 SLAB = 32
 
-# Sums may be fused and reordered, which vector instructions need. NaN and infinities keep their
-# meaning.
-_OPTIONS: dict[str, Any] = {
+#: Options of all compiled loops here. Sums may be fused and reordered, which vector instructions
+#: need. NaN and infinities keep their meaning.
+OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
@@ -24,7 +24,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def project(volume, rays, steps, lines_at_once, sinogram):
     """Sum a slab along rays, by linear interpolation on every line of pixels that a ray crosses.
 
@@ -59,16 +59,17 @@ def project(volume, rays, steps, lines_at_once, sinogram):
                         sinogram[a, d, s] += length * total[s]
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _sum_ray(pixels, start, slope, step, first, last, total):
     """Sum one ray over lines `first` to `last`; False if it crosses none of them."""
     n_points = step[1]
     lo, hi = _lines_between(start, slope, -1.0, n_points, first, last)
     if lo >= hi:
         return False
-    # The margin keeps both neighbours inside the image whatever the rounding.
+    # The margin keeps both neighbours inside the image whatever the rounding. A line of one pixel
+    # has no place between two of them.
     inner_lo, inner_hi = _lines_between(start, slope, 1e-3, n_points - 1.001, lo, hi)
-    if inner_lo >= inner_hi:
+    if n_points < 2 or inner_lo >= inner_hi:
         inner_lo = inner_hi = hi
     for s in range(SLAB):
         total[s] = np.float32(0)
@@ -78,7 +79,7 @@ def _sum_ray(pixels, start, slope, step, first, last, total):
     return True
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _lines_between(start, slope, low, high, first, last):
     """Lines k of `first` to `last` with low < start + slope * k < high, as a half-open range."""
     if abs(slope) < 1e-9:
@@ -89,7 +90,7 @@ def _lines_between(start, slope, low, high, first, last):
     return max(first, int(np.floor(a)) + 1), min(last, int(np.ceil(b)))
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _sum_edge(pixels, start, slope, step, lo, hi, total):
     """Sum where one of the two neighbours may lie outside the image, which is empty there."""
     for k in range(lo, hi):
@@ -106,7 +107,7 @@ def _sum_edge(pixels, start, slope, step, lo, hi, total):
                 total[s] += right_weight * pixels[index + step[3], s]
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _sum_inside(pixels, start, slope, step, lo, hi, total):
     """Sum where both neighbours are inside; four lines at once, to touch `total` less often."""
     line, point = step[2], step[3]
@@ -135,7 +136,7 @@ def _sum_inside(pixels, start, slope, step, lo, hi, total):
     _sum_edge(pixels, start, slope, step, quads, hi, total)
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def backproject(sinogram, waves, tile, volume):
     """Gather each pixel of a slab from the rays that crossed it: the adjoint of `project`.
 
@@ -168,7 +169,7 @@ def backproject(sinogram, waves, tile, volume):
                     _sum_rays(rays, index, weights, n_tilts, volume[r, c])
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _find_rays(waves, row, column, n_detector, index, weights):
     """First of the two detector pixels that see an image pixel, and both weights, for each tilt."""
     for a in range(waves.shape[0]):
@@ -182,7 +183,7 @@ def _find_rays(waves, row, column, n_detector, index, weights):
         weights[1, a] = max(0.0, 1.0 - (left + 1 - t) * sharpness) * sharpness
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _sum_rays(rays, index, weights, n_tilts, out):
     """Weighted sum over tilts of two neighbouring rays, four tilts at once."""
     for s in range(SLAB):

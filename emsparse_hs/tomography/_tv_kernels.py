@@ -8,20 +8,13 @@ with `across`, 1 in three dimensions and 0 slice by slice. A slab's last slice h
 the slab after it, `after`, which is the slab itself where there is none (`has_after` False).
 """
 
-from typing import Any
-
 import numba
 import numpy as np
 
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-}
+from ._kernels import OPTIONS
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def gradient_step(x, after, has_after, across, n, step, weight, relaxation, share, p, mean):
     """Move the gradient's dual p up by `step` times the gradient of x, back to abs(p) <= weight.
 
@@ -69,7 +62,7 @@ def gradient_step(x, after, has_after, across, n, step, weight, relaxation, shar
                 mx[s] += share * (px[s] - mx[s])
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _next_slices(here, first_after, has_after, n, out):
     """Fill `out` with the value one slice further on; at the end, with the last one itself."""
     for s in range(n - 1):
@@ -77,7 +70,7 @@ def _next_slices(here, first_after, has_after, n, out):
     out[n - 1] = first_after if has_after else here[n - 1]
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def volume_step(slope, p, before, has_before, across, n, step, high, relaxation, x, ahead):
     """Move x down by `step` times `slope` + adjoint gradient of p, back to 0 <= x <= high.
 
@@ -114,7 +107,7 @@ def volume_step(slope, p, before, has_before, across, n, step, high, relaxation,
                 old[s] += relaxation * (new - old[s])
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, out):
     """Fill `out` with slope + adjoint gradient of p at one pixel, for all slices of the slab."""
     rows, columns, _ = slope.shape
@@ -143,7 +136,7 @@ def _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, out):
         out[0] += across * before[2, r, c, before.shape[3] - 1]
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def data_step(projection, measured, step, relaxation, share, q, mean):
     """Move the data's dual q towards `projection` - `measured`, and its running mean after it.
 
@@ -168,7 +161,7 @@ def data_step(projection, measured, step, relaxation, share, q, mean):
                 mean[a, d, s] += share * (q[a, d, s] - mean[a, d, s])
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def total_variation(x, after, has_after, across, n):
     """Sum over the pixels of each slice of the gradient's length: float64 array of shape (n,)."""
     rows, columns, _ = x.shape
@@ -187,12 +180,9 @@ def total_variation(x, after, has_after, across, n):
     return total
 
 
-@numba.njit(**_OPTIONS)
-def shorten(p, weight, squares):
-    """Shorten each vector of p (3, z, y, slice) to a length of at most `weight`, in place.
-
-    The sum of squares of each slice is added to `squares` (slice,), float64.
-    """
+@numba.njit(**OPTIONS)
+def shorten(p, weight):
+    """Shorten each vector of p (3, z, y, slice) to a length of at most `weight`, in place."""
     weight = np.float32(weight)
     _, rows, columns, n = p.shape
     for r in range(rows):
@@ -204,10 +194,9 @@ def shorten(p, weight, squares):
                 pz[s] *= shrink
                 py[s] *= shrink
                 px[s] *= shrink
-                squares[s] += (length * shrink) ** 2
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def add_adjoint_gradient(slope, p, before, has_before, across, n):
     """Add the adjoint gradient of p to `slope` in place (arguments as in `volume_step`)."""
     for r in range(slope.shape[0]):
@@ -215,7 +204,7 @@ def add_adjoint_gradient(slope, p, before, has_before, across, n):
             _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, slope[r, c])
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def price_of_descent(slope, seen, high, reach, shift, n):
     """How much x could still gain where `slope` + shift * seen is negative.
 
@@ -236,24 +225,30 @@ def price_of_descent(slope, seen, high, reach, shift, n):
 
     Returns
     -------
-    float64 array of shape (3, n)
-        Sum of x times the negative part, with x at its bound; minus its derivative by the shift;
-        the shift at which no crossed pixel would be left negative.
+    price : float64 array of shape (n,)
+        Sum of x times the negative part, with x at its bound.
+    fall : float64 array of shape (n,)
+        Minus its derivative by the shift.
+    enough : float64 array of shape (n,)
+        The shift at which no crossed pixel would be left negative; 0 if none is.
     """
     least = np.float32(np.inf)
     for value in seen.ravel():
         if value > 0:
             least = min(least, value)
-    out = np.zeros((3, n))
+    price, fall, enough = np.zeros(n), np.zeros(n), np.zeros(n)
     for r in range(slope.shape[0]):
         for c in range(slope.shape[1]):
             here = np.float64(seen[r, c])
             for s in range(n):
                 value = slope[r, c, s] + shift[s] * here
                 if value < 0:
+                    # Where nothing is seen, the bound of the least seen pixel holds: cutting
+                    # unseen pixels at the largest seen value changes no projection, and can't
+                    # raise the total variation.
                     bound = min(high, reach[s] / max(here, least))
-                    out[0, s] -= bound * value
-                    out[1, s] += bound * here
+                    price[s] -= bound * value
+                    fall[s] += bound * here
                     if here > 0:
-                        out[2, s] = max(out[2, s], shift[s] - value / here)
-    return out
+                        enough[s] = max(enough[s], shift[s] - value / here)
+    return price, fall, enough

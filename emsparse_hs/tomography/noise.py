@@ -19,9 +19,13 @@ def estimate_noise(images: ArrayLike) -> float:
     The mixed second difference of 3 x 3 pixels sees neither slopes nor straight edges along the
     axes; for white noise of standard deviation :math:`\sigma` it has :math:`6\sigma` (Immerkær,
     Comput. Vis. Image Underst. 64 (1996) 300). Its median absolute deviation is taken, so that
-    other edges do not count, among pixels of an image of like
-    local mean, and the variances of these groups
-    and of all images are averaged: counting noise differs between specimen and vacuum.
+    other edges do not count, among pixels of an image of like local mean, and the variances of
+    these groups and of all images are averaged: counting noise differs between specimen and vacuum.
+
+    The noise must be white, so that pixels do not know of each other. Aligning or interpolating
+    images smooths it, and the estimate is too small then: 0.40 for 0.71 after a shift by half a
+    pixel. The median takes the noise for normal; of a few counts a pixel it is not: the estimate is
+    25 % too high at 0.1 counts a pixel, and within 7 % from 1 on.
 
     Parameters
     ----------
@@ -73,8 +77,10 @@ def default_weight(sigma: float, n_tilts: int) -> float:
     r"""Weight :math:`\lambda = \sigma \sqrt{n}` of total variation for n tilts of noise sigma.
 
     Back-projected noise has this standard deviation in a voxel, so that total variation of this
-    weight can just balance it. The rule needs no tuning, and data in other units give the same
-    tomogram in other units.
+    weight can just balance it, and data in other units give the same tomogram in other units. In
+    simulated particles and needles with counting noise (seeds 0 to 2) the volume was nearest to the
+    truth with this weight, of 0.1, 0.25, 0.5, 1, 2 and 4 times it; half of it raised the error by
+    21 to 34 %, twice of it by 1 to 13 %.
 
     Parameters
     ----------
@@ -89,6 +95,24 @@ def default_weight(sigma: float, n_tilts: int) -> float:
         The weight, in units of the images.
     """
     return float(sigma * np.sqrt(n_tilts))
+
+
+def chi_squared(residual_per_tilt: ArrayLike, sigma: float) -> float:
+    """Mean squared residual over the squared noise: about 1 if the model explains the data.
+
+    Parameters
+    ----------
+    residual_per_tilt : array of shape (tilt,)
+        Root mean square residual of each tilt.
+    sigma : float
+        Standard deviation of the noise in a pixel.
+
+    Returns
+    -------
+    float
+        The ratio.
+    """
+    return float(np.mean(np.square(np.asarray(residual_per_tilt) / sigma)))
 
 
 def _variance(image: NDArray) -> float:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +55,8 @@ class ParallelBeam:
 
     Raises
     ------
+    TypeError
+        If a size is no whole number.
     ValueError
         If tilts or shifts are not finite, differ in number, or a size is below 1.
     """
@@ -67,9 +71,9 @@ class ParallelBeam:
         num_workers: int = 1,
     ) -> None:
         self.tilts = _one_number_a_tilt(tilts, "tilts")
-        self.detector_size = int(detector_size)
-        shape = (detector_size, detector_size) if image_shape is None else image_shape
-        self.image_shape = (int(shape[0]), int(shape[1]))
+        self.detector_size = _whole(detector_size)
+        z, y = (detector_size, detector_size) if image_shape is None else image_shape
+        self.image_shape = (_whole(z), _whole(y))
         shifts = np.zeros(self.n_tilts) if shifts is None else shifts
         self.shifts = _one_number_a_tilt(shifts, "shifts")
         if len(self.shifts) != self.n_tilts:
@@ -237,6 +241,13 @@ class ParallelBeam:
         corner = -y0 * cos + z0 * sin + t0 + self.shifts + 1
         waves = np.stack([corner, -sin, cos, 1 / np.abs(major)], axis=1)
         return rays, steps.astype(np.int64), waves
+
+
+def _whole(size: SupportsIndex) -> int:
+    try:
+        return index(size)
+    except TypeError:
+        raise TypeError(f"A size is {size!r}, and a whole number of pixels is needed.") from None
 
 
 def _one_number_a_tilt(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -9,31 +9,71 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .noise import default_weight, noise_variances
+from .noise import noise_variances
 from .projector import ParallelBeam
 from .total_variation import reconstruct_tv
 
-#: Numbers that follow the voxels in a row of `reconstruct_slices`, before the residuals.
-_N_FIGURES = 3
-
 
 @dataclass(frozen=True)
-class SeriesStatistics:
-    """What a series' images say about its reconstruction.
+class SliceRows:
+    """How a reconstructed slice and its figures lie in a row of numbers.
+
+    Voxels come first, then number of iterations, gap and root of the objective, then the root mean
+    square residual of each tilt. It is the objective's root since that is as small as the data,
+    and no overflow of float32.
 
     Attributes
     ----------
-    sigma : float
-        Root mean square of the noise in a pixel.
-    weight : float
-        Weight of total variation that goes with it; see `default_weight`.
-    scale : float
-        Typical norm of a slice; see `typical_norm`.
+    size : int
+        Pixels of a slice along y and z.
+    n_tilts : int
+        Number of tilts.
     """
 
-    sigma: float
-    weight: float
-    scale: float
+    size: int
+    n_tilts: int
+
+    @property
+    def length(self) -> int:
+        """Numbers in a row."""
+        return self.size**2 + 3 + self.n_tilts
+
+    def join(
+        self,
+        volume: NDArray,
+        iterations: NDArray,
+        gap: NDArray,
+        objective: NDArray,
+        residuals: NDArray,
+    ) -> NDArray[np.float32]:
+        """Rows of some slices (slice, length), with residuals of shape (slice, tilt)."""
+        figures = np.stack([iterations, gap, np.sqrt(objective)], axis=1)
+        columns = volume.reshape(len(volume), -1), figures, residuals
+        return np.concatenate(columns, axis=1, dtype=np.float32)
+
+    def split(self, rows: NDArray) -> tuple[NDArray, dict]:
+        """Volume and figures of all slices, from rows in a numpy or dask array.
+
+        Returns
+        -------
+        volume : array of shape (slice, z, y)
+            Densities, of the kind of `rows`.
+        figures : dict
+            ``iterations`` and ``gap``, the largest of all slices, ``objective``, their sum, and
+            ``residual_per_tilt``. Empty for a dask array, which is not computed.
+        """
+        n_voxels = self.size**2
+        volume = rows[:, :n_voxels].reshape(len(rows), self.size, self.size)
+        if not isinstance(rows, np.ndarray):
+            return volume, {}
+        rest = rows[:, n_voxels:].astype(np.float64)
+        iterations, gap, root = rest[:, :3].T
+        return volume, {
+            "iterations": int(iterations.max()),
+            "gap": float(gap.max()),
+            "objective": float((root**2).sum()),
+            "residual_per_tilt": np.sqrt(np.mean(rest[:, 3:] ** 2, axis=0)),
+        }
 
 
 def sinogram_of(images: NDArray, tilt_axis: str) -> NDArray:
@@ -54,53 +94,27 @@ def sinogram_of(images: NDArray, tilt_axis: str) -> NDArray:
     return images.transpose((2, 0, 1) if tilt_axis == "x" else (1, 0, 2))
 
 
-def measure_images(images: NDArray, shape: tuple[int, int], tilt_axis: str) -> NDArray[np.float64]:
-    """Numbers of each image from which `summarise` gets noise and scale.
+def noise_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Variance of the noise in each image, as in `estimate_noise`.
 
     Parameters
     ----------
-    images : array of shape (tilt, y * x)
+    rows : array of shape (tilt, y * x)
         Some images of the series, flat.
     shape : tuple of int
         Their shape (y, x).
-    tilt_axis : {"x", "y"}
-        As in `sinogram_of`.
 
     Returns
     -------
-    float64 array of shape (tilt, 3)
-        Variance of the noise, sum of squares, and sum over slices of the absolute of what a slice
-        projects to.
+    float64 array of shape (tilt,)
+        In squared units of the images.
 
     Raises
     ------
     ValueError
         If an image is smaller than 3 x 3 pixels or holds values that are not finite.
     """
-    frames = images.reshape(-1, *shape).astype(np.float64)
-    sums = frames.sum(axis=1 if tilt_axis == "x" else 2)
-    columns = [noise_variances(frames), (frames**2).sum(axis=(1, 2)), np.abs(sums).sum(axis=1)]
-    return np.stack(columns, axis=1)
-
-
-def summarise(measured: NDArray) -> SeriesStatistics:
-    """Noise, weight and scale of a series.
-
-    Parameters
-    ----------
-    measured : array of shape (tilt, 3)
-        Of all images, from `measure_images`.
-
-    Returns
-    -------
-    SeriesStatistics
-        Of the series.
-    """
-    variance = measured[:, 0].mean()
-    _, squares, sums = measured.sum(axis=0)
-    sigma = float(np.sqrt(variance))
-    scale = float(squares / sums) if squares > 0 and sums > 0 else 1.0
-    return SeriesStatistics(sigma, default_weight(sigma, len(measured)), scale)
+    return noise_variances(rows.reshape(-1, *shape))
 
 
 def reconstruct_slices(
@@ -111,7 +125,6 @@ def reconstruct_slices(
     bounds: tuple[float, float | None],
     tolerance: float,
     max_iterations: int,
-    scale: float,
 ) -> NDArray[np.float32]:
     """Reconstruct some slices, each by itself, with total variation in two dimensions.
 
@@ -121,13 +134,13 @@ def reconstruct_slices(
         Sinogram of each slice, flat.
     tilts, shifts
         As in `ParallelBeam`.
-    weight, bounds, tolerance, max_iterations, scale
+    weight, bounds, tolerance, max_iterations
         As in `reconstruct_tv`.
 
     Returns
     -------
-    float32 array of shape (slice, z * y + 3 + tilt)
-        The slice, flat; iterations, gap and objective; root mean square residual of each tilt.
+    float32 array of shape (slice, length)
+        Slices and figures as `SliceRows` says.
     """
     n_tilts = len(np.asarray(tilts))
     sinogram = rows.reshape(len(rows), n_tilts, -1)
@@ -140,72 +153,15 @@ def reconstruct_slices(
         dimensions=2,
         tolerance=tolerance,
         max_iterations=max_iterations,
-        scale=scale,
     )
-    residual = sinogram - operator.forward(result.volume)
-    columns = (
-        result.volume.reshape(len(rows), -1),
-        result.iterations_per_slice[:, None],
-        result.gap_per_slice[:, None],
-        result.objective_per_slice[:, None],
+    residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
+    return SliceRows(sinogram.shape[2], n_tilts).join(
+        result.volume,
+        result.iterations_per_slice,
+        result.gap_per_slice,
+        result.objective_per_slice,
         np.sqrt(np.mean(residual**2, axis=2)),
     )
-    return np.concatenate(columns, axis=1, dtype=np.float32)
-
-
-def row_length(size: int, n_tilts: int) -> int:
-    """Length of a row of `reconstruct_slices`, for slices of `size` pixels along y and z."""
-    return size * size + _N_FIGURES + n_tilts
-
-
-def chi_squared(residual_per_tilt: NDArray, sigma: float) -> float:
-    """Mean squared residual over the squared noise: about 1 if the model explains the data.
-
-    Parameters
-    ----------
-    residual_per_tilt : array of shape (tilt,)
-        Root mean square residual of each tilt.
-    sigma : float
-        Standard deviation of the noise in a pixel.
-
-    Returns
-    -------
-    float
-        The ratio.
-    """
-    return float(np.mean(residual_per_tilt**2) / sigma**2)
-
-
-def split_slices(rows: NDArray, size: int) -> tuple[NDArray, dict]:
-    """What `reconstruct_slices` returned, as volume and figures of the whole.
-
-    Parameters
-    ----------
-    rows : numpy or dask array of shape (slice, size**2 + 3 + tilt)
-        Of all slices.
-    size : int
-        Pixels of a slice along y and z.
-
-    Returns
-    -------
-    volume : array of shape (slice, z, y)
-        Densities, of the kind of `rows`.
-    figures : dict
-        ``iterations`` and ``gap``, the largest of all slices, ``objective``, their sum, and
-        ``residual_per_tilt``. Empty for a dask array, which is not computed.
-    """
-    volume = rows[:, : size * size].reshape(len(rows), size, size)
-    if not isinstance(rows, np.ndarray):
-        return volume, {}
-    iterations, gap, objective = rows[:, size * size : size * size + _N_FIGURES].T
-    residuals = rows[:, size * size + _N_FIGURES :].astype(np.float64)
-    figures = {
-        "iterations": int(iterations.max()),
-        "gap": float(gap.max()),
-        "objective": float(objective.sum(dtype=np.float64)),
-        "residual_per_tilt": np.sqrt(np.mean(residuals**2, axis=0)),
-    }
-    return volume, figures
 
 
 def project_slices(rows: NDArray, tilts: ArrayLike, image_shape: tuple[int, int]) -> NDArray:

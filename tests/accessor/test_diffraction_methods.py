@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from emsparse_hs import data
-from emsparse_hs.stem4d import annulus, centroid, disc, relativistic_wavelength
+from emsparse_hs.electron import relativistic_wavelength
+from emsparse_hs.stem4d import annulus, centroid, disc
 
 pytest.importorskip("pyxem")
 

@@ -133,7 +133,18 @@ def test_says_what_is_wrong_with_a_centre(centre, message):
             method(pattern_centre=centre)
 
 
+def test_contrast_is_as_asked():
+    every = EBSDMethods(signal()).detect_bands(N_BANDS, CENTRE, min_contrast=0, **QUIET)
+    least = np.median(every.contrasts)
+    some = EBSDMethods(signal()).detect_bands(N_BANDS, CENTRE, min_contrast=least, **QUIET)
+    np.testing.assert_array_equal(np.isfinite(some.contrasts), every.contrasts >= least)
+
+
 def test_says_what_else_is_wrong():
+    with pytest.raises(TypeError, match="n_bands is 2.5"):
+        EBSDMethods(signal()).detect_bands(2.5, CENTRE)
+    with pytest.raises(ValueError, match="min_contrast"):
+        EBSDMethods(signal()).detect_bands(3, CENTRE, min_contrast=-2)
     with pytest.raises(ValueError, match="n_bands"):
         EBSDMethods(signal()).detect_bands(0, CENTRE)
     with pytest.raises(ValueError, match="two"):

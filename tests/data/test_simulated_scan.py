@@ -64,6 +64,14 @@ def test_counts_are_poisson_around_the_expectation(scan):
     np.testing.assert_array_equal(counts.field, scan.field)
 
 
+@pytest.mark.parametrize(("dose", "dtype"), [(3e4, "u2"), (1e9, "u4"), (1e13, "u8")])
+def test_no_dose_is_too_high_for_the_dtype(dose, dtype):
+    counts = simulated_scan(scan_shape=(2, 3), dose=dose).data
+    assert counts.dtype == dtype
+    totals = counts.sum((2, 3), dtype=float)
+    np.testing.assert_allclose(totals, dose, rtol=0, atol=6 * np.sqrt(dose) + 1e-6 * dose)
+
+
 def test_seed_decides_all(scan):
     again = simulated_scan(seed=1, scan_shape=(18, 23), dose=None)
     np.testing.assert_array_equal(again.data, scan.data)
@@ -78,5 +86,7 @@ def test_is_frozen(scan):
 def test_says_what_is_wrong():
     with pytest.raises(ValueError, match="dose"):
         simulated_scan(dose=0)
+    with pytest.raises(ValueError, match="dose is inf"):
+        simulated_scan(dose=np.inf)
     with pytest.raises(ValueError, match="Two positive lengths"):
         simulated_scan(scan_shape=(4, 0))

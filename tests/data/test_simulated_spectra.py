@@ -72,8 +72,12 @@ def test_seeds_differ_and_repeat():
     assert (first.spectra != other.spectra).any()
 
 
-def test_many_counts_need_a_larger_dtype():
-    assert simulate_spectra((9, 10), 64, counts_per_pixel=1e4).counts.dtype == np.uint16
+@pytest.mark.parametrize(("dose", "dtype"), [(20, "u1"), (1e4, "u2"), (1e6, "u4"), (1e12, "u8")])
+def test_many_counts_need_a_larger_dtype(dose, dtype):
+    counts = simulate_spectra((9, 10), 64, counts_per_pixel=dose).counts
+    assert counts.dtype == dtype
+    total = 90 * dose
+    np.testing.assert_allclose(counts.sum(dtype=float), total, rtol=0, atol=6 * np.sqrt(total))
 
 
 @pytest.mark.parametrize(

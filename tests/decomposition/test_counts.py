@@ -89,6 +89,31 @@ def test_blocks_that_do_not_fit(widths):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_what_float32_can_not_hold_is_not_stored(form):
+    rows = form(np.array([[1e-50, 0.5, 0], [0, 1e-60, 0]]))
+    before = rows.copy()
+    counts = as_counts(rows)
+    np.testing.assert_array_equal(counts.data, [0.5])
+    np.testing.assert_array_equal(counts.indptr, [0, 1, 1])
+    np.testing.assert_array_equal(counts.indices, [1])
+    if form is not np.asarray:
+        for name in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(rows, name), getattr(before, name))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_says_that_counts_are_to_be_scaled(form, dtype):
+    rows = np.random.default_rng(0).random((4, 50)).astype(dtype)
+    for factor in (1e-18, 1e28):
+        assert as_counts(form(rows * np.dtype(dtype).type(factor))).nnz == 200
+    with pytest.raises(ValueError, match="add up to .*e.3[0-9] in a pixel.*Divide"):
+        as_counts(form(rows * np.dtype(dtype).type(1e30)))
+    with pytest.raises(ValueError, match="largest count is 9.*e-23.*Multiply"):
+        as_counts(form(rows * np.dtype(dtype).type(1e-22)))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

@@ -2,6 +2,11 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Poisson NMF against its definition, against scikit-learn, and against known truth."""
 
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -100,6 +105,33 @@ def test_stops_when_little_is_gained():
     assert model.n_iter_ == 10 * len(decrease) < 1000
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("counts", "n_components"),
+    [
+        ([[5, 3, 2]], 1),
+        (np.arange(1, 20)[:, None], 1),
+        (np.outer(np.arange(1, 20), [3, 1, 7]), 1),
+        (np.outer(np.arange(1, 200), [3000, 100, 7777]), 1),
+        (np.outer(np.arange(1, 20), [3, 1, 7, 9]), 3),
+    ],
+)
+@pytest.mark.parametrize("factor", [1, 1e-6, 0.3])
+def test_stops_at_once_where_the_start_is_exact(counts, n_components, factor):
+    x = np.asarray(counts) * factor
+    model = PoissonNMF(n_components, random_state=0)
+    loadings = model.fit_transform(x)
+    assert model.n_iter_ == 10
+    np.testing.assert_allclose(loadings @ model.components_, x, rtol=1e-4)
+    assert 0 <= model.objective_history_.min()
+    assert model.objective_history_.max() < 1e-6 * x.sum()
+
+
+def test_without_tolerance_it_runs_to_the_end():
+    model = PoissonNMF(1, tol=0, max_iter=40).fit([[5, 3, 2]])
+    assert model.n_iter_ == 40
+
+
 def test_warns_when_it_was_not_done():
     x, *start = problem()
     with pytest.warns(ConvergenceWarning, match="after 12 iterations.*max_iter"):
@@ -168,8 +200,8 @@ def test_a_block_more_is_taken_into_account_and_fit_forgets():
 
 def test_solves_once_for_all_blocks(monkeypatch):
     x, *_ = problem()
-    solve, calls = poisson_nmf._solve, []
-    monkeypatch.setattr(poisson_nmf, "_solve", lambda *a: calls.append(a) or solve(*a))
+    solve, calls = poisson_nmf.solve, []
+    monkeypatch.setattr(poisson_nmf, "solve", lambda *a: calls.append(a) or solve(*a))
     model = PoissonNMF(3, random_state=0)
     for rows in np.array_split(x, 4):
         model.partial_fit(rows)
@@ -177,6 +209,51 @@ def test_solves_once_for_all_blocks(monkeypatch):
     for rows in np.array_split(x, 4):
         model.transform(rows)
     assert len(calls) == 1
+
+
+def test_threads_that_ask_at_once_share_one_solution(monkeypatch):
+    x, *_ = problem()
+    calls, asked, solve = [], threading.Barrier(6), poisson_nmf.solve
+
+    def slow(*arguments):
+        calls.append(arguments)
+        time.sleep(0.2)
+        return solve(*arguments)
+
+    def ask(_):
+        asked.wait()
+        return model.transform(x)
+
+    monkeypatch.setattr(poisson_nmf, "solve", slow)
+    model = PoissonNMF(3, random_state=0)
+    for rows in np.array_split(x, 4):
+        model.partial_fit(rows)
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(ask, range(6)))
+    assert len(calls) == 1
+    for result in results:
+        np.testing.assert_array_equal(result, results[0])
+    assert pickle.loads(pickle.dumps(model)).n_iter_ == clone(model).fit(x).n_iter_
+
+
+def test_a_block_that_comes_while_another_thread_solves_is_not_lost(monkeypatch):
+    x, *_ = problem()
+    solve, started, go_on = poisson_nmf.solve, threading.Event(), threading.Event()
+
+    def waiting(*arguments):
+        started.set()
+        go_on.wait(10)
+        return solve(*arguments)
+
+    model = PoissonNMF(3, random_state=0).partial_fit(x[:60])
+    monkeypatch.setattr(poisson_nmf, "solve", waiting)
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(lambda: model.components_)
+        started.wait(10)
+        block = pool.submit(model.partial_fit, x[60:])
+        wait([block], timeout=0.3)
+        go_on.set()
+    np.testing.assert_array_equal(model.components_, clone(model).fit(x).components_)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8", ">f4"])
@@ -214,6 +291,41 @@ def test_ranges_and_threads_give_the_same(monkeypatch):
         results.append(PoissonNMF(5, random_state=0).fit(x).components_)
     np.testing.assert_array_equal(*results)
     np.testing.assert_allclose(results[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_fit_in_the_background_runs_on_all_threads(monkeypatch):
+    x, *_ = problem(5, (700, 11))
+    climb, names, both = CountModel._climb, set(), threading.Barrier(2, timeout=10)
+
+    def recorded(model, first, last):
+        if not names:
+            both.wait()
+        names.add(threading.get_ident())
+        return climb(model, first, last)
+
+    monkeypatch.setattr(_model, "RANGE", 300)
+    monkeypatch.setattr(_model, "cpu_count", lambda: 2)
+    model = PoissonNMF(5, random_state=0).fit(x)
+    monkeypatch.setattr(CountModel, "_climb", recorded)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(model.transform, x).result()
+    assert len(names) == 2
+
+
+def test_spectra_and_loadings_hold_no_denormal_numbers():
+    x, w, h = problem()
+    w[:, 1] *= 1e-39
+    h[2, ::2] *= 1e-39
+    model = CountModel(as_counts(x), h, w)
+    for _ in range(3):
+        for values in (model.spectra, model.scale):
+            assert not ((values > 0) & (values < 1e-30)).any()
+        model.update()
+        assert not ((model.loadings > 0) & (model.loadings < 1e-30)).any()
+        w, h = updated(x, w, h)
+    h /= h.sum(1, keepdims=True)
+    # A fraction of 1e-12 is no loss.
+    np.testing.assert_allclose(model.components()[[0, 2]], h[[0, 2]], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("error")

@@ -32,6 +32,24 @@ def test_weighted_gram_by_its_definition():
     np.testing.assert_allclose(gram, scaled.T @ scaled, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_axes", [2, 5])
+def test_multiplications_are_bounded_for_dense_pixels(n_axes, monkeypatch):
+    """All pixels are filled alike, so that the limit holds whichever are chosen."""
+    gram, products = start.weighted_gram, []
+
+    def counting(indptr, indices, data, pixels, pixel_weights, bins, *rest):
+        assert len(pixels) >= 10 * n_axes
+        merged = [len(set(bins[indices[indptr[i] : indptr[i + 1]]])) for i in pixels]
+        products.append(np.square(merged).sum())
+        gram(indptr, indices, data, pixels, pixel_weights, bins, *rest)
+
+    monkeypatch.setattr(start, "weighted_gram", counting)
+    monkeypatch.setattr(start, "MOST_PRODUCTS", 2e4)
+    rows, _ = pure_pixels(np.random.default_rng(0))
+    start.cluster_start(as_counts(rows + 1), n_axes, random_state=0)
+    assert 5e3 < products[0] <= 2e4
+
+
 @pytest.mark.parametrize("seed", range(1000, 1003))
 @pytest.mark.parametrize("limited", [False, True])
 def test_clusters_of_pure_pixels_are_their_kinds(seed, limited, monkeypatch):
@@ -66,3 +84,18 @@ def test_same_random_state_same_start():
     counts = as_counts(pure_pixels(np.random.default_rng(0))[0])
     first, second = (start.cluster_start(counts, 3, random_state=5) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("n_stray", [1, 100])
+def test_single_stray_counts_make_no_spectrum(n_stray):
+    """The only count of a pixel, in a channel that has no other one."""
+    random = np.random.default_rng(4)
+    spectra = np.zeros((2, 200))
+    spectra[0, :40], spectra[1, 20:60] = random.gamma(1, 1, (2, 40))
+    spectra /= spectra.sum(1, keepdims=True)
+    rows = random.poisson(30 * spectra[random.integers(2, size=600)])
+    rows[:n_stray] = 0
+    rows[np.arange(n_stray), 60 + np.arange(n_stray)] = 1
+    found = start.cluster_start(as_counts(rows), 2, random_state=0)
+    unit = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (found, spectra)]
+    assert (unit[0] @ unit[1].T).max(0).min() > 0.99

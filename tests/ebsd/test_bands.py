@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from emsparse_hs.data._simulated_patterns import electron_wavelength, simulate_patterns
+from emsparse_hs.data._simulated_patterns import simulate_patterns
 from emsparse_hs.ebsd import _kernels
-from emsparse_hs.ebsd.bands import FINAL_SEPARATION, detect_bands
+from emsparse_hs.ebsd.bands import FINAL_SEPARATION, MIN_CONTRAST, _pixels, detect_bands
 from emsparse_hs.ebsd.geometry import normals_from_angles, pixel_directions, upward
 
 CENTRE = (0.45, 0.3, 0.6)
@@ -114,6 +114,7 @@ def test_every_dtype_gives_the_same(dtype):
 
 def test_useless_patterns_are_nan_and_input_is_untouched():
     patterns = np.random.default_rng(0).random((4, 40, 48)).astype(np.float32)
+    patterns[3, 10:14] += 1
     patterns[0], patterns[1], patterns[2, 3, 4] = 0, 7, np.inf
     before = patterns.copy()
     bands = detect_bands(patterns, CENTRE, 5)
@@ -147,6 +148,66 @@ def test_the_contrast_equals_its_definition():
     assert fitted[0, 2] == pytest.approx((inside.mean() - beside.mean()) / error, rel=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(40, 48), (60, 72)])
+def test_noise_has_about_one_band_a_pattern(shape):
+    noise = np.random.default_rng(13).normal(size=(40, *shape))
+    numbers = [
+        np.isfinite(detect_bands(noise, CENTRE, 12, min_contrast=least).half_widths).sum(1).mean()
+        for least in (0, MIN_CONTRAST, 5)
+    ]
+    assert numbers[0] == 12 and numbers[1] < 2 and numbers[2] < 0.2
+
+
+def test_bands_of_less_contrast_are_left_out_and_no_others():
+    data = simulate_patterns((1, 3), (60, 72), CENTRE, seed=12)
+    every = detect_bands(data.patterns[0], CENTRE, 12, min_contrast=0)
+    least = np.median(every.contrasts)
+    some = detect_bands(data.patterns[0], CENTRE, 12, min_contrast=least)
+    for one, other in zip(every, some, strict=True):
+        keep = every.contrasts >= least
+        np.testing.assert_array_equal(other[keep], one[keep])
+        assert np.isnan(other[~keep]).all()
+
+
+def test_a_band_without_height_stays():
+    """Its normal is not determined: a step would go anywhere."""
+    directions = pixel_directions((30, 40), CENTRE).reshape(-1, 3)
+    values = 1e-8 * np.random.default_rng(2).normal(size=len(directions)).astype(np.float32)
+    start = normals_from_angles(np.array([30.0, 110.0]), np.array([5.0, -12.0]))
+    normals, fitted = start.copy(), np.empty((2, 3))
+    margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
+    softness = np.full(len(values), 0.01)
+    _kernels.fit_bands(values, directions, softness, margin, limits, 8, normals, fitted)
+    np.testing.assert_allclose(normals, start, atol=1e-4)
+
+
+@pytest.mark.parametrize("distance", [0.25, 0.6])
+def test_pixels_are_as_large_as_the_screen_together(distance):
+    """Of a pixel, the square of twice half its width is its solid angle."""
+    shape, valid = (60, 72), np.ones((60, 72), bool)
+    softness = _pixels(shape, np.array([0.45, 0.3, distance]), valid)[1]
+    x = (np.array([0, 1]) - 0.45) * shape[1] / shape[0]
+    y = np.array([0.3, 0.3 - 1])[:, None]
+    # Solid angle of a rectangle from the source point to each of its corners.
+    corners = np.arctan(x * y / (distance * np.sqrt(x**2 + y**2 + distance**2)))
+    solid_angle = corners[0, 1] - corners[0, 0] - corners[1, 1] + corners[1, 0]
+    assert (4 * softness**2).sum() == pytest.approx(solid_angle, rel=1e-3)
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(20, 45), (100, -50), (160, 38)])
+def test_a_band_far_from_the_pattern_centre_is_recovered(azimuth, elevation):
+    centre, normal = (0.5, 0.4, 0.3), normals_from_angles(azimuth, elevation)
+    pattern = one_band(normal, 2.0, (90, 112), centre)
+    bands = detect_bands(pattern[None], centre, 3)
+    assert np.degrees(np.arccos(min(1, abs(bands.normals[0, 0] @ normal)))) < 0.2
+    assert bands.half_widths[0, 0] == pytest.approx(2.0, abs=0.2)
+
+
+def test_the_number_of_bands_is_whole():
+    with pytest.raises(TypeError, match="n_bands is 2.5"):
+        detect_bands(np.zeros((2, 20, 30)), CENTRE, 2.5)
+
+
 def nickel():
     """Measured patterns without static background, their centres, true normals, half widths."""
     kikuchipy = pytest.importorskip("kikuchipy")
@@ -162,7 +223,8 @@ def nickel():
     to_crystal = signal.xmap.rotations.to_matrix()
     to_detector = signal.detector.sample_to_detector.to_matrix().squeeze()
     normals = np.einsum("ij,nkj,gk->ngi", to_detector, to_crystal, np.array(planes) / g[:, None])
-    half_widths = np.degrees(np.arcsin(electron_wavelength(20) * g / 3.524 / 2))
+    # Electrons of 20 keV have 0.0859 angstrom, and nickel's cell 3.524.
+    half_widths = np.degrees(np.arcsin(0.0859 * g / 3.524 / 2))
     return signal.data.reshape(-1, 60, 60), signal.detector.pc.reshape(-1, 3), normals, half_widths
 
 
@@ -183,6 +245,8 @@ def test_strong_bands_of_real_nickel_are_true_reflectors():
     ("kwargs", "message"),
     [
         ({"n_bands": 0}, "n_bands is 0"),
+        ({"min_contrast": -1.0}, "min_contrast is -1"),
+        ({"min_contrast": np.nan}, "min_contrast is nan"),
         ({"pattern_centre": (0.5, 0.5)}, "pattern centre has shape"),
         ({"pattern_centre": np.full((3, 3), 0.5)}, "one for each of 2"),
         ({"signal_mask": np.zeros((3, 3), bool)}, "mask has shape"),

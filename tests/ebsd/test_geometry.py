@@ -68,6 +68,17 @@ def test_angles_and_normals_are_inverse():
     )
 
 
+@pytest.mark.parametrize("azimuth", [0, 180, 360, -180, 90, 179.9999999999999])
+@pytest.mark.parametrize("elevation", [-30, 0, 10])
+def test_the_band_stays_the_same_at_the_end_of_the_azimuths(azimuth, elevation):
+    turned = normals_from_angles(azimuth, elevation)
+    for y in (turned[1], 0.0, -0.0, 1e-17, -1e-17):
+        normal = np.array([turned[0], y if azimuth % 180 == 0 else turned[1], turned[2]])
+        angles = angles_from_normals(normal)
+        assert 0 <= angles[0] < 180
+        assert abs(normals_from_angles(*angles) @ normal) == pytest.approx(1, abs=1e-12)
+
+
 def test_elevation_is_the_angle_to_the_pattern_centre():
     normals = random_normals()
     elevations = angles_from_normals(normals)[1]

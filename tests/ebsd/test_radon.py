@@ -154,6 +154,15 @@ def test_angles_reach_the_farthest_corner():
     assert elevations[-2] < corner <= elevations[-1]
 
 
+def test_angles_reach_the_farthest_corner_of_any_pattern():
+    shape, centres = (60, 80), np.array([(0.5, 0.3, 0.6), (0.75, 0.2, 0.5), (0.45, 0.5, 0.7)])
+    corner = np.degrees(np.arccos(pixel_directions(shape, centres)[..., 2].min()))
+    assert corner == pytest.approx(68.49, abs=0.01)
+    for step in (0.5, 2.0):
+        elevations = radon_angles(shape, centres, step)[1]
+        assert elevations[-2] < corner <= elevations[-1]
+
+
 def test_images_are_cut():
     pattern = np.random.default_rng(7).normal(size=(1, *SHAPE))
     pattern[0, 5, 5] = 1000

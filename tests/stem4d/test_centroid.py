@@ -101,6 +101,13 @@ def test_a_bad_pixel_spoils_its_frame_only_and_a_mask_mends_it(bad):
     assert np.isfinite(centroid(frames, mask)).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 0, 5), (3, 5, 0), (2, 3, 0, 0), (0, 0)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_frames_without_pixels_have_no_centroid(shape, masked):
+    centres = centroid(np.zeros(shape, "u2"), np.ones(shape[-2:], bool) if masked else None)
+    np.testing.assert_array_equal(centres, np.full((*shape[:-2], 2), np.nan))
+
+
 def test_no_frames_and_no_pixels():
     assert centroid(np.zeros((0, 4, 6), "u2")).shape == (0, 2)
     assert np.isnan(centroid(np.ones((3, 4, 6)), np.zeros((4, 6), bool))).all()

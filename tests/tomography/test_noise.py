@@ -33,6 +33,20 @@ def test_follows_the_units_and_the_dtype():
     assert estimate_noise(np.zeros((5, 5))) == 0
 
 
+@pytest.mark.parametrize("mean", [1.0, 3.0, 10.0])
+def test_finds_the_noise_of_few_counts(mean):
+    counts = np.random.default_rng(14).poisson(mean, (4, 90, 80))
+    assert estimate_noise(counts) == pytest.approx(np.sqrt(mean), rel=0.08)
+
+
+def test_interpolation_hides_noise_as_documented():
+    """Of the mean of two neighbours the second difference is (1, -1, -1, 1) / 2, not (1, -2, 1)."""
+    noise = np.random.default_rng(15).normal(0, 1, (4, 90, 80))
+    shifted = (noise + np.roll(noise, 1, axis=-1)) / 2
+    assert estimate_noise(shifted) == pytest.approx(np.sqrt(6 * 1) / 6, rel=0.05)
+    assert shifted.std() == pytest.approx(np.sqrt(0.5), rel=0.05)
+
+
 def test_weight_is_noise_of_a_back_projected_voxel():
     assert default_weight(3.0, 25) == 15
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from emsparse_hs.tomography import ParallelBeam
+from emsparse_hs.tomography._kernels import SLAB
 
 #: Both kinds of lines, both borders between them, edges-on, and beyond a quarter turn.
-TILTS = np.array([-90, -76, -45, -44.9, -20, 0, 1e-9, 10, 45, 60, 89.9, 90, 135, 180.0])
+TILTS = np.array([-90, -76, -45, -44.9, -20, 0, 1e-9, 0.01, 10, 45, 60, 89.9, 90, 90.001, 135, 180])
 #: (z, y, detector, slices), all different; one slice, and more than one slab.
-SHAPES = [(14, 11, 17, 3), (11, 18, 13, 1), (3, 5, 4, 40), (1, 9, 7, 2)]
+SHAPES = [(14, 11, 17, 3), (11, 18, 13, 1), (3, 5, 4, 40), (1, 9, 7, 2), (9, 1, 5, 3)]
 
 
 def joseph(image, tilts, shifts, detector_size):
@@ -121,6 +122,19 @@ def test_linear_operator_agrees(case):
     np.testing.assert_array_equal(linear.T @ sinogram.ravel(), operator.adjoint(sinogram).ravel())
 
 
+@pytest.mark.parametrize(
+    ("shape", "tilt", "shift"), [((1, 40), 90.001, 0), ((1, 1), 20, 1e-4), ((40, 1), 0.01, 0)]
+)
+def test_nothing_is_read_beyond_lines_of_one_pixel(shape, tilt, shift):
+    operator = ParallelBeam([tilt], 5, shape, [shift])
+    n_pixels = shape[0] * shape[1]
+    memory = np.full((n_pixels + 20, SLAB), 1e30, np.float32)
+    volume = memory[:n_pixels].reshape(1, *shape, SLAB)
+    volume[:] = 1
+    projected = operator.forward_slabs(volume)[0, :, 1:-1, 0]
+    np.testing.assert_allclose(projected, joseph(volume[0, ..., 0], [tilt], [shift], 5), rtol=1e-4)
+
+
 def test_infinities_do_not_spread_to_other_slices():
     volume = np.ones((2, 5, 5))
     volume[0, 2, 2] = np.nan
@@ -141,6 +155,12 @@ def test_infinities_do_not_spread_to_other_slices():
 def test_says_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         ParallelBeam(*arguments)
+
+
+@pytest.mark.parametrize("sizes", [(5.7,), (5, (5.9, 4)), (5, (4, "5"))])
+def test_sizes_are_whole_numbers(sizes):
+    with pytest.raises(TypeError, match="whole number of pixels"):
+        ParallelBeam([0], *sizes)
 
 
 def test_says_which_shape_is_needed():

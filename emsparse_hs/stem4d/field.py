@@ -1,8 +1,8 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The fast electron: its wavelength, and how far a field deflects it.
+"""From deflection to field, and from a detector's units to angles.
 
-Voltages are positive, angles small, and a deflection is positive where the electrons go.
+Angles are small, and a deflection is positive where the electrons go.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.constants import angstrom, c, e, h, m_e, nano
+from scipy.constants import nano
+
+from emsparse_hs.electron import relativistic_wavelength, volts_per_radian
 
 #: Size of each unit of the electric field in V/m.
 FIELD_UNITS = {"V/m": 1.0, "V/nm": 1e9, "V/angstrom": 1e10, "MV/cm": 1e8}
@@ -31,92 +33,6 @@ _FREQUENCIES = {
     "q_a^-1": 0.5 / math.pi,
     "q_nm^-1": 0.05 / math.pi,
 }
-
-
-def _lorentz_factor(beam_energy: float) -> float:
-    if not (np.isfinite(beam_energy) and beam_energy > 0):
-        raise ValueError(f"The beam energy is {beam_energy} keV. Give a positive number of keV.")
-    return 1 + beam_energy * 1e3 * e / (m_e * c**2)
-
-
-def _velocity(beam_energy: float) -> float:
-    return c * math.sqrt(1 - _lorentz_factor(beam_energy) ** -2)
-
-
-def relativistic_wavelength(beam_energy: float) -> float:
-    r"""Wavelength of the fast electron.
-
-    .. math:: \lambda = h / (\gamma m_0 v)
-
-    (Kirkland, Advanced Computing in Electron Microscopy, 2020, eq. 2.5).
-
-    Parameters
-    ----------
-    beam_energy : float
-        In keV.
-
-    Returns
-    -------
-    float
-        In angstrom: 0.019687 at 300 keV.
-
-    Raises
-    ------
-    ValueError
-        If the beam energy is not positive.
-    """
-    momentum = _lorentz_factor(beam_energy) * m_e * _velocity(beam_energy)
-    return h / momentum / angstrom
-
-
-def interaction_constant(beam_energy: float) -> float:
-    r"""Phase that a projected potential gives to the fast electron.
-
-    .. math:: \sigma = 2 \pi \gamma m_0 e \lambda / h^2
-
-    (Kirkland, Advanced Computing in Electron Microscopy, 2020, eq. 5.6).
-
-    Parameters
-    ----------
-    beam_energy : float
-        In keV.
-
-    Returns
-    -------
-    float
-        In rad/(V angstrom): 6.526e-4 at 300 keV.
-
-    Raises
-    ------
-    ValueError
-        If the beam energy is not positive.
-    """
-    wavelength = relativistic_wavelength(beam_energy) * angstrom
-    mass = _lorentz_factor(beam_energy) * m_e
-    return 2 * math.pi * mass * e * wavelength / h**2 * angstrom
-
-
-def volts_per_radian(beam_energy: float) -> float:
-    r"""Field times thickness that deflects the fast electron by one radian.
-
-    .. math:: \gamma m_0 v^2 / e
-
-    Parameters
-    ----------
-    beam_energy : float
-        In keV.
-
-    Returns
-    -------
-    float
-        In V: 489 026 at 300 keV.
-
-    Raises
-    ------
-    ValueError
-        If the beam energy is not positive.
-    """
-    return _lorentz_factor(beam_energy) * m_e * _velocity(beam_energy) ** 2 / e
 
 
 def deflection_to_field(

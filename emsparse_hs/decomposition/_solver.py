@@ -1,0 +1,135 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Iterations of Poisson NMF: where they start, and when they end."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.special import xlogy
+from sklearn.exceptions import ConvergenceWarning
+
+from ._kernels import TINY
+from ._model import RANGE, CountModel, flat_loadings
+from .start import cluster_start, feature_sums
+
+if TYPE_CHECKING:
+    from .poisson_nmf import PoissonNMF
+
+#: Iterations from one look at the objective to the next: it costs as much as an iteration.
+CHECK_EVERY = 10
+
+
+class Solution(NamedTuple):
+    """What a fit found.
+
+    Attributes
+    ----------
+    components : float64 array of shape (n_components, n_features)
+        Each sums to 1, or is zero.
+    n_iter : int
+        Passes over the counts.
+    objectives : float64 array
+        At the start, and after every `CHECK_EVERY` iterations and the last one.
+    """
+
+    components: np.ndarray
+    n_iter: int
+    objectives: np.ndarray
+
+
+def solve(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
+    """Iterate from the estimator's start, its parameters being checked, until it is done."""
+    loadings, spectra = _start(estimator, counts)
+    model = CountModel(counts, spectra, loadings)
+    constant, total = _least_divergence(counts), counts.sum(dtype=np.float64)
+    objectives = [_divergence(model, constant)]
+    # No decrease below what rounding to float32 makes of the objective can be told from none.
+    enough = estimator.tol * objectives[0] + 2 * np.finfo(np.float32).eps * total
+    for n_iter in range(1, estimator.max_iter + 1):
+        model.update()
+        if n_iter % CHECK_EVERY and n_iter < estimator.max_iter:
+            continue
+        objectives.append(_divergence(model, constant))
+        decrease = objectives[-2] - objectives[-1]
+        if estimator.tol > 0 and n_iter % CHECK_EVERY == 0 and decrease < enough:
+            break
+    else:
+        if estimator.tol > 0:
+            warnings.warn(
+                f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
+                "or tol; early stopping often gives better spectra.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+    return Solution(model.components(), n_iter, np.array(objectives))
+
+
+def _divergence(model: CountModel, constant: float) -> float:
+    """Not below 0, whatever rounding makes of an exact fit."""
+    return float(np.maximum(constant - model.log_likelihood() + model.total(), 0))
+
+
+def _least_divergence(counts: sparse.csr_array) -> float:
+    """Sum of x log x - x, in pieces: in float64 all at once would be the larger part of memory."""
+    total = 0.0
+    for first in range(0, counts.nnz, RANGE):
+        x = counts.data[first : first + RANGE].astype(np.float64)
+        total += float((xlogy(x, x) - x).sum())
+    return total
+
+
+def _start(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Loadings and spectra to start from, checked."""
+    k, init = estimator.n_components, estimator.init
+    n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
+    n_features = int(np.count_nonzero(feature_sums(counts)))
+    if k > min(n_pixels, n_features):
+        raise ValueError(
+            f"n_components={k} spectra can't be had from counts in {n_pixels} pixels and "
+            f"{n_features} channels (n_samples = {counts.shape[0]}, n_features = "
+            f"{counts.shape[1]}). Take fewer, or more data."
+        )
+    if isinstance(init, str):
+        return flat_loadings(counts, k), cluster_start(counts, k, estimator.random_state)
+    loadings, spectra = init if isinstance(init, tuple) else (None, init)
+    spectra = _checked(spectra, (k, counts.shape[1]), "spectra")
+    if loadings is None:
+        # Any scale of the spectra will do where loadings are not given.
+        spectra = spectra / np.maximum(spectra.sum(1, keepdims=True), TINY)
+        return flat_loadings(counts, k), spectra
+    return _checked(loadings, (counts.shape[0], k), "abundances"), spectra
+
+
+def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
+    start = np.asarray(start)
+    if start.shape != shape or start.dtype.kind not in "biuf":
+        raise ValueError(
+            f"init has {name} of shape {start.shape} and dtype {start.dtype}, and real numbers of "
+            f"shape {shape} are needed."
+        )
+    if not (np.isfinite(start).all() and (start >= 0).all() and start.any()):
+        raise ValueError(
+            f"init has {name} that are negative, NaN, infinite or all zero. Start from positive "
+            "ones."
+        )
+    return start
+
+
+def check_parameters(estimator: PoissonNMF) -> None:
+    """Refuse parameters that are out of their range, whatever the counts."""
+    for name, lowest in (("n_components", 1), ("max_iter", 1)):
+        value = getattr(estimator, name)
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
+            raise ValueError(f"{name}={value!r}, and a whole number from {lowest} on is needed.")
+    if not isinstance(estimator.tol, numbers.Real) or not 0 <= estimator.tol < np.inf:
+        raise ValueError(f"tol={estimator.tol!r}, and a number from 0 on is needed.")
+    if isinstance(estimator.init, str) and estimator.init != "cluster":
+        raise ValueError(
+            f"init={estimator.init!r} is not known. Use 'cluster', an array of spectra, or a pair "
+            "of arrays, abundances and spectra."
+        )
