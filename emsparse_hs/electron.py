@@ -37,7 +37,7 @@ def lorentz_factor(beam_energy: float) -> float:
     """
     if not 0 < beam_energy <= MOST_KEV:
         raise ValueError(
-            f"The beam energy is {beam_energy} keV. Give a positive number of keV, at most {MOST_KEV}."
+            f"The beam energy is {beam_energy}. Give a positive number of keV, up to {MOST_KEV}."
         )
     return 1 + beam_energy * 1e3 * e / (m_e * c**2)
 

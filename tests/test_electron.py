@@ -47,7 +47,7 @@ def test_lorentz_factor_is_that_of_the_velocity():
     assert np.sqrt(1 - lorentz_factor(300) ** -2) == pytest.approx(0.776, abs=1e-3)
 
 
-@pytest.mark.parametrize("beam_energy", [0, -300, np.nan, np.inf])
+@pytest.mark.parametrize("beam_energy", [0, -300, 300_000, np.nan, np.inf])
 @pytest.mark.parametrize(
     "function", [lorentz_factor, relativistic_wavelength, interaction_constant, volts_per_radian]
 )

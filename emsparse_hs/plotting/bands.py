@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from emsparse_hs.ebsd.geometry import angles_from_normals, band_edge, to_pixels
 from emsparse_hs.ebsd.radon import normalise_patterns
+from emsparse_hs.plotting._axes import extent
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -121,10 +122,11 @@ def plot_radon(
         figure = plt.figure(figsize=(8, 5.2), layout="constrained")
     axes = figure.subplots()
     azimuth, elevation = radon.axes_manager.signal_axes
-    extent = (*_outer(azimuth), *_outer(elevation))
+    left, right, last, first = extent(azimuth, elevation)
+    borders = (left, right, first, last)
     limit = np.nanpercentile(np.abs(data), 99.8)
     image = axes.imshow(
-        data, origin="lower", extent=extent, aspect="auto", cmap="gray", vmin=-limit, vmax=limit
+        data, origin="lower", extent=borders, aspect="auto", cmap="gray", vmin=-limit, vmax=limit
     )
     figure.colorbar(image, ax=axes, label="mean intensity (standard deviations)")
     axes.set_facecolor("0.85")
@@ -134,8 +136,8 @@ def plot_radon(
     if bands is not None:
         _check_one(bands)
         _draw_points(axes, bands, n_bands)
-    axes.set_xlim(extent[:2])
-    axes.set_ylim(extent[2:])
+    axes.set_xlim(left, right)
+    axes.set_ylim(first, last)
     return figure
 
 
@@ -208,9 +210,3 @@ def _draw_points(axes, bands: KikuchiBands, n_bands: int | None) -> None:
         axes.errorbar(x, y, width, fmt="o", ms=4, mfc="none", color=colour, lw=1, capsize=2)
         label = axes.annotate(str(rank), (x, y), (6, 3), textcoords="offset points", size=9)
         label.set(color=colour, path_effects=[withStroke(linewidth=2, foreground="black")])
-
-
-def _outer(axis) -> tuple[float, float]:
-    """Where the first and the last pixel of an axis end."""
-    half = axis.scale / 2
-    return axis.axis[0] - half, axis.axis[-1] + half

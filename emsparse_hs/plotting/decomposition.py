@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from emsparse_hs.plotting._axes import extent, known, label
+
 #: Told apart by colour-blind readers as well (Okabe and Ito, 2002), on black and on white.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#999999")
 
@@ -140,14 +142,6 @@ def _in_counts(maps: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.nd
     return maps, factors * (totals / np.where(sums > 0, sums, 1))[columns], "counts"
 
 
-def _label(axis) -> str:
-    """Name and units of a HyperSpy axis, as far as they are known."""
-    known = [str(text) for text in (axis.name, axis.units) if str(text) not in ("<undefined>", "")]
-    if not known:
-        return "pixel" if axis.navigate else "channel"
-    return known[0] if len(known) == 1 else f"{known[0]} ({known[1]})"
-
-
 def _plot_map(axes: Axes, signal: BaseSignal, parts: _Parts, k: int) -> None:
     """One map with its colour bar and scale bar, or one profile."""
     if parts.maps.ndim == 2:
@@ -168,28 +162,21 @@ def _plot_map(axes: Axes, signal: BaseSignal, parts: _Parts, k: int) -> None:
 def _show_image(axes: Axes, xy, image: np.ndarray):
     """An image with what is masked in grey, and a scale bar if its axes have one unit."""
     x, y = xy
-    (left, right), (top, bottom) = _edges(x.axis), _edges(y.axis)
+    left, right, bottom, top = extent(x, y)
     axes.set_facecolor(MASKED)
     axes.set_anchor("W")
     shown = axes.imshow(
         image, extent=(left, right, bottom, top), cmap="viridis", interpolation="nearest"
     )
-    units = str(x.units)
-    if x.units == y.units and units not in ("<undefined>", ""):
+    units = known(x.units)
+    if units and units == known(y.units):
         axes.set_xticks([])
         axes.set_yticks([])
         _add_scale_bar(axes, abs(right - left), abs(bottom - top), units)
     else:
-        axes.set_xlabel(_label(x))
-        axes.set_ylabel(_label(y))
+        axes.set_xlabel(label(x, "x"))
+        axes.set_ylabel(label(y, "y"))
     return shown
-
-
-def _edges(positions: np.ndarray) -> tuple[float, float]:
-    """Outer edges of the first and the last pixel."""
-    n = len(positions)
-    half = (positions[-1] - positions[0]) / (n - 1) / 2 if n > 1 else 0.5
-    return positions[0] - half, positions[-1] + half
 
 
 def _add_scale_bar(axes: Axes, width: float, height: float, units: str) -> None:
@@ -213,7 +200,7 @@ def _plot_profiles(axes: Axes, signal: BaseSignal, parts: _Parts, chosen: list[i
     axis = signal.axes_manager.navigation_axes[0]
     for k in chosen:
         axes.plot(axis.axis, parts.maps[k], color=parts.colors[k], drawstyle="steps-mid")
-    axes.set_xlabel(_label(axis))
+    axes.set_xlabel(label(axis, "pixel", units=""))
     axes.set_ylabel("counts / pixel" if parts.units == "counts" else parts.units)
     axes.margins(x=0)
 
@@ -235,8 +222,9 @@ def _plot_factors(axes: Axes, signal, parts: _Parts, chosen, scale: str, signal_
     if parts.units == "counts":
         _scale_counts(axes, scale, np.nanmax(parts.factors[chosen][:, shown]))
     axes.set_xlim(low, high)
-    axes.set_xlabel(_label(axis))
-    axes.set_ylabel("counts / channel" if parts.units == "counts" else parts.units)
+    axes.set_xlabel(label(axis, "channel", units=""))
+    named = {"sqrt": "counts / channel (√ scale)"}.get(scale, "counts / channel")
+    axes.set_ylabel(named if parts.units == "counts" else parts.units)
 
 
 def _scale_counts(axes: Axes, scale: str, highest: float) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from emsparse_hs.plotting._axes import edges, extent, known, label
+
 if TYPE_CHECKING:
     from emsparse_hs.signals import TiltSeries, Tomogram
 
@@ -50,9 +52,9 @@ def plot_orthogonal_slices(
     i, k, j = position
     # (title, image, horizontal axis, vertical axis, where the others cut)
     panels = (
-        (_where("slice", x, i), np.asarray(data[i]), y, z, (j, k)),
-        (_where("plane", z, k), np.asarray(data[:, k]).T, x, y, (i, j)),
-        (_where("plane", y, j), np.asarray(data[:, :, j]).T, x, z, (i, k)),
+        (_where("slice", x, i, "\n"), np.asarray(data[i]), y, z, (j, k)),
+        (_where("plane", z, k, "\n"), np.asarray(data[:, k]).T, x, y, (i, j)),
+        (_where("plane", y, j, "\n"), np.asarray(data[:, :, j]).T, x, z, (i, k)),
     )
     if vmax is None:
         vmax = float(np.percentile(np.concatenate([panel[1].ravel() for panel in panels]), 99.9))
@@ -65,9 +67,9 @@ def plot_orthogonal_slices(
             cmap="gray",
             vmin=vmin,
             vmax=max(vmax, vmin + 1e-12),
-            extent=_extent(across, down),
+            extent=extent(across, down),
         )
-        ax.set(title=title, xlabel=_label(across), ylabel=_label(down))
+        ax.set(title=title, xlabel=label(across, "axis"), ylabel=label(down, "axis"))
         _mark(ax, across.axis[cut[0]], down.axis[cut[1]])
     figure.colorbar(shown, ax=axes, label=_density(tomogram), shrink=0.9, extend="max", pad=0.01)
     figure.suptitle(_summary(tomogram))
@@ -108,16 +110,16 @@ def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = No
     )
     limit = float(np.percentile(np.abs(measured - fitted), 99.5)) or 1.0
     shown = {"vmin": min(0.0, float(measured.min())), "vmax": float(measured.max())}
-    edges = _edges(y.axis), _edges(tilts)
+    borders = edges(y.axis), edges(tilts)
     grey = [
-        ax.pcolormesh(*edges, image, cmap="gray", rasterized=True, **shown)
+        ax.pcolormesh(*borders, image, cmap="gray", rasterized=True, **shown)
         for ax, image in zip(axes, (measured, fitted), strict=False)
     ]
     difference = axes[2].pcolormesh(
-        *edges, measured - fitted, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True
+        *borders, measured - fitted, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True
     )
     for ax, title in zip(axes, ("measured", "fitted", "measured - fitted"), strict=False):
-        ax.set(title=title, xlabel=_label(y))
+        ax.set(title=title, xlabel=label(y, "axis"))
     axes[0].set_ylabel("Tilt (°)")
     figure.colorbar(grey[1], ax=axes[:2], label=_intensity(series), pad=0.01)
     figure.colorbar(difference, ax=axes[2], label=_intensity(series), extend="both", pad=0.02)
@@ -147,7 +149,7 @@ def _plot_residuals(ax: Axes, difference: np.ndarray, tilts: np.ndarray, label: 
     rms = np.sqrt(np.mean(difference**2, axis=1))
     ax.plot(rms, tilts, color="black", marker=".", markersize=3, linewidth=0.8)
     ax.set(title="residual of each tilt", xlabel=f"RMS {label}", xlim=(0, None))
-    ax.set_ylim(*sorted((_edges(tilts)[0], _edges(tilts)[-1])))
+    ax.set_ylim(*sorted((edges(tilts)[0], edges(tilts)[-1])))
 
 
 def _volume_axes(tomogram: Tomogram) -> tuple:
@@ -168,34 +170,9 @@ def _mark(ax: Axes, across: float, down: float) -> None:
         ax.axhline(down, low, high, **style)
 
 
-def _edges(values: np.ndarray) -> np.ndarray:
-    """Borders of pixels with these centres, which need not be evenly spaced."""
-    if len(values) == 1:
-        return values[0] + np.array([-0.5, 0.5])
-    middle = (values[1:] + values[:-1]) / 2
-    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
-
-
-def _extent(across, down) -> tuple[float, float, float, float]:
-    """Borders of an image whose first row is at the top."""
-    left_right, top_bottom = _edges(across.axis)[[0, -1]], _edges(down.axis)[[0, -1]]
-    return (*left_right, *top_bottom[::-1])
-
-
-def _units(axis) -> str:
-    return "px" if str(axis.units) == "<undefined>" else str(axis.units)
-
-
-def _name(axis) -> str:
-    return "axis" if str(axis.name) == "<undefined>" else str(axis.name)
-
-
-def _label(axis) -> str:
-    return f"{_name(axis)} ({_units(axis)})"
-
-
-def _where(what: str, axis, index: int) -> str:
-    return f"{what} at {_name(axis)} = {axis.axis[index]:.4g} {_units(axis)}"
+def _where(what: str, axis, index: int, between: str = " ") -> str:
+    name, units = known(axis.name) or "axis", known(axis.units) or "px"
+    return f"{what} at{between}{name} = {axis.axis[index]:.4g} {units}"
 
 
 def _intensity(series: TiltSeries) -> str:

@@ -13,6 +13,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 
+from emsparse_hs.plotting._axes import extent, label
+
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
@@ -74,22 +76,22 @@ def plot_vector_field(
     if not limit > 0:
         raise ValueError(f"The limit is {limit}. Give a positive magnitude, or None.")
     scan = signal.axes_manager.navigation_axes
-    extent = _extent(scan)
-    figure = _new_figure(extent) if figure is None else figure
+    borders = extent(*scan)
+    figure = _new_figure(borders) if figure is None else figure
     quantity, units = _quantity(signal)
     name = signal.metadata.General.title
     figure.suptitle(title or (f"{quantity}: {name}" if quantity and name else quantity or name))
 
     panels = [figure.add_subplot(1, 3, i + 1, label=_PANELS[i]) for i in range(3)]
-    panels[0].imshow(direction_colours(vectors, limit), extent=extent, interpolation="nearest")
+    panels[0].imshow(direction_colours(vectors, limit), extent=borders, interpolation="nearest")
     panels[0].set_title("direction and magnitude")
     if arrows:
-        _draw_arrows(panels[0], vectors, extent, limit, arrows)
+        _draw_arrows(panels[0], vectors, borders, limit, arrows)
     _draw_wheel(panels[0].inset_axes((1.02, 0.58, 0.42, 0.42), label="wheel"))
     exceeds = np.nanmax(magnitude, initial=0) > limit
     _draw_magnitude_bar(panels[0], limit, exceeds, units)
     for axes, values in zip(panels[1:], np.moveaxis(vectors, -1, 0), strict=True):
-        _draw_component(axes, values, extent, limit, units)
+        _draw_component(axes, values, borders, limit, units)
     _label_scan(panels, scan)
     return figure
 
@@ -160,15 +162,8 @@ def _quantity(signal: BaseSignal) -> tuple[str, str]:
     return quantity.strip(), units.rstrip(") ")
 
 
-def _extent(scan) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of the map, y downwards."""
-    x, y = (axis.axis for axis in scan)
-    half_x, half_y = ((axis.scale if axis.is_uniform else 1.0) / 2 for axis in scan)
-    return x[0] - half_x, x[-1] + half_x, y[-1] + half_y, y[0] - half_y
-
-
-def _new_figure(extent) -> Figure:
-    left, right, bottom, top = extent
+def _new_figure(borders) -> Figure:
+    left, right, bottom, top = borders
     height = 3.4 * np.clip(abs((bottom - top) / (right - left)), 0.35, 1.6)
     return plt.figure(figsize=(14.5, height + 1.0), layout="compressed")
 
@@ -201,11 +196,11 @@ def _draw_bar(mappable: ScalarMappable, axes: Axes, extend: str, label: str) -> 
     bar.set_label(label)
 
 
-def _draw_component(axes: Axes, values, extent, limit: float, units: str) -> None:
+def _draw_component(axes: Axes, values, borders, limit: float, units: str) -> None:
     name = axes.get_label()
     image = axes.imshow(
         np.ma.masked_invalid(values),
-        extent=extent,
+        extent=borders,
         cmap=plt.get_cmap("RdBu_r").with_extremes(bad=_NO_VALUE),
         vmin=-limit,
         vmax=limit,
@@ -220,16 +215,16 @@ def _draw_component(axes: Axes, values, extent, limit: float, units: str) -> Non
     )
 
 
-def _draw_arrows(axes: Axes, vectors, extent, limit: float, arrows: int) -> None:
+def _draw_arrows(axes: Axes, vectors, borders, limit: float, arrows: int) -> None:
     """Arrows of the mean vector of neighbourhoods; the longest are as long as these are wide."""
     means, side = _block_means(vectors, arrows)
     rows, columns = means.shape[:2]
-    step_x = (extent[1] - extent[0]) / vectors.shape[1]
-    step_y = (extent[2] - extent[3]) / vectors.shape[0]
+    step_x = (borders[1] - borders[0]) / vectors.shape[1]
+    step_y = (borders[2] - borders[3]) / vectors.shape[0]
     spacing = side / vectors.shape[1]
     axes.quiver(
-        extent[0] + step_x * side * (np.arange(columns) + 0.5),
-        extent[3] + step_y * side * (np.arange(rows) + 0.5),
+        borders[0] + step_x * side * (np.arange(columns) + 0.5),
+        borders[3] + step_y * side * (np.arange(rows) + 0.5),
         means[..., 0],
         # Of a screen, where y points upwards.
         -means[..., 1],
@@ -260,11 +255,7 @@ def _block_means(vectors: np.ndarray, arrows: int) -> tuple[np.ndarray, int]:
 
 
 def _label_scan(panels: list[Axes], scan) -> None:
-    labels = []
-    for axis, letter in zip(scan, "xy", strict=True):
-        name = letter if str(axis.name) == "<undefined>" else str(axis.name)
-        units = "px" if str(axis.units) == "<undefined>" else str(axis.units)
-        labels.append(f"{name} ({units})")
+    labels = [label(axis, letter) for axis, letter in zip(scan, "xy", strict=True)]
     for axes in panels:
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_aspect("equal" if str(scan[0].units) == str(scan[1].units) else "auto")

@@ -61,7 +61,7 @@ def test_axes_are_calibrated():
     maps, spectra = axes_by_label(plot_components(s, signal_range=(1, 2)))
     assert maps[0].images[0].get_extent() == [9, 27, 21, 9]
     np.testing.assert_allclose(spectra[0].lines[0].get_xdata(), np.arange(1, 2.05, 0.1))
-    assert spectra[0].get_ylabel() == "counts / channel"
+    assert spectra[0].get_ylabel() == "counts / channel (√ scale)"
     texts = [text.get_text() for a in maps[0].artists for text in a.findobj(plt.Text)]
     assert "5 nm" in texts
 
@@ -72,7 +72,7 @@ def test_axes_without_units_have_ticks_in_place_of_a_bar():
         axis.units = ""
     maps, _ = axes_by_label(plot_components(s))
     assert not maps[0].artists
-    assert maps[0].get_xlabel() == "x"
+    assert maps[0].get_xlabel() == "x (px)"
     assert len(maps[0].get_xticks())
 
 
