@@ -92,7 +92,7 @@ def kikuchi_patterns() -> Workflow:
     em.plotting.plot_radon(radon.inav[0, 0], bands.inav[0, 0], figure=bottom)
     return Workflow(
         "kikuchi_bands",
-        "EBSD: a pattern is some twenty bands",
+        "EBSD: bands as points",
         measured=True,
         source="nickel, 60 x 60 px, 20 kV, from the package kikuchipy",
         text="Integrated along great circles about the pattern centre, each Kikuchi band becomes "
@@ -115,8 +115,8 @@ def tilt_series() -> Workflow:
         measured=True,
         source="HAADF images of a needle, aligned, from the package etspy; every third of 77 tilts",
         text=f"From {len(t.tilts)} tilts, the volume with the smallest total variation that "
-        "explains the images, nowhere negative: layers of even density in a round needle. The "
-        "weight was set by hand, since aligning the images has smoothed their noise. "
+        "explains the images, nowhere negative, is a round needle of layers; the weight was set by "
+        "hand, since aligning the images has smoothed their noise. "
         f"After {about.iterations} iterations the objective is certified to lie within "
         f"{about.gap:.1e} (relative) of its minimum.",
         figure=tomogram.plot_slices(),

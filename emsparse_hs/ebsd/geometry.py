@@ -23,6 +23,10 @@ from __future__ import annotations
 import numpy as np
 
 
+#: Far beyond any detector, in widths or heights of a pattern.
+FARTHEST_CENTRE = 10
+
+
 def as_pattern_centre(pattern_centre, n_patterns: int | None = None) -> np.ndarray:
     """One pattern centre, or one for each pattern, as a float64 array.
 
@@ -41,7 +45,8 @@ def as_pattern_centre(pattern_centre, n_patterns: int | None = None) -> np.ndarr
     Raises
     ------
     ValueError
-        If the shape does not fit, a value is not finite, or a distance is not positive.
+        If the shape does not fit, a value is not finite or can't be a fraction of the pattern, or
+        a distance is not positive.
     """
     centre = np.asarray(pattern_centre, dtype=np.float64)
     fits = centre.shape == (3,) or (
@@ -56,6 +61,11 @@ def as_pattern_centre(pattern_centre, n_patterns: int | None = None) -> np.ndarr
         raise ValueError(
             f"The pattern centre is {pattern_centre}: its values must be finite, and the distance "
             "PCz positive. Pass it in Bruker's convention."
+        )
+    if (np.abs(centre) > FARTHEST_CENTRE).any():
+        raise ValueError(
+            f"The pattern centre is {pattern_centre}, which can't be fractions of a pattern's "
+            "width and height, as in Bruker's convention. Divide px by those."
         )
     return centre
 

@@ -121,3 +121,8 @@ def test_edges_keep_their_angle_to_the_plane(normal, angle):
 def test_says_what_is_wrong_with_a_centre(centre, message):
     with pytest.raises(ValueError, match=message):
         as_pattern_centre(centre, 5)
+
+
+def test_a_pattern_centre_in_pixels_is_refused():
+    with pytest.raises(ValueError, match="can't be fractions"):
+        pixel_directions((60, 60), (25, 13, 30))
