@@ -13,7 +13,7 @@ from hyperspy.signals import LazySignal2D, Signal2D
 
 from emsparse_hs.accessor._base import SignalMethods
 from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd.bands import detect_bands
+from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
 
@@ -100,6 +100,7 @@ class EBSDMethods(SignalMethods):
         n_bands: int = 12,
         pattern_centre=None,
         *,
+        min_contrast: float = MIN_CONTRAST,
         navigation_mask=None,
         signal_mask=None,
         show_progressbar: bool | None = None,
@@ -118,6 +119,9 @@ class EBSDMethods(SignalMethods):
         pattern_centre : array of shape (3,) or (..., 3), optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.
+        min_contrast : float
+            Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
+            about one band a pattern above the default, and hardly any above 5.
         navigation_mask : BaseSignal or bool array, optional
             True where patterns are left out: their bands are NaN.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
@@ -135,19 +139,18 @@ class EBSDMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If the pattern centre is not known or does not fit, `n_bands` is below 1, or a mask
-            does not fit.
+            If the pattern centre is not known or does not fit, `n_bands` is below 1,
+            `min_contrast` below 0, or a mask does not fit.
         TypeError
-            If the data are complex or ragged.
+            If the data are complex or ragged, or `n_bands` is not whole.
         """
-        if n_bands < 1:
-            raise ValueError(f"n_bands is {n_bands}, and at least 1 is needed.")
+        check_wanted(n_bands, min_contrast)
         _pattern_shape(self._signal)
         centres = self._pattern_centres(pattern_centre)
         data = self._map(
             _band_rows,
             centres,
-            (n_bands,),
+            (n_bands, min_contrast),
             (navigation_mask, signal_mask),
             output_shape=(n_bands, 5 if centres.ndim == 1 else 8),
             dtype=np.float64,
@@ -228,8 +231,9 @@ def _radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
     return radon_transform(frames, centre, azimuths, elevations, ~keep).transpose(0, 2, 1)
 
 
-def _band_rows(rows, centre, keep, n_bands: int) -> np.ndarray:
-    normals, half_widths, contrasts = detect_bands(_frames(rows, keep), centre, n_bands, ~keep)
+def _band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
+    frames = _frames(rows, keep)
+    normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
     columns = [normals, half_widths[..., None], contrasts[..., None]]
     if centre.ndim > 1:
         # Where pattern centres differ, each pattern keeps its own.

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import numpy as np
 
-
 #: Far beyond any detector, in widths or heights of a pattern.
 FARTHEST_CENTRE = 10
 

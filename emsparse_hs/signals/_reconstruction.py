@@ -12,11 +12,13 @@ import numpy as np
 from dask.system import CPU_COUNT
 from hyperspy.defaults_parser import preferences
 from hyperspy.external.progressbar import progressbar
+from hyperspy.signals import LazySignal2D, Signal2D
 from numpy.typing import NDArray
 
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._tilt_axis import axis_of_tilts
-from emsparse_hs.tomography import ParallelBeam, reconstruct_tv, series
+from emsparse_hs.tomography import ParallelBeam, default_weight, reconstruct_tv, series
+from emsparse_hs.tomography.noise import chi_squared
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Priors that `TiltSeries.reconstruct` knows.
 _PRIORS = ("tv",)
+#: The noise explains residuals with a chi squared near 1. Beyond this something else is in them.
+_LARGEST_CHI_SQUARED = 3.0
 #: Slices that are reconstructed together in two dimensions.
 _SLICES_A_BLOCK = 32
 
@@ -48,29 +52,19 @@ def reconstruct(
     detector_size = images.shape[1 if tilt_axis == "x" else 2]
     workers = how["num_workers"] or CPU_COUNT
     operator = ParallelBeam(tilts, detector_size, shifts=shifts, num_workers=workers)
-    statistics = _statistics(signal, images.shape[1:], tilt_axis, how)
-    weight = _weight(lambda_, statistics)
+    sigma = _noise(signal, images.shape[1:], how)
+    weight = _weight(lambda_, sigma, len(tilts))
     sinogram = series.sinogram_of(images, tilt_axis)
     settings = {"bounds": bounds, "tolerance": tol, "max_iterations": max_iter}
-    settings["scale"] = statistics.scale
     if dims == 2:
-        volume, figures = _in_two_dimensions(sinogram, operator, weight, settings, lazy_output, how)
+        volume, found = _in_two_dimensions(sinogram, operator, weight, settings, lazy_output, how)
     else:
-        volume, figures = _in_three_dimensions(
-            np.asarray(sinogram), operator, weight, settings, how
-        )
-    if figures.get("gap", 0) > tol:
-        warnings.warn(
-            f"Stopped after {max_iter} iterations with a gap of {figures['gap']:.1e}, above "
-            f"tol={tol:g}. Increase max_iter, or tol if that is good enough.",
-            stacklevel=3,
-        )
-    sigma = statistics.sigma
-    figures = {"prior": prior, "dims": dims, "lambda_": weight, "sigma": sigma, "tilts": tilts} | (
-        figures
-    )
-    if "residual_per_tilt" in figures and sigma > 0:
-        figures["chi_squared"] = series.chi_squared(figures["residual_per_tilt"], sigma)
+        volume, found = _in_three_dimensions(np.asarray(sinogram), operator, weight, settings, how)
+    if found and sigma > 0:
+        found["chi_squared"] = chi_squared(found["residual_per_tilt"], sigma)
+    figures = {"prior": prior, "dims": dims, "lambda_": weight, "sigma": sigma, "tilts": tilts}
+    figures |= found
+    _warn(figures, tol, max_iter, automatic=isinstance(lambda_, str))
     return _tomogram(signal, volume, tilt_axis, lazy_output, figures)
 
 
@@ -78,8 +72,6 @@ def project(
     tomogram: Tomogram, tilts: NDArray, lazy_output: bool, how: dict[str, Any]
 ) -> TiltSeries:
     """Tilt series of a tomogram; see `Tomogram.project`."""
-    from emsparse_hs.signals import LazyTiltSeries, TiltSeries
-
     blocks = Blocks.of(tomogram)
     image_shape = blocks.signal_shape
     ParallelBeam(tilts, image_shape[1], image_shape)
@@ -92,15 +84,10 @@ def project(
         lazy_output=lazy_output,
         **how,
     )
-    axes = tomogram.axes_manager
-    x, y = axes.navigation_axes[0], axes.signal_axes[0]
-    result = (LazyTiltSeries if lazy_output else TiltSeries)(
-        sinogram.transpose(1, 2, 0),
-        axes=[axis_of_tilts(tilts), _axis_like(y, False), _axis_like(x, False)],
-        metadata={"General": {"title": tomogram.metadata.General.title}},
-    )
-    result.metadata.set_item("Tomography.tilt_axis", "x")
-    return result
+    x, y = tomogram.axes_manager.navigation_axes[0], tomogram.axes_manager.signal_axes[0]
+    axes = [axis_of_tilts(tilts), _axis_like(y, False), _axis_like(x, False)]
+    metadata = {"Tomography": {"tilt_axis": "x"}}
+    return _signal("tilt_series", tomogram, sinogram.transpose(1, 2, 0), axes, metadata)
 
 
 def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> None:
@@ -114,20 +101,35 @@ def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> N
         raise TypeError(f"Images of real numbers are needed, these are {signal.data.dtype}.")
 
 
-def _statistics(signal, shape: tuple, tilt_axis: str, how: dict) -> series.SeriesStatistics:
-    """Noise and scale, from one pass over the images, the same for any chunks."""
-    measured = Blocks.of(signal).map(
-        series.measure_images, shape, tilt_axis, output_shape=(3,), **how
-    )
-    return series.summarise(measured)
+def _noise(signal: TiltSeries, shape: tuple, how: dict) -> float:
+    """Standard deviation of the noise, from one pass over the images."""
+    return float(np.sqrt(np.mean(Blocks.of(signal).map(series.noise_of_rows, shape, **how))))
 
 
-def _weight(lambda_: float | str, statistics: series.SeriesStatistics) -> float:
+def _weight(lambda_: float | str, sigma: float, n_tilts: int) -> float:
     if not isinstance(lambda_, str):
         return float(lambda_)
-    if not statistics.sigma > 0:
+    if not sigma > 0:
         raise ValueError("The images have no noise to set lambda_ by. Give lambda_ as a number.")
-    return statistics.weight
+    return default_weight(sigma, n_tilts)
+
+
+def _warn(figures: dict, tol: float, max_iter: int, automatic: bool) -> None:
+    """Warn of a gap that was not reached, and of a noise that does not explain the residuals."""
+    if "gap" in figures and not figures["gap"] <= tol:
+        warnings.warn(
+            f"Stopped after {max_iter} iterations with a gap of {figures['gap']:.1e}, above "
+            f"tol={tol:g}. Increase max_iter, or tol if that is good enough.",
+            stacklevel=4,
+        )
+    if automatic and figures.get("chi_squared", 0) > _LARGEST_CHI_SQUARED:
+        warnings.warn(
+            f"chi_squared is {figures['chi_squared']:.3g}: the residuals exceed the noise, which "
+            f"was estimated as {figures['sigma']:.3g} and gave lambda_="
+            f"{figures['lambda_']:.3g}. Aligning or interpolating images hides their noise; a "
+            "background or a misalignment adds to the residuals. Set lambda_ by hand, larger.",
+            stacklevel=4,
+        )
 
 
 def _in_two_dimensions(
@@ -138,19 +140,19 @@ def _in_two_dimensions(
         chunked = sinogram.rechunk({0: _SLICES_A_BLOCK})
     else:
         chunked = da.from_array(sinogram, chunks=(_SLICES_A_BLOCK, -1, -1), name=False)
-    size = operator.detector_size
+    layout = series.SliceRows(operator.detector_size, operator.n_tilts)
     rows = Blocks.from_array(chunked, 1).map(
         series.reconstruct_slices,
         operator.tilts,
         operator.shifts,
         weight,
-        *(settings[name] for name in ("bounds", "tolerance", "max_iterations", "scale")),
-        output_shape=(series.row_length(size, operator.n_tilts),),
+        *(settings[name] for name in ("bounds", "tolerance", "max_iterations")),
+        output_shape=(layout.length,),
         dtype=np.float32,
         lazy_output=lazy_output,
         **how,
     )
-    return series.split_slices(rows, size)
+    return layout.split(rows)
 
 
 def _in_three_dimensions(
@@ -177,8 +179,6 @@ def _in_three_dimensions(
 
 def _tomogram(signal: TiltSeries, volume, tilt_axis: str, lazy: bool, figures: dict) -> Tomogram:
     """Signal of a volume (slice, z, y) on the axes of the series."""
-    from emsparse_hs.signals import LazyTomogram, Tomogram
-
     x, y = signal.axes_manager.signal_axes
     along, across = (x, y) if tilt_axis == "x" else (y, x)
     if lazy and isinstance(volume, np.ndarray):
@@ -187,12 +187,19 @@ def _tomogram(signal: TiltSeries, volume, tilt_axis: str, lazy: bool, figures: d
     # The tilt axis is where z is zero.
     z = {"name": "z", "navigate": False, "size": size, "scale": across.scale}
     z |= {"units": across.units, "offset": -across.scale * (size - 1) / 2}
-    result = (LazyTomogram if lazy else Tomogram)(
-        volume,
-        axes=[_axis_like(along, True), z, _axis_like(across, False)],
-        metadata={"General": {"title": signal.metadata.General.title}},
-    )
-    result.metadata.add_dictionary({"Reconstruction": figures})
+    axes = [_axis_like(along, True), z, _axis_like(across, False)]
+    return _signal("tomogram", signal, volume, axes, {"Reconstruction": figures})
+
+
+def _signal(signal_type: str, source: Signal2D, data, axes: list, metadata: dict) -> Any:
+    """Signal of a type that HyperSpy knows from the registry, with the title of its source.
+
+    So this file needs none of the classes that call it.
+    """
+    metadata = {"General": {"title": source.metadata.General.title}} | metadata
+    kind = LazySignal2D if isinstance(data, da.Array) else Signal2D
+    result = kind(data, axes=axes, metadata=metadata)
+    result.set_signal_type(signal_type)
     return result
 
 

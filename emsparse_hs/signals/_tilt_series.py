@@ -11,6 +11,7 @@ import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
+from emsparse_hs.signals._reconstruction import reconstruct
 from emsparse_hs.signals._tilt_axis import read_tilts, tilts_of, write_tilts
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class TiltSeries(Signal2D):
             What the volume is expected to have little of: total variation.
         lambda_ : float or "auto", optional
             Weight of the prior, in units of the images. "auto" is the noise, which is estimated
-            from the images, times the root of the number of tilts.
+            from the images, times the root of the number of tilts. The estimate takes noise for
+            white: of images that were aligned or interpolated it is too small, and so is lambda_.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             a lazy series is reconstructed some slices at a time; in three it is loaded into
@@ -132,8 +134,6 @@ class TiltSeries(Signal2D):
             If the tilts are not set, the prior is unknown, data are not finite, or a parameter is
             out of range.
         """
-        from emsparse_hs.signals._reconstruction import reconstruct
-
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return reconstruct(

@@ -10,6 +10,9 @@ import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike
 
+from emsparse_hs.signals._reconstruction import project
+from emsparse_hs.signals._tilt_axis import checked_tilts
+
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
 
@@ -53,9 +56,6 @@ class Tomogram(Signal2D):
         ValueError
             If the tilts are not finite and in order, or the tomogram has no navigation axis.
         """
-        from emsparse_hs.signals._reconstruction import project
-        from emsparse_hs.signals._tilt_axis import checked_tilts
-
         tilts = np.atleast_1d(np.asarray(tilts, dtype=np.float64))
         tilts = checked_tilts(tilts, tilts.size, zeros_are_lost=False)
         lazy_output = self._lazy if lazy_output is None else lazy_output

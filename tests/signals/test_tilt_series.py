@@ -2,6 +2,8 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Tilt series: where tilts live, what they survive, and reconstruction, eager and lazy."""
 
+import warnings
+
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -221,6 +223,41 @@ def test_shifts_undo_a_misalignment():
     assert np.linalg.norm(without.data - aligned.data) > 0.3 * size
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_warns_once_if_the_noise_does_not_explain_the_residuals(dims):
+    series = make_series()
+    settings = {"dims": dims, "tol": 1e-2, "show_progressbar": False}
+
+    def warnings_of(signal, **kwargs):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            tomogram = signal.reconstruct(**settings, **kwargs)
+        return [str(each.message) for each in caught], tomogram.metadata.Reconstruction
+
+    assert not warnings_of(series)[0]
+    series.data += 30 * series.data.std()
+    messages, about = warnings_of(series)
+    assert about.chi_squared > 3
+    assert len(messages) == 1
+    for value in (about.chi_squared, about.sigma, about.lambda_):
+        assert f"{value:.3g}" in messages[0]
+    assert not warnings_of(series, lambda_=float(about.lambda_))[0]
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e25])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_figures_survive_any_units(unit, dims):
+    series = make_series()
+    settings = {"dims": dims, "tol": 1e-2, "show_progressbar": False}
+    one = series.reconstruct(lambda_=5.0, **settings).metadata.Reconstruction
+    series.data = series.data * np.float32(unit)
+    other = series.reconstruct(lambda_=5.0 * unit, **settings).metadata.Reconstruction
+    assert other.gap == pytest.approx(one.gap, rel=0.02)
+    assert other.objective / unit**2 == pytest.approx(one.objective, rel=1e-4)
+    # Counts of like brightness are grouped for the noise, and rounding decides where they tie.
+    assert other.chi_squared == pytest.approx(one.chi_squared, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -231,6 +268,7 @@ def test_shifts_undo_a_misalignment():
         ({"bounds": (1, 0)}, "bounds"),
         ({"shifts": [0, 1]}, "shifts"),
         ({"max_iter": 0}, "max_iterations"),
+        ({"tol": np.nan}, "tolerance"),
     ],
 )
 def test_says_what_is_wrong(arguments, message):
