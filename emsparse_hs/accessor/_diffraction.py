@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -15,6 +14,7 @@ import numpy as np
 from emsparse_hs._optional import require
 from emsparse_hs.accessor._base import SignalMethods
 from emsparse_hs.blocks import Blocks
+from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.stem4d import annulus as ring
 from emsparse_hs.stem4d import centroid, milliradians_per_unit
 
@@ -230,10 +230,7 @@ def _as_beam_deflection(signal: BaseSignal, deflection, units: str, about: dict)
 
     scan = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
     component = {"size": 2, "name": "component", "navigate": False}
-    tree = deepcopy(signal.metadata.as_dictionary())
-    kept = ("General", "Acquisition_instrument", "Sample")
-    metadata = {name: tree[name] for name in kept if name in tree}
-    metadata["Beam_deflection"] = about
+    metadata = kept_metadata(signal) | {"Beam_deflection": about}
     kind = LazyBeamDeflection if isinstance(deflection, da.Array) else BeamDeflection
     result = kind(deflection, axes=[*scan, component], metadata=metadata)
     result.units = [units, units]

@@ -4,18 +4,19 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 from hyperspy.signals import LazySignal2D, Signal2D
 
+from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._base import SignalMethods
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
+from emsparse_hs.signals._provenance import kept_metadata
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -215,7 +216,8 @@ def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
 def _blocks(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
     if signal.axes_manager.navigation_dimension:
         return Blocks.of(signal, navigation_mask, signal_mask)
-    mask = getattr(signal_mask, "data", signal_mask)
+    # A pattern without a scan: a scan of one.
+    mask = as_mask(signal_mask, _pattern_shape(signal), "signal")
     return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
 
 
@@ -273,10 +275,7 @@ def _angle(name: str, degrees: np.ndarray) -> dict:
 def _description(signal: BaseSignal, axes: list[dict], centres, node: str, title: str) -> dict:
     """Axes and metadata of a result, the scan's own first."""
     scan = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
-    tree = deepcopy(signal.metadata.as_dictionary())
-    metadata = {
-        name: tree[name] for name in ("General", "Acquisition_instrument", "Sample") if name in tree
-    }
+    metadata = kept_metadata(signal)
     metadata.setdefault("General", {})["title"] = f"{title}: {signal.metadata.General.title}"
     # The mean where centres differ: what is exact is in the data then.
     metadata[node] = {

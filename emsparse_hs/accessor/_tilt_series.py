@@ -39,6 +39,7 @@ class TiltSeriesMethods(SignalMethods):
             If the tilts are not known, or can't be those of the images.
         """
         from emsparse_hs.signals import LazyTiltSeries, TiltSeries
+        from emsparse_hs.signals._provenance import kept_metadata
         from emsparse_hs.signals._tilt_axis import read_tilts
 
         signal = self._signal
@@ -46,11 +47,10 @@ class TiltSeriesMethods(SignalMethods):
             return signal
         # Read first: a TomoStack loses its tilts when it is copied or converted.
         tilts = read_tilts(signal, tilts)
-        title = signal.metadata.get_item("General.title", default="")
         series = (LazyTiltSeries if signal._lazy else TiltSeries)(
             signal._data_aligned_with_axes,
             axes=[axis.get_axis_dictionary() for axis in signal.axes_manager._axes],
-            metadata={"General": {"title": title}},
+            metadata=kept_metadata(signal),
         )
         series.set_tilts(tilts, getattr(signal, "tilt_axis", None))
         return series

@@ -16,6 +16,7 @@ from hyperspy.signals import LazySignal2D, Signal2D
 from numpy.typing import NDArray
 
 from emsparse_hs.blocks import Blocks
+from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.signals._tilt_axis import axis_of_tilts
 from emsparse_hs.tomography import ParallelBeam, default_weight, reconstruct_tv, series
 from emsparse_hs.tomography.noise import chi_squared
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _PRIORS = ("tv",)
 #: The noise explains residuals with a chi squared near 1. Beyond this something else is in them.
 _LARGEST_CHI_SQUARED = 3.0
+#: Tilts in degrees that span less are hardly meant.
+_SMALLEST_SPAN = 10
 #: Slices that are reconstructed together in two dimensions.
 _SLICES_A_BLOCK = 32
 
@@ -99,6 +102,23 @@ def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> N
         raise ValueError(f"dims must be 2 or 3, not {dims!r}.")
     if signal.data.dtype.kind not in "biuf":
         raise TypeError(f"Images of real numbers are needed, these are {signal.data.dtype}.")
+    if not all(axis.is_uniform for axis in signal.axes_manager.signal_axes):
+        raise ValueError(
+            "The pixels of the images are not evenly spaced. Resample them first, with "
+            "s.interpolate_on_axis."
+        )
+    _check_tilts(signal.tilts)
+
+
+def _check_tilts(tilts: NDArray) -> None:
+    if len(tilts) < 2:
+        raise ValueError("One image says nothing of the depth. At least two tilts are needed.")
+    if np.ptp(tilts) < _SMALLEST_SPAN:
+        warnings.warn(
+            f"The tilts span {np.ptp(tilts):.3g} degrees only. Give them in degrees, not in "
+            "radians, with s.set_tilts.",
+            stacklevel=5,
+        )
 
 
 def _noise(signal: TiltSeries, shape: tuple, how: dict) -> float:
@@ -192,11 +212,11 @@ def _tomogram(signal: TiltSeries, volume, tilt_axis: str, lazy: bool, figures: d
 
 
 def _signal(signal_type: str, source: Signal2D, data, axes: list, metadata: dict) -> Any:
-    """Signal of a type that HyperSpy knows from the registry, with the title of its source.
+    """Signal of a type that HyperSpy knows from the registry, with metadata of its source.
 
     So this file needs none of the classes that call it.
     """
-    metadata = {"General": {"title": source.metadata.General.title}} | metadata
+    metadata = kept_metadata(source) | metadata
     kind = LazySignal2D if isinstance(data, da.Array) else Signal2D
     result = kind(data, axes=axes, metadata=metadata)
     result.set_signal_type(signal_type)

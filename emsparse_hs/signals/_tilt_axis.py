@@ -71,6 +71,32 @@ def write_tilts(signal: BaseSignal, tilts: NDArray) -> None:
     axis.name, axis.units = NAME, UNITS
 
 
+def tilt_axis_of(signal: BaseSignal) -> str:
+    """Which axis of the images the tilt axis lies along: "x", the horizontal one, or "y".
+
+    It is kept by its name, so that it is found where the images were transposed.
+    """
+    stored = signal.metadata.get_item("Tomography.tilt_axis", default="x")
+    for letter, axis in zip("xy", signal.axes_manager.signal_axes, strict=True):
+        if str(axis.name) == stored:
+            return letter
+    if stored in ("x", "y"):
+        return stored
+    names = [str(axis.name) for axis in signal.axes_manager.signal_axes]
+    raise ValueError(
+        f"The tilt axis is along {stored!r}, and the axes of the images are {names}. Say where it "
+        "is with s.set_tilts(s.tilts, axis='x')."
+    )
+
+
+def write_tilt_axis(signal: BaseSignal, letter: str) -> None:
+    """Keep the tilt axis by the name of that axis of the images, if that is one of its own."""
+    x, y = (str(axis.name) for axis in signal.axes_manager.signal_axes)
+    name = {"x": x, "y": y}[letter]
+    stored = letter if x == y or name == "<undefined>" else name
+    signal.metadata.set_item("Tomography.tilt_axis", stored)
+
+
 def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> NDArray[np.float64]:
     """Tilts in degrees from an array, a text file, or etspy's metadata; checked.
 
@@ -101,7 +127,7 @@ def _stored_by_etspy(signal: BaseSignal) -> ArrayLike:
     stored = signal.metadata.get_item("Tomography.tilts", default=None)
     if stored is None:
         # Of a TomoStack in memory. Zero where etspy lost them, which is refused like all zeros.
-        stored = None if hasattr(type(signal), "set_tilts") else getattr(signal, "tilts", None)
+        stored = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
     if stored is None:
         raise ValueError(
             "There are no tilts in metadata.Tomography.tilts, where etspy stores them. Pass the "

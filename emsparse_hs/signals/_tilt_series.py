@@ -12,7 +12,13 @@ from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs.signals._reconstruction import reconstruct
-from emsparse_hs.signals._tilt_axis import read_tilts, tilts_of, write_tilts
+from emsparse_hs.signals._tilt_axis import (
+    read_tilts,
+    tilt_axis_of,
+    tilts_of,
+    write_tilt_axis,
+    write_tilts,
+)
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tomogram import Tomogram
@@ -23,7 +29,9 @@ class TiltSeries(Signal2D):
 
     The tilts are the values of the navigation axis, which is called "Tilt" and has units of
     degrees. So they stay with their images whatever is done to the signal. An axis of another
-    name or other units is never taken for them: say what the tilts are with `set_tilts`.
+    name or other units is never taken for them: say what the tilts are with `set_tilts`. Parts that
+    `hyperspy.api.stack` puts together along that axis need it again, since HyperSpy continues the
+    tilts of the first one.
     """
 
     _signal_type = "tilt_series"
@@ -42,7 +50,7 @@ class TiltSeries(Signal2D):
     @property
     def tilt_axis(self) -> str:
         """Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y"."""
-        return self.metadata.get_item("Tomography.tilt_axis", default="x")
+        return tilt_axis_of(self)
 
     def set_tilts(
         self, tilts: ArrayLike | str | PathLike | None = None, axis: str | None = None
@@ -64,11 +72,11 @@ class TiltSeries(Signal2D):
             If there are not as many tilts as images, they are not finite, all zero, not in order,
             or beyond 180 degrees, or the axis is unknown. The signal stays as it was.
         """
-        axis = self.tilt_axis if axis is None else axis
-        if axis not in ("x", "y"):
+        if axis not in (None, "x", "y"):
             raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
-        write_tilts(self, read_tilts(self, tilts))
-        self.metadata.set_item("Tomography.tilt_axis", axis)
+        values = read_tilts(self, tilts)
+        write_tilt_axis(self, self.tilt_axis if axis is None else axis)
+        write_tilts(self, values)
 
     def reconstruct(
         self,

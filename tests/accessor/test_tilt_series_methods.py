@@ -14,10 +14,13 @@ TILTS = np.linspace(-60, 60, 9)
 
 
 class TomoStack(hs.signals.Signal2D):
-    """As etspy's: an own signal type, and tilts that conversions lose."""
+    """As etspy's: an own signal type, tilts that conversions lose, and its own way to set them."""
 
     _signal_type = "TomoStack"
     tilts = hs.signals.Signal1D(TILTS[:, None])
+
+    def set_tilts(self, start, increment):
+        raise AssertionError("not ours to call")
 
 
 def images():
@@ -47,6 +50,16 @@ def test_stack_in_memory(expected):
     result = stack.emsparse.reconstruct(max_iter=20, show_progressbar=False)
     np.testing.assert_array_equal(result.data, expected)
     assert type(stack) is TomoStack
+
+
+def test_specimen_and_microscope_are_kept():
+    stack = TomoStack(images())
+    stack.metadata.set_item("Acquisition_instrument.TEM.beam_energy", 200.0)
+    stack.metadata.set_item("Sample.description", "catalyst")
+    tomogram = stack.emsparse.reconstruct(max_iter=20, show_progressbar=False)
+    for signal in (stack.emsparse.as_tilt_series(), tomogram, tomogram.project([0, 20])):
+        assert signal.metadata.Acquisition_instrument.TEM.beam_energy == 200.0
+        assert signal.metadata.Sample.description == "catalyst"
 
 
 @pytest.mark.parametrize("lazy", [False, True])

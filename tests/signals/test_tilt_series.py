@@ -171,6 +171,39 @@ def test_tilt_axis_along_y_is_the_same_specimen(dims):
     assert [axis.name for axis in other.axes_manager.signal_axes] == ["x", "z"]
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_transposed_images_are_the_same_specimen(lazy):
+    settings = {"show_progressbar": False, "dims": 2, "max_iter": 60, "lazy_output": False}
+    series = make_series()
+    turned = (series.as_lazy() if lazy else series).transpose(signal_axes=("y", "x"))
+    assert series.tilt_axis == "x" and turned.tilt_axis == "y"
+    one, other = series.reconstruct(**settings), turned.reconstruct(**settings)
+    np.testing.assert_allclose(one.data, other.data, atol=1e-4 * one.data.max())
+
+
+def test_a_tilt_axis_that_is_gone_is_said():
+    series = make_series()
+    series.axes_manager.signal_axes[0].name = "width"
+    series.set_tilts(EVEN, axis="x")
+    assert series.tilt_axis == "x"
+    series.axes_manager.signal_axes[0].name = "other"
+    with pytest.raises(ValueError, match="tilt axis is along 'width'"):
+        series.tilt_axis  # noqa: B018
+
+
+def test_series_that_can_not_be_meant():
+    series = make_series()
+    with pytest.raises(ValueError, match="At least two tilts"):
+        series.inav[3:4].reconstruct()
+    series.set_tilts(np.deg2rad(EVEN))
+    with pytest.warns(UserWarning, match=r"span 2\.09 degrees"):
+        series.reconstruct(max_iter=20, show_progressbar=False)
+    series = make_series()
+    series.axes_manager.signal_axes[1].convert_to_non_uniform_axis()
+    with pytest.raises(ValueError, match="not evenly spaced"):
+        series.reconstruct()
+
+
 @pytest.mark.parametrize("lazy_output", [None, False])
 @pytest.mark.parametrize("chunks", [(13, 18, 11), (4, 18, 11), (13, 7, 5), (5, 7, 3), (1, 1, 1)])
 def test_lazy_equals_eager(chunks, lazy_output):
