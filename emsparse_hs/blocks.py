@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import Delayed, delayed
-from hyperspy.defaults_parser import preferences
 from hyperspy.signal import BaseSignal
-from tqdm.dask import TqdmCallback
 
+from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, read_pieces
 
@@ -158,7 +156,7 @@ class Blocks:
 
     @property
     def n_pixels(self) -> int:
-        """How many pixels of the scan are kept."""
+        """How many pixels are kept."""
         return int(self.navigation_keep.sum())
 
     @property
@@ -266,7 +264,7 @@ class Blocks:
         result = _joined(placed)
         if lazy_output:
             return result
-        return _compute(result, show_progressbar, num_workers)
+        return compute(result, show_progressbar, num_workers)
 
     def reduce(
         self,
@@ -300,7 +298,7 @@ class Blocks:
         while len(states) > 1:
             pairs = [delayed(merge)(a, b) for a, b in zip(states[::2], states[1::2], strict=False)]
             states = pairs + states[len(states) - len(states) % 2 :]
-        return _compute(states[0], show_progressbar, num_workers)
+        return compute(states[0], show_progressbar, num_workers)
 
     def hold(
         self,
@@ -330,8 +328,7 @@ class Blocks:
         """
         shared = delayed(args, traverse=False)
         rows = [delayed(_applied)(rows, function, shared) for rows in self._rows]
-        with _progress(show_progressbar):
-            held = iter(dask.persist(*rows, **_workers(num_workers)))
+        held = iter(persist(rows, show_progressbar, num_workers))
         pieces = [(region, None if rows is None else next(held)) for region, rows in self._pieces]
         return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
 
@@ -383,22 +380,3 @@ def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:
             lines.setdefault(start[:axis], []).append(pieces[start])
         pieces = {start: da.concatenate(line, axis=axis) for start, line in lines.items()}
     return pieces[()]
-
-
-def _workers(num_workers: int | None) -> dict:
-    return {} if num_workers is None else {"num_workers": num_workers}
-
-
-def is_shown(show_progressbar: bool | None) -> bool:
-    """Whether to show a progress bar: as HyperSpy's preferences say, if nothing else is said."""
-    return preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-
-
-def _progress(show_progressbar: bool | None):
-    # A cluster shows its progress in its own dashboard: callbacks are for local schedulers.
-    return TqdmCallback() if is_shown(show_progressbar) else nullcontext()
-
-
-def _compute(collection, show_progressbar: bool | None, num_workers: int | None):
-    with _progress(show_progressbar):
-        return dask.compute(collection, **_workers(num_workers))[0]

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hyperspy.external.progressbar import progressbar
 
-from emsparse_hs.blocks import Blocks, is_shown
+from emsparse_hs._computing import is_shown
+from emsparse_hs.blocks import Blocks
 
 #: Data up to so many bytes in float64 are fitted at once, as if they had come in one piece.
 AT_ONCE = 2**29

@@ -152,6 +152,33 @@ class SignalMethods:
         raise AttributeError(message)
 
 
+def frame_shape(signal: BaseSignal) -> tuple[int, int]:
+    """Height and width of a frame or pattern in px.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Of two signal axes.
+
+    Returns
+    -------
+    tuple of int
+        In the order of the array.
+
+    Raises
+    ------
+    ValueError
+        If the signal has another number of signal axes.
+    """
+    shape = signal.axes_manager._signal_shape_in_array
+    if len(shape) != 2:
+        raise ValueError(
+            f"{signal!r} has {len(shape)} signal axes, and patterns have two. Set them with "
+            "s.transpose(signal_axes=2)."
+        )
+    return shape
+
+
 def _estimator(algorithm, output_dimension: int | None, kwargs: dict):
     """The estimator of that name, or the given one with that number of components."""
     if isinstance(algorithm, str):

@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 
 from emsparse_hs._optional import require
-from emsparse_hs.accessor._base import SignalMethods
+from emsparse_hs.accessor._base import SignalMethods, frame_shape
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.stem4d import annulus as ring
@@ -87,13 +87,13 @@ class DiffractionMethods(SignalMethods):
             negative counts outweigh positive ones. Neither is said of a lazy result.
         """
         _check_method(method)
-        frame_shape = _frame_shape(self._signal)
+        shape = frame_shape(self._signal)
         zero = _zero_of_deflection(self._signal, centre)
         pixels = _pixels_that_count(self._signal, mask, annulus, zero)
         lazy = self._signal._lazy if lazy_output is None else lazy_output
         positions = Blocks.of(self._signal).map(
             _METHODS[method],
-            frame_shape,
+            shape,
             pixels,
             output_shape=(2,),
             lazy_output=lazy,
@@ -101,7 +101,7 @@ class DiffractionMethods(SignalMethods):
             num_workers=num_workers,
         )
         if not lazy:
-            _warn_of_bad_frames(positions, frame_shape)
+            _warn_of_bad_frames(positions, shape)
         scale, units = _calibration(self._signal)
         deflection = (positions - (_mean(positions) if zero is None else zero)) * scale
         about = {
@@ -112,8 +112,8 @@ class DiffractionMethods(SignalMethods):
         return _as_beam_deflection(self._signal, deflection, units, about)
 
 
-def _centroids(rows: np.ndarray, frame_shape: tuple[int, int], pixels: np.ndarray | None):
-    return centroid(rows.reshape(-1, *frame_shape), pixels)
+def _centroids(rows: np.ndarray, shape: tuple[int, int], pixels: np.ndarray | None):
+    return centroid(rows.reshape(-1, *shape), pixels)
 
 
 #: Function of a block's rows, the shape of a frame, and the detector pixels that count.
@@ -124,17 +124,6 @@ def _check_method(method: str) -> None:
     if method not in _METHODS:
         names = ", ".join(repr(name) for name in _METHODS)
         raise ValueError(f"There is no method {method!r} to find the beam. There is {names}.")
-
-
-def _frame_shape(signal: BaseSignal) -> tuple[int, int]:
-    """Shape of a frame (y, x)."""
-    shape = signal.axes_manager._signal_shape_in_array
-    if len(shape) != 2:
-        raise ValueError(
-            f"{signal!r} has {len(shape)} signal axes, and patterns have two. Set them with "
-            "s.transpose(signal_axes=2)."
-        )
-    return shape
 
 
 def _zero_of_deflection(signal: BaseSignal, centre) -> np.ndarray | None:
@@ -151,7 +140,7 @@ def _zero_of_deflection(signal: BaseSignal, centre) -> np.ndarray | None:
 
 def _pixels_that_count(signal: BaseSignal, mask, annulus, zero) -> np.ndarray | None:
     """Detector pixels that are not ignored, or None if all count."""
-    shape = _frame_shape(signal)
+    shape = frame_shape(signal)
     keep = np.ones(shape, bool)
     if mask is not None:
         # Masks come in many forms, which the driver knows; one pattern is enough to ask it.
@@ -203,10 +192,10 @@ def _calibration(signal: BaseSignal) -> tuple[np.ndarray, str]:
     return np.array([abs(axes[i].scale) * sizes[i] for i in range(2)]), "mrad"
 
 
-def _warn_of_bad_frames(positions: np.ndarray, frame_shape: tuple[int, int]) -> None:
+def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int]) -> None:
     """Say once how many frames have no centre, or one that makes no sense."""
     lost = np.isnan(positions).any(-1)
-    edges = np.array(frame_shape[::-1]) - 1
+    edges = np.array(shape[::-1]) - 1
     outside = ~lost & ((positions < 0) | (positions > edges)).any(-1)
     if lost.any():
         warnings.warn(

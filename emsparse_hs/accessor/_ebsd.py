@@ -11,7 +11,7 @@ import numpy as np
 from hyperspy.signals import LazySignal2D, Signal2D
 
 from emsparse_hs._masks import as_mask
-from emsparse_hs.accessor._base import SignalMethods
+from emsparse_hs.accessor._base import SignalMethods, frame_shape
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
@@ -81,7 +81,7 @@ class EBSDMethods(SignalMethods):
             If the data are complex or ragged.
         """
         centres = self._pattern_centres(pattern_centre)
-        shape = _pattern_shape(self._signal)
+        shape = frame_shape(self._signal)
         azimuths, elevations = radon_angles(shape, centres.reshape(-1, 3), step)
         data = self._map(
             _radon_rows,
@@ -146,7 +146,7 @@ class EBSDMethods(SignalMethods):
             If the data are complex or ragged, or `n_bands` is not whole.
         """
         check_wanted(n_bands, min_contrast)
-        _pattern_shape(self._signal)
+        frame_shape(self._signal)
         centres = self._pattern_centres(pattern_centre)
         data = self._map(
             _band_rows,
@@ -187,17 +187,6 @@ class EBSDMethods(SignalMethods):
         return result if self._signal.axes_manager.navigation_dimension else result[0]
 
 
-def _pattern_shape(signal: BaseSignal) -> tuple[int, int]:
-    """Height and width of a pattern in px."""
-    shape = signal.axes_manager._signal_shape_in_array
-    if len(shape) != 2:
-        raise ValueError(
-            f"{signal!r} has {len(shape)} signal axes, and patterns have two. Set them with "
-            "s.transpose(signal_axes=2)."
-        )
-    return shape
-
-
 def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
     """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
     detector = getattr(signal, "detector", None)
@@ -217,7 +206,7 @@ def _blocks(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
     if signal.axes_manager.navigation_dimension:
         return Blocks.of(signal, navigation_mask, signal_mask)
     # A pattern without a scan: a scan of one.
-    mask = as_mask(signal_mask, _pattern_shape(signal), "signal")
+    mask = as_mask(signal_mask, frame_shape(signal), "signal")
     return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
 
 
@@ -280,6 +269,6 @@ def _description(signal: BaseSignal, axes: list[dict], centres, node: str, title
     # The mean where centres differ: what is exact is in the data then.
     metadata[node] = {
         "pattern_centre": np.asarray(centres).reshape(-1, 3).mean(0).tolist(),
-        "pattern_shape": list(_pattern_shape(signal)),
+        "pattern_shape": list(frame_shape(signal)),
     }
     return {"axes": [*scan, *axes], "metadata": metadata}

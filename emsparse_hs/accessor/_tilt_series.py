@@ -55,11 +55,13 @@ class TiltSeriesMethods(SignalMethods):
         series.set_tilts(tilts, getattr(signal, "tilt_axis", None))
         return series
 
-    def reconstruct(self, **kwargs) -> Tomogram:
-        """Reconstruct the volume.
+    def reconstruct(self, prior: str = "tv", **kwargs) -> Tomogram:
+        """Reconstruct the volume, as the method of that name of `TiltSeries` does.
 
         Parameters
         ----------
+        prior : {"tv"}
+            What the volume is expected to have little of.
         **kwargs
             As for `TiltSeries.reconstruct`.
 
@@ -74,4 +76,4 @@ class TiltSeriesMethods(SignalMethods):
             If the tilts are not known or all zero, as those of etspy's files are when `hs.load`
             opened them, or as `TiltSeries.reconstruct` does.
         """
-        return self.as_tilt_series().reconstruct(**kwargs)
+        return self.as_tilt_series().reconstruct(prior, **kwargs)

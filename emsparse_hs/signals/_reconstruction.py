@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
-from hyperspy.defaults_parser import preferences
 from hyperspy.external.progressbar import progressbar
 from hyperspy.signals import LazySignal2D, Signal2D
 from numpy.typing import NDArray
 
+from emsparse_hs._computing import is_shown
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.signals._tilt_axis import axis_of_tilts
@@ -179,8 +179,7 @@ def _in_three_dimensions(
     sinogram: NDArray, operator: ParallelBeam, weight: float, settings: dict, how: dict
 ) -> tuple[NDArray, dict]:
     """Volume and figures, all at once, with a progress bar that tells the gap."""
-    shown = how["show_progressbar"]
-    shown = preferences.General.show_progressbar if shown is None else shown
+    shown = is_shown(how["show_progressbar"])
     with progressbar(total=settings["max_iterations"], disable=not shown) as bar:
 
         def advance(_: int, gap: float) -> None:

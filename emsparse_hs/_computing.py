@@ -1,0 +1,38 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""dask's active scheduler, with HyperSpy's arguments and its progress bar."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import dask
+from hyperspy.defaults_parser import preferences
+from tqdm.dask import TqdmCallback
+
+
+def is_shown(show_progressbar: bool | None) -> bool:
+    """Whether to show a progress bar: as HyperSpy's preferences say, if nothing else is said."""
+    return preferences.General.show_progressbar if show_progressbar is None else show_progressbar
+
+
+def compute(collection, show_progressbar: bool | None, num_workers: int | None) -> Any:
+    """Compute one collection of dask."""
+    with _progress(show_progressbar):
+        return dask.compute(collection, **_workers(num_workers))[0]
+
+
+def persist(collections, show_progressbar: bool | None, num_workers: int | None) -> tuple:
+    """Compute collections and keep the results where they are: here, or on a cluster's workers."""
+    with _progress(show_progressbar):
+        return dask.persist(*collections, **_workers(num_workers))
+
+
+def _progress(show_progressbar: bool | None):
+    # A cluster shows its progress in its own dashboard: callbacks are for local schedulers.
+    return TqdmCallback() if is_shown(show_progressbar) else nullcontext()
+
+
+def _workers(num_workers: int | None) -> dict:
+    return {} if num_workers is None else {"num_workers": num_workers}
