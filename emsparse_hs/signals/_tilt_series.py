@@ -106,7 +106,7 @@ class TiltSeries(Signal2D):
         lambda_ : float or "auto", optional
             Weight of the prior, in units of the images. "auto" is the noise, which is estimated
             from the images, times the root of the number of tilts. The estimate takes noise for
-            white: of images that were aligned or interpolated it is too small, and so is lambda_.
+            white: of images that were aligned or interpolated it is too small, and so is `lambda_`.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             a lazy series is reconstructed some slices at a time; in three it is loaded into
