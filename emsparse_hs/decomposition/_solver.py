@@ -62,7 +62,7 @@ def solve(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
         if estimator.tol > 0:
             warnings.warn(
                 f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
-                "or tol; early stopping often gives better spectra.",
+                "or tol where that is good enough.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -149,7 +149,7 @@ def _check(data: np.ndarray) -> None:
         raise ValueError(
             f"Negative values in data: {negative} counts are negative, the lowest is "
             f"{data[data < 0].min():g}. A Poisson model needs counts. Subtract no dark or "
-            "background signal before, or cut them off with s.data.clip(0, out=s.data)."
+            "background signal before, or cut them off with s.data = s.data.clip(0)."
         )
     bad = data.size - int(np.count_nonzero(data <= np.finfo(np.float32).max))
     if bad:
