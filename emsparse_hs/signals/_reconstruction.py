@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from emsparse_hs._computing import is_shown
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
-from emsparse_hs.signals._tilt_axis import axis_of_tilts
+from emsparse_hs.signals._tilt_axis import axis_of_tilts, write_tilt_axis
 from emsparse_hs.tomography import ParallelBeam, default_weight, reconstruct_tv, series
 from emsparse_hs.tomography.noise import chi_squared
 
@@ -55,7 +56,7 @@ def reconstruct(
     detector_size = images.shape[1 if tilt_axis == "x" else 2]
     workers = how["num_workers"] or CPU_COUNT
     operator = ParallelBeam(tilts, detector_size, shifts=shifts, num_workers=workers)
-    sigma = _noise(signal, images.shape[1:], how)
+    sigma = _noise(signal, images.shape[1:], bounds, how)
     weight = _weight(lambda_, sigma, len(tilts))
     sinogram = series.sinogram_of(images, tilt_axis)
     settings = {"bounds": bounds, "tolerance": tol, "max_iterations": max_iter}
@@ -75,6 +76,7 @@ def project(
     tomogram: Tomogram, tilts: NDArray, lazy_output: bool, how: dict[str, Any]
 ) -> TiltSeries:
     """Tilt series of a tomogram; see `Tomogram.project`."""
+    _check_even(tomogram.axes_manager._axes)
     blocks = Blocks.of(tomogram)
     image_shape = blocks.signal_shape
     ParallelBeam(tilts, image_shape[1], image_shape)
@@ -89,8 +91,9 @@ def project(
     )
     x, y = tomogram.axes_manager.navigation_axes[0], tomogram.axes_manager.signal_axes[0]
     axes = [axis_of_tilts(tilts), _axis_like(y, False), _axis_like(x, False)]
-    metadata = {"Tomography": {"tilt_axis": "x"}}
-    return _signal("tilt_series", tomogram, sinogram.transpose(1, 2, 0), axes, metadata)
+    result = _signal("tilt_series", tomogram, sinogram.transpose(1, 2, 0), axes, {})
+    write_tilt_axis(result, "x")
+    return result
 
 
 def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> None:
@@ -102,12 +105,15 @@ def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> N
         raise ValueError(f"dims must be 2 or 3, not {dims!r}.")
     if signal.data.dtype.kind not in "biuf":
         raise TypeError(f"Images of real numbers are needed, these are {signal.data.dtype}.")
-    if not all(axis.is_uniform for axis in signal.axes_manager.signal_axes):
-        raise ValueError(
-            "The pixels of the images are not evenly spaced. Resample them first, with "
-            "s.interpolate_on_axis."
-        )
+    _check_even(signal.axes_manager.signal_axes)
     _check_tilts(signal.tilts)
+
+
+def _check_even(axes: Sequence) -> None:
+    if not all(axis.is_uniform for axis in axes):
+        raise ValueError(
+            "Pixels are not evenly spaced. Resample the signal first, with s.interpolate_on_axis."
+        )
 
 
 def _check_tilts(tilts: NDArray) -> None:
@@ -121,9 +127,22 @@ def _check_tilts(tilts: NDArray) -> None:
         )
 
 
-def _noise(signal: TiltSeries, shape: tuple, how: dict) -> float:
-    """Standard deviation of the noise, from one pass over the images."""
-    return float(np.sqrt(np.mean(Blocks.of(signal).map(series.noise_of_rows, shape, **how))))
+def _noise(signal: TiltSeries, shape: tuple, bounds: tuple, how: dict) -> float:
+    """Standard deviation of the noise, from one pass over the images.
+
+    Warns of images that lie below zero by more than that, where no density does.
+    """
+    found = Blocks.of(signal).map(series.noise_and_median_of_rows, shape, output_shape=(2,), **how)
+    sigma = float(np.sqrt(found[:, 0].mean()))
+    median = float(np.median(found[:, 1]))
+    if median < -sigma and bounds[0] >= 0:
+        warnings.warn(
+            f"Most pixels are negative, with a median of {median:.3g}, which no density "
+            f"within bounds={bounds} explains. Subtract the background, so that vacuum is zero; of "
+            "integers after s.change_dtype('float32'), since they wrap below zero.",
+            stacklevel=4,
+        )
+    return sigma
 
 
 def _weight(lambda_: float | str, sigma: float, n_tilts: int) -> float:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Name and units of the axis that holds tilts; etspy and readers use other ones for guesses.
 NAME, UNITS = "Tilt", "°"
+#: What HyperSpy calls an axis without a name.
+_UNNAMED = "<undefined>"
 #: Steps that differ by less, in degrees, are the same: text files give two digits or more.
 _SAME_STEP = 1e-4
 
@@ -75,26 +77,33 @@ def tilt_axis_of(signal: BaseSignal) -> str:
     """Which axis of the images the tilt axis lies along: "x", the horizontal one, or "y".
 
     It is kept by its name, so that it is found where the images were transposed.
+
+    Raises
+    ------
+    ValueError
+        If none, or both, of the images' axes have that name.
     """
-    stored = signal.metadata.get_item("Tomography.tilt_axis", default="x")
-    for letter, axis in zip("xy", signal.axes_manager.signal_axes, strict=True):
-        if str(axis.name) == stored:
-            return letter
-    if stored in ("x", "y"):
-        return stored
+    stored = signal.metadata.get_item("Tomography.tilt_axis", default=None)
+    if stored is None:
+        return "x"
     names = [str(axis.name) for axis in signal.axes_manager.signal_axes]
-    raise ValueError(
-        f"The tilt axis is along {stored!r}, and the axes of the images are {names}. Say where it "
-        "is with s.set_tilts(s.tilts, axis='x')."
-    )
+    if names.count(stored) != 1:
+        raise ValueError(
+            f"The tilt axis is along {stored!r}, and the axes of the images are {names}. Say where "
+            "it is with s.set_tilts(s.tilts, axis='x')."
+        )
+    return "xy"[names.index(stored)]
 
 
 def write_tilt_axis(signal: BaseSignal, letter: str) -> None:
-    """Keep the tilt axis by the name of that axis of the images, if that is one of its own."""
-    x, y = (str(axis.name) for axis in signal.axes_manager.signal_axes)
-    name = {"x": x, "y": y}[letter]
-    stored = letter if x == y or name == "<undefined>" else name
-    signal.metadata.set_item("Tomography.tilt_axis", stored)
+    """Keep the tilt axis by the name of that axis of the images, which gets one if it has none."""
+    x, y = signal.axes_manager.signal_axes
+    if str(x.name) == str(y.name):
+        x.name, y.name = "x", "y"
+    for axis, other, names in ((x, y, "xy"), (y, x, "yx")):
+        if str(axis.name) == _UNNAMED:
+            axis.name = names[0] if str(other.name) != names[0] else names[1]
+    signal.metadata.set_item("Tomography.tilt_axis", str({"x": x, "y": y}[letter].name))
 
 
 def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> NDArray[np.float64]:

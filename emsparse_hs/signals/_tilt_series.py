@@ -49,13 +49,23 @@ class TiltSeries(Signal2D):
 
     @property
     def tilt_axis(self) -> str:
-        """Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y"."""
+        """Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y".
+
+        It follows the images where they are transposed, since it is kept by the axis' name.
+
+        Raises
+        ------
+        ValueError
+            If the axis of that name is gone.
+        """
         return tilt_axis_of(self)
 
     def set_tilts(
         self, tilts: ArrayLike | str | PathLike | None = None, axis: str | None = None
     ) -> None:
         """Say at which tilts the images were taken.
+
+        Axes of the images without a name, or with the same, are called "x" and "y" from then on.
 
         Parameters
         ----------
@@ -75,8 +85,9 @@ class TiltSeries(Signal2D):
         if axis not in (None, "x", "y"):
             raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
         values = read_tilts(self, tilts)
-        write_tilt_axis(self, self.tilt_axis if axis is None else axis)
+        axis = self.tilt_axis if axis is None else axis
         write_tilts(self, values)
+        write_tilt_axis(self, axis)
 
     def reconstruct(
         self,
@@ -113,7 +124,8 @@ class TiltSeries(Signal2D):
             memory, with about ten times the size of the volume on top.
         bounds : (float, float or None), optional
             Least and largest density. Subtract the background of the images first: what has no
-            density must project to zero.
+            density must project to zero. Integers wrap below zero, so
+            ``s.change_dtype("float32")`` comes before.
         shifts : array of shape (tilt,), optional
             By how many pixels each image is displaced perpendicular to the tilt axis.
         tol : float, optional
@@ -139,8 +151,16 @@ class TiltSeries(Signal2D):
         Raises
         ------
         ValueError
-            If the tilts are not set, the prior is unknown, data are not finite, or a parameter is
-            out of range.
+            If the tilts are not set, there are fewer than two, the images' pixels are not evenly
+            spaced, the prior is unknown, data are not finite, or a parameter is out of range.
+
+        Warns
+        -----
+        UserWarning
+            If the tilts span less than 10 degrees, or most pixels are negative where the
+            density must not be. If `tol` was not reached, or the noise does not explain the
+            residuals with `lambda_` "auto"; neither of these is said of a lazy result that is not
+            computed.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}

@@ -54,7 +54,8 @@ class Tomogram(Signal2D):
         Raises
         ------
         ValueError
-            If the tilts are not finite and in order, or the tomogram has no navigation axis.
+            If the tilts are not finite and in order, the tomogram has no navigation axis, or its
+            voxels are not evenly spaced.
         """
         tilts = np.atleast_1d(np.asarray(tilts, dtype=np.float64))
         tilts = checked_tilts(tilts, tilts.size, zeros_are_lost=False)

@@ -117,6 +117,24 @@ def noise_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
     return noise_variances(rows.reshape(-1, *shape))
 
 
+def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Variance of the noise, and the median, of some images.
+
+    Parameters
+    ----------
+    rows : array of shape (tilt, y * x)
+        Some images of the series, flat.
+    shape : tuple of int
+        Their shape (y, x).
+
+    Returns
+    -------
+    float64 array of shape (tilt, 2)
+        As from `noise_of_rows`, and in units of the images.
+    """
+    return np.stack([noise_of_rows(rows, shape), np.median(rows, axis=1)], axis=1)
+
+
 def reconstruct_slices(
     rows: NDArray,
     tilts: ArrayLike,

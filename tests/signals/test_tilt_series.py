@@ -181,14 +181,37 @@ def test_transposed_images_are_the_same_specimen(lazy):
     np.testing.assert_allclose(one.data, other.data, atol=1e-4 * one.data.max())
 
 
-def test_a_tilt_axis_that_is_gone_is_said():
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize(
+    "names",
+    [(None, None), ("x", None), ("y", None), (None, "x"), (None, "y"), (None, "h")]
+    + [("x", "y"), ("y", "x"), ("w", "h"), ("w", "w"), ("x", "x"), ("y", "y")],
+)
+def test_the_tilt_axis_is_found_whatever_axes_are_called(names, axis):
+    series = TiltSeries(np.ones((13, 5, 7)))
+    for name, image_axis in zip(names, series.axes_manager.signal_axes, strict=True):
+        if name is not None:
+            image_axis.name = name
+    assert series.tilt_axis == "x"
+    series.set_tilts(EVEN, axis)
+    assert series.tilt_axis == axis
+    assert series.transpose(signal_axes=(2, 1)).tilt_axis == {"x": "y", "y": "x"}[axis]
+    if None not in names and len(set(names)) == 2:
+        assert tuple(each.name for each in series.axes_manager.signal_axes) == names
+
+
+@pytest.mark.parametrize("names", [("width", "height"), ("y", "x")])
+def test_a_tilt_axis_that_is_gone_is_said(names):
     series = make_series()
-    series.axes_manager.signal_axes[0].name = "width"
+    for name, axis in zip(names, series.axes_manager.signal_axes, strict=True):
+        axis.name = name
     series.set_tilts(EVEN, axis="x")
     assert series.tilt_axis == "x"
     series.axes_manager.signal_axes[0].name = "other"
-    with pytest.raises(ValueError, match="tilt axis is along 'width'"):
+    with pytest.raises(ValueError, match=f"tilt axis is along '{names[0]}'"):
         series.tilt_axis  # noqa: B018
+    series.set_tilts(series.tilts, axis="x")
+    assert series.tilt_axis == "x"
 
 
 def test_series_that_can_not_be_meant():
@@ -202,6 +225,27 @@ def test_series_that_can_not_be_meant():
     series.axes_manager.signal_axes[1].convert_to_non_uniform_axis()
     with pytest.raises(ValueError, match="not evenly spaced"):
         series.reconstruct()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_warns_of_images_that_are_mostly_negative(lazy):
+    series = make_series()
+    sigma = estimate_noise(series.data)
+    median = float(np.median(np.median(series.data, axis=(1, 2))))
+
+    def warnings_of(below, **kwargs):
+        moved = series.as_lazy() if lazy else series.deepcopy()
+        moved.data = moved.data - np.float32(median + below * sigma)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            moved.reconstruct(lambda_=5.0, max_iter=2, show_progressbar=False, **kwargs)
+        return [str(each.message) for each in caught if "negative" in str(each.message)]
+
+    (message,) = warnings_of(1.1)
+    assert f"median of {-1.1 * sigma:.3g}" in message
+    assert "Subtract the background" in message and "change_dtype('float32')" in message
+    assert not warnings_of(0.9)
+    assert not warnings_of(1.1, bounds=(-1e9, None))
 
 
 @pytest.mark.parametrize("lazy_output", [None, False])
@@ -224,7 +268,7 @@ def test_slices_do_not_depend_on_their_block():
     simulated = simulate_tilt_series(size=12, n_slices=70, tilts=EVEN, seed=31)
     series = TiltSeries(simulated.images)
     series.set_tilts(EVEN)
-    settings = {"dims": 2, "lambda_": 3.0, "max_iter": 40, "show_progressbar": False}
+    settings: dict = {"dims": 2, "lambda_": 3.0, "max_iter": 40, "show_progressbar": False}
     whole = series.reconstruct(**settings)
     lazy = series.as_lazy()
     lazy.data = lazy.data.rechunk((13, 12, 9))

@@ -46,6 +46,27 @@ def test_reconstructs_what_it_projects():
     assert off < 0.1
 
 
+def test_tilt_axis_of_projections_whatever_the_axes_are_called():
+    volume = np.ones((9, 16, 16), np.float32)
+    for names in (("y", "x"), ("x", "y"), (None, None)):
+        tomogram = Tomogram(volume)
+        axes = tomogram.axes_manager.navigation_axes[0], tomogram.axes_manager.signal_axes[0]
+        for name, axis in zip(names, axes, strict=True):
+            if name is not None:
+                axis.name = name
+        series = tomogram.project([-50, 0, 20], show_progressbar=False)
+        assert series.tilt_axis == "x"
+        assert series.transpose(signal_axes=(2, 1)).tilt_axis == "y"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_uneven_voxels_are_refused(axis):
+    tomogram, _ = make_tomogram()
+    tomogram.axes_manager[axis].convert_to_non_uniform_axis()
+    with pytest.raises(ValueError, match="interpolate_on_axis"):
+        tomogram.project([0, 10])
+
+
 @pytest.mark.parametrize("tilts", [[0, np.nan], [3, 1, 2], [0, 0], [200]])
 def test_bad_tilts(tilts):
     with pytest.raises(ValueError, match="Tilts must"):
