@@ -24,9 +24,9 @@ class KikuchiBands(Signal2D):
 
     The data have the shape (..., n_bands, 5): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
-    degrees, and its contrast, a z score. NaN where a pattern has fewer bands. Three columns follow
-    with PCx, PCy and PCz if the patterns' centres differ; they are then cut and saved with the
-    rest. A centre that all patterns share is in ``metadata.Kikuchi_bands.pattern_centre``.
+    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands.
+    Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
+    and saved with the rest. A centre that all patterns share is in ``metadata.Kikuchi_bands.pattern_centre``.
     """
 
     _signal_type = "kikuchi_bands"
@@ -43,7 +43,7 @@ class KikuchiBands(Signal2D):
 
     @property
     def contrasts(self):
-        """Contrasts, z scores, shape (..., n_bands)."""
+        """Contrasts, in standard errors, shape (..., n_bands)."""
         return self._columns(4, 5)[..., 0]
 
     @property

@@ -94,31 +94,8 @@ def sinogram_of(images: NDArray, tilt_axis: str) -> NDArray:
     return images.transpose((2, 0, 1) if tilt_axis == "x" else (1, 0, 2))
 
 
-def noise_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Variance of the noise in each image, as in `estimate_noise`.
-
-    Parameters
-    ----------
-    rows : array of shape (tilt, y * x)
-        Some images of the series, flat.
-    shape : tuple of int
-        Their shape (y, x).
-
-    Returns
-    -------
-    float64 array of shape (tilt,)
-        In squared units of the images.
-
-    Raises
-    ------
-    ValueError
-        If an image is smaller than 3 x 3 pixels or holds values that are not finite.
-    """
-    return noise_variances(rows.reshape(-1, *shape))
-
-
 def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Variance of the noise, and the median, of some images.
+    """Variance of the noise in each image, as in `estimate_noise`, and the image's median.
 
     Parameters
     ----------
@@ -130,9 +107,15 @@ def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[n
     Returns
     -------
     float64 array of shape (tilt, 2)
-        As from `noise_of_rows`, and in units of the images.
+        In squared units of the images, and in their units.
+
+    Raises
+    ------
+    ValueError
+        If an image is smaller than 3 x 3 pixels or holds values that are not finite.
     """
-    return np.stack([noise_of_rows(rows, shape), np.median(rows, axis=1)], axis=1)
+    variances = noise_variances(rows.reshape(-1, *shape))
+    return np.stack([variances, np.median(rows, axis=1)], axis=1)
 
 
 def reconstruct_slices(
