@@ -26,7 +26,8 @@ class KikuchiBands(Signal2D):
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
     degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
-    and saved with the rest. A centre that all patterns share is in ``metadata.Kikuchi_bands.pattern_centre``.
+    and saved with the rest. A centre that all patterns share is in
+    ``metadata.Kikuchi_bands.pattern_centre``.
     """
 
     _signal_type = "kikuchi_bands"
