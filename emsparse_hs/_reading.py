@@ -26,6 +26,9 @@ Region = tuple[slice, ...]
 #: are cut, since as many pieces as there are threads are in memory at once.
 SMALLEST, USUAL, LARGEST = 2**20, 2**25, 2**27
 
+#: What dask calls the steps that leave a mapped file as it is, but for the part that is seen.
+_KEEP_A_VIEW = {"array", "slice_memmap", "getitem", "transpose"}
+
 #: Chunks that split the signal are joined up to this size; beyond it they go through a file.
 LARGEST_JOINED = 2**29
 
@@ -57,11 +60,18 @@ def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Dela
         yield from _of_file(file, navigation_dimension)
     else:
         array = np.asarray(array)
-        for region in _regions(array.shape, navigation_dimension, array.dtype.itemsize):
+        for region in _regions(array.shape, navigation_dimension, array.dtype.itemsize, USUAL):
             yield region, delayed(array[region], traverse=False)
 
 
 def _of_dask(array: da.Array, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
+    file = _file_behind(array, navigation_dimension)
+    if file is not None:
+        # As large as the chunks were: what is mapped takes no memory, and each task takes time.
+        size = math.prod(array.chunksize) * array.dtype.itemsize
+        size = min(max(size, USUAL), LARGEST)
+        yield from _of_file(file, navigation_dimension, size)
+        return
     signal_axes = range(navigation_dimension, array.ndim)
     whole = array.rechunk({axis: -1 for axis in signal_axes})
     size = math.prod(whole.chunksize) * array.dtype.itemsize
@@ -88,9 +98,9 @@ def _regions_of(chunks) -> Iterator[Region]:
     return itertools.product(*(map(slice, edge[:-1], edge[1:]) for edge in edges))
 
 
-def _regions(shape, navigation_dimension: int, itemsize: int) -> Iterator[Region]:
-    """Regions of the usual size that lie in one stretch of a C-ordered array."""
-    left = max(1, USUAL // max(1, math.prod(shape[navigation_dimension:]) * itemsize))
+def _regions(shape, navigation_dimension: int, itemsize: int, size: int) -> Iterator[Region]:
+    """Regions of at most some bytes that lie in one stretch of a C-ordered array."""
+    left = max(1, size // max(1, math.prod(shape[navigation_dimension:]) * itemsize))
     chunks: list[tuple[int, ...]] = []
     for length in reversed(shape[:navigation_dimension]):
         step = max(1, min(left, length))
@@ -99,13 +109,49 @@ def _regions(shape, navigation_dimension: int, itemsize: int) -> Iterator[Region
     return _regions_of(chunks)
 
 
-def _of_file(file: _File, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
-    for region in _regions(file.shape, navigation_dimension, file.dtype.itemsize):
+def _of_file(
+    file: _File | _View, navigation_dimension: int, size: int | None = None
+) -> Iterator[tuple[Region, Delayed]]:
+    size = USUAL if size is None else size
+    for region in _regions(file.shape, navigation_dimension, file.dtype.itemsize, size):
         yield region, delayed(_opened)(file, region)
 
 
-def _opened(file: _File, region: Region) -> np.ndarray:
+def _opened(file: _File | _View, region: Region) -> np.ndarray:
     return np.asarray(file.mapped("r"))[region]
+
+
+def _file_behind(array: da.Array, navigation_dimension: int) -> _View | None:
+    """Where a lazy array lies in its file, if it is a part of one that RosettaSciIO maps.
+
+    Its readers cut the scan and the detector into chunks of the same length by default. To join
+    them would copy everything, four chunks at a time, where the file holds whole patterns.
+    """
+    names = {name.split("-")[0] for name in array.dask.layers}
+    if "slice_memmap" not in names or names - _KEEP_A_VIEW or 0 in array.shape:
+        return None
+    chunks = array.to_delayed()
+    try:
+        # Nothing is read: to compute a chunk is to map it.
+        first, last = dask.compute(chunks.flat[0], chunks.flat[-1], scheduler="sync")
+    except OSError:
+        return None
+    if any(getattr(part, "_mmap", None) is None for part in (first, last)):
+        return None
+    view = _View(first.filename, array.dtype, _position(first), array.shape, first.strides)
+    starts = [length - sizes[-1] for length, sizes in zip(array.shape, array.chunks, strict=True)]
+    expected = view.position + sum(map(int.__mul__, view.strides, starts))
+    same = (last.filename, last.dtype, last.strides) == (view.path, view.dtype, view.strides)
+    reach = [abs(step) * length for step, length in zip(view.strides, view.shape, strict=True)]
+    steps = [abs(step) for step in view.strides[:navigation_dimension]]
+    whole = max(reach[navigation_dimension:], default=0) <= min(steps)
+    return view if same and whole and _position(last) == expected else None
+
+
+def _position(view: np.memmap) -> int:
+    """Byte of the file at which the first element of a view lies."""
+    start = np.frombuffer(view._mmap, np.uint8).ctypes.data
+    return view.offset - view.offset % mmap.ALLOCATIONGRANULARITY + view.ctypes.data - start
 
 
 def _rearranged(array: da.Array, navigation_dimension: int) -> _File:
@@ -149,6 +195,20 @@ class _File(NamedTuple):
     def mapped(self, mode: Literal["r", "r+", "w+"]) -> np.memmap:
         path = os.fspath(self.path)
         return np.memmap(path, self.dtype, mode, self.offset, self.shape, self.order)
+
+
+class _View(NamedTuple):
+    """A part of a file, some bytes apart along each axis."""
+
+    path: Any
+    dtype: np.dtype
+    position: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def mapped(self, mode: Literal["r"]) -> np.ndarray:
+        file = np.memmap(self.path, np.uint8, mode)
+        return np.ndarray(self.shape, self.dtype, file, self.position, self.strides)
 
 
 class _TemporaryFile:

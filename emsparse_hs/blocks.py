@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
@@ -17,6 +17,32 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, read_pieces
+
+#: Bytes. Where a copy is needed, it is made in parts of about this size, which stay in the cache.
+#: Lines of the scan that need none, since each is one stretch, are not joined from the second on.
+_COPIED_PART, _VIEWED_PART = 2**22, 2**20
+
+#: Blocks that a sample is taken of.
+_SAMPLED_BLOCKS = 6
+
+
+class _Layout(NamedTuple):
+    """How the chunk of a piece becomes rows."""
+
+    navigation_dimension: int
+    #: Of the chunk's pixels and features in C order, True where kept; None if all are.
+    pixels: np.ndarray | None
+    features: np.ndarray | None
+
+
+class _Piece(NamedTuple):
+    """One piece of the scan."""
+
+    region: Region
+    #: None where all is masked, so that nothing is read.
+    chunk: Delayed | None
+    #: None if the chunk needs no change.
+    layout: _Layout | None
 
 
 class Blocks:
@@ -44,12 +70,12 @@ class Blocks:
 
     def __init__(
         self,
-        pieces: list[tuple[Region, Delayed | None]],
+        pieces: list[_Piece],
         navigation_keep: np.ndarray,
         signal_keep: np.ndarray,
         dtype: np.dtype,
     ) -> None:
-        # In C order of their places in the scan; no rows where all is masked, so nothing is read.
+        # In C order of their places in the scan.
         self._pieces = pieces
         self.navigation_keep = navigation_keep
         self.signal_keep = signal_keep
@@ -136,12 +162,12 @@ class Blocks:
         navigation_keep = kept(navigation_mask, navigation_shape, "navigation")
         signal_keep = kept(signal_mask, signal_shape, "signal")
         features = None if signal_keep.all() else signal_keep.ravel()
-        pieces: list[tuple[Region, Delayed | None]] = []
+        pieces = []
         for region, chunk in read_pieces(array, navigation_dimension):
             keep = navigation_keep[region]
             pixels = None if keep.all() else keep.ravel()
-            rows = delayed(_as_rows)(chunk, navigation_dimension, pixels, features)
-            pieces.append((region, rows if keep.any() else None))
+            layout = _Layout(navigation_dimension, pixels, features)
+            pieces.append(_Piece(region, chunk if keep.any() else None, layout))
         return cls(pieces, navigation_keep, signal_keep, array.dtype)
 
     @property
@@ -166,11 +192,15 @@ class Blocks:
 
     def __len__(self) -> int:
         """How many blocks there are."""
-        return len(self._rows)
+        return len(self._kept)
+
+    @property
+    def _kept(self) -> list[_Piece]:
+        return [piece for piece in self._pieces if piece.chunk is not None]
 
     @property
     def _rows(self) -> list[Delayed]:
-        return [rows for _, rows in self._pieces if rows is not None]
+        return [delayed(_as_rows)(piece.chunk, piece.layout) for piece in self._kept]
 
     def __iter__(self) -> Iterator[Any]:
         """One block after the other, one in memory at a time."""
@@ -181,7 +211,7 @@ class Blocks:
     def scan_order(self) -> np.ndarray:
         """Where the kept pixels of the scan, in C order, are among the rows of all blocks."""
         places = np.arange(self.navigation_keep.size).reshape(self.navigation_shape)
-        regions = [region for region, rows in self._pieces if rows is not None]
+        regions = [piece.region for piece in self._kept]
         return np.argsort(
             np.concatenate([places[region][self.navigation_keep[region]] for region in regions])
         )
@@ -225,7 +255,8 @@ class Blocks:
         Parameters
         ----------
         function : callable
-            ``function(rows, *args)`` returns an array of shape (pixels,) + output_shape.
+            ``function(rows, *args)`` returns an array of shape (pixels,) + output_shape. It may
+            get a block in several parts, so as not to copy it as a whole.
         *args
             Arrays and scalars, sent once.
         per_pixel : sequence of arrays of shape (navigation_shape, ...)
@@ -249,15 +280,15 @@ class Blocks:
         """
         shared = delayed(args, traverse=False)
         placed = {}
-        for region, rows in self._pieces:
+        for region, chunk, layout in self._pieces:
             keep = self.navigation_keep[region]
             shape = keep.shape + output_shape
-            if rows is None:
+            if chunk is None:
                 piece = da.full(shape, fill, dtype=dtype, chunks=-1)
             else:
                 own = [np.asarray(values)[region][keep] for values in per_pixel]
                 task = delayed(_placed)(
-                    rows, function, own, shared, keep, output_shape, dtype, fill
+                    chunk, layout, function, own, shared, keep, output_shape, dtype, fill
                 )
                 piece = da.from_delayed(task, shape, dtype=dtype)
             placed[tuple(part.start for part in region)] = piece
@@ -300,6 +331,28 @@ class Blocks:
             states = pairs + states[len(states) - len(states) % 2 :]
         return compute(states[0], show_progressbar, num_workers)
 
+    def sample(self, n_pixels: int) -> np.ndarray:
+        """Some rows that are spread over the scan, in its order.
+
+        They are read at once. To spare files whose chunks must be read whole, they come from a few
+        blocks only.
+
+        Parameters
+        ----------
+        n_pixels : int
+            How many rows; all if there are fewer.
+
+        Returns
+        -------
+        array of shape (rows, features)
+            About as many as asked for, in the dtype of the data.
+        """
+        rows = self._rows
+        n_blocks = min(len(rows), _SAMPLED_BLOCKS)
+        places = np.linspace(0, len(rows) - 1, n_blocks).round().astype(int)
+        each = math.ceil(n_pixels / n_blocks)
+        return np.concatenate(dask.compute(*(delayed(_some)(rows[i], each) for i in places)))
+
     def hold(
         self,
         function: Callable,
@@ -329,19 +382,24 @@ class Blocks:
         shared = delayed(args, traverse=False)
         rows = [delayed(_applied)(rows, function, shared) for rows in self._rows]
         held = iter(persist(rows, show_progressbar, num_workers))
-        pieces = [(region, None if rows is None else next(held)) for region, rows in self._pieces]
+        pieces = [
+            _Piece(piece.region, None if piece.chunk is None else next(held), None)
+            for piece in self._pieces
+        ]
         return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
 
 
-def _as_rows(chunk, navigation_dimension: int, pixels, features) -> np.ndarray:
+def _as_rows(chunk, layout: _Layout | None):
     """One chunk as (pixels, features), kept ones only, C-contiguous, in native byte order."""
+    if layout is None:
+        return chunk
     chunk = np.asarray(chunk)
-    n_pixels = math.prod(chunk.shape[:navigation_dimension])
+    n_pixels = math.prod(chunk.shape[: layout.navigation_dimension])
     rows = np.ascontiguousarray(chunk).reshape(n_pixels, -1)
-    if pixels is not None:
-        rows = rows[pixels]
-    if features is not None:
-        rows = np.ascontiguousarray(rows[:, features])
+    if layout.pixels is not None:
+        rows = rows[layout.pixels]
+    if layout.features is not None:
+        rows = np.ascontiguousarray(rows[:, layout.features])
     rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)
     if np.may_share_memory(rows, chunk):
         # A function that works in place must not change the user's data.
@@ -350,26 +408,72 @@ def _as_rows(chunk, navigation_dimension: int, pixels, features) -> np.ndarray:
     return rows
 
 
+def _parts(chunk, layout: _Layout | None) -> Iterator[Any]:
+    """One chunk as some rows after the other, so that it is not copied as a whole.
+
+    A piece of a larger scan, as chunks along both axes are, is one stretch of memory in each line
+    of the scan only.
+    """
+    # What is no scan, but a stack of slices, stays together.
+    if layout is None or layout.navigation_dimension == 1 or _is_ready(chunk, layout):
+        yield _as_rows(chunk, layout)
+        return
+    size = chunk[0].nbytes
+    step = max(1, _COPIED_PART // size)
+    if size >= _VIEWED_PART and _is_ready(chunk[0], layout):
+        step = 1
+    n_pixels = math.prod(chunk.shape[1 : layout.navigation_dimension])
+    for start in range(0, len(chunk), step):
+        pixels = layout.pixels
+        if pixels is not None:
+            pixels = pixels[start * n_pixels : (start + step) * n_pixels]
+            if not pixels.any():
+                continue
+        yield _as_rows(chunk[start : start + step], layout._replace(pixels=pixels))
+
+
+def _is_ready(chunk, layout: _Layout) -> bool:
+    """Whether a chunk is in memory as rows without a copy."""
+    whole = layout.pixels is None and layout.features is None
+    return whole and chunk.flags.c_contiguous and chunk.dtype.isnative
+
+
 def _applied(rows, function: Callable, args: tuple):
     return function(rows, *args)
 
 
 def _placed(
-    rows, function: Callable, own, args: tuple, keep, output_shape, dtype, fill
+    chunk, layout, function: Callable, own, args: tuple, keep, output_shape, dtype, fill
 ) -> np.ndarray:
     """Results of the kept pixels of one region, at their places in it."""
-    values = np.asarray(function(rows, *own, *args), dtype=dtype)
-    needed = (int(keep.sum()), *output_shape)
-    if values.shape != needed:
-        raise ValueError(
-            f"{function.__name__} returned an array of shape {values.shape} for one block; "
-            f"{needed} is needed: one result of output_shape for each row."
-        )
+    values = np.empty((int(keep.sum()), *output_shape), dtype)
+    start = 0
+    for rows in _parts(chunk, layout):
+        part = slice(start, start + _length(rows))
+        result = np.asarray(function(rows, *(each[part] for each in own), *args), dtype=dtype)
+        start = part.stop
+        if result.shape != values[part].shape:
+            raise ValueError(
+                f"{function.__name__} returned an array of shape {result.shape} for one block; "
+                f"{values[part].shape} is needed: one result of output_shape for each row."
+            )
+        values[part] = result
     if keep.all():
         return values.reshape(keep.shape + output_shape)
     placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
     placed[keep] = values
     return placed
+
+
+def _length(rows) -> int:
+    """Number of rows, of sparse ones too."""
+    return rows.shape[0]
+
+
+def _some(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Copies of some evenly spaced rows."""
+    n_rows = min(n_rows, len(rows))
+    return rows[((np.arange(n_rows) + 0.5) * len(rows) / n_rows).astype(int)]
 
 
 def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:

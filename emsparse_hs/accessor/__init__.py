@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 #: Class of methods, the module that holds it, and the signal types it is for.
 _METHODS = {
-    "SignalMethods": ("_base", ("beam_deflection", "electric_field", "kikuchi_bands", "tomogram")),
+    "SignalMethods": (
+        "_base",
+        ("beam_deflection", "electric_field", "magnetic_induction", "kikuchi_bands", "tomogram"),
+    ),
     "EBSDMethods": ("_ebsd", ("EBSD",)),
     "TiltSeriesMethods": ("_tilt_series", ("tilt_series", "TomoStack")),
     # Other signals go by their dimension.

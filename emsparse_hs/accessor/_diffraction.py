@@ -13,10 +13,12 @@ import numpy as np
 
 from emsparse_hs._optional import require
 from emsparse_hs.accessor._base import SignalMethods, frame_shape
+from emsparse_hs.accessor._beam import check_arguments, find_beam, finder_of
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
+from emsparse_hs.signals._scan_maps import set_variance
 from emsparse_hs.stem4d import annulus as ring
-from emsparse_hs.stem4d import centroid, milliradians_per_unit
+from emsparse_hs.stem4d import milliradians_per_unit
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -37,17 +39,26 @@ class DiffractionMethods(SignalMethods):
         mask=None,
         annulus: tuple[float, float] | None = None,
         centre: str | Sequence[float] = "mean",
+        threshold: float | None = None,
+        reference=None,
+        radius: float | None = None,
+        edge_width: float | None = None,
+        dose_per_count: float = 1.0,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
     ) -> BeamDeflection:
-        """Deflection of the beam at each position of the scan.
+        """Deflection of the beam at each position of the scan, with its standard deviation.
 
         Parameters
         ----------
-        method : {"centroid"}
-            How the beam is found: "centroid" is the centre of mass of the counts, see
-            `emsparse_hs.stem4d.centroid`.
+        method : {"centroid", "disc", "template", "edge"}
+            How the beam is found. "centroid": the centre of mass of the counts, the fastest and
+            right for thin phase objects. "disc": the most probable place of a disc whose intensity
+            may be spread unevenly, as it is in crystals and at boundaries, where a centre of mass
+            is not that of the disc. "template": correlation with a reference pattern. "edge":
+            correlation of rims. See `emsparse_hs.stem4d` and there `centroid`, `fit_disc`,
+            `match_template` and `match_edge`.
         mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is ignored: a dead one, a beam stop.
         annulus : (float, float), optional
@@ -59,6 +70,18 @@ class DiffractionMethods(SignalMethods):
             goes without a specimen is seldom known (a mean field is lost with it). "axes": the zero
             of the detector's axes. (x, y): a place on the detector in px, the first pixel at
             (0, 0).
+        threshold : float, optional
+            For "centroid": pixels below so many times the mean of their frame are ignored.
+        reference : BaseSignal or array of shape (y, x), optional
+            For "template" and "edge": the pattern that is looked for, best one without the
+            specimen. For "disc": what radius and edge width are estimated from. Of a scan the mean
+            is taken, or, for "disc", each pattern. Some hundred patterns of the signal itself by
+            default, which are read at once, also for a lazy result.
+        radius, edge_width : float, optional
+            For "disc", in px, if they are known: where the intensity is half of that inside, and
+            the standard deviation of the blur of the edge. Estimated by default.
+        dose_per_count : float, optional
+            Electrons a count, which the standard deviation depends on: 1 for detectors that count.
         show_progressbar, num_workers
             As in HyperSpy.
         lazy_output : bool, optional
@@ -69,61 +92,62 @@ class DiffractionMethods(SignalMethods):
         BeamDeflection
             In mrad where the detector's axes are in mrad, rad, degrees, or 1/angstrom or 1/nm with
             a beam energy in the metadata; in px otherwise. Positive where the electrons go: x to
-            the right and y downwards, as the array of a frame lies.
+            the right and y downwards, as the array of a frame lies. Its `sigma` is the standard
+            deviation from the counts' noise.
 
         Raises
         ------
         ValueError
-            If the method or the centre is not known, there are no navigation axes, the signal is
-            not of two dimensions, or mask and annulus leave no pixel.
+            If the method or the centre is not known, an argument is of another method, there are
+            no navigation axes, the signal is not of two dimensions, mask and annulus leave no
+            pixel, no disc is found to take radius and edge width of, or a number is out of range.
         TypeError
             If the data are complex or ragged.
 
         Warns
         -----
         UserWarning
-            If frames without counts, or with NaN, have no deflection: it is NaN, and they don't
-            count in the mean. If the centre of others lies outside the detector, as it may where
-            negative counts outweigh positive ones. Neither is said of a lazy result.
+            If frames without counts, without a beam that could be found, or with NaN, have no
+            deflection: it is NaN, and they don't count in the mean. If the centre of others lies
+            outside the detector, as it may where negative counts outweigh positive ones. Neither
+            is said of a lazy result.
         """
-        _check_method(method)
         shape = frame_shape(self._signal)
         zero = _zero_of_deflection(self._signal, centre)
+        given = {
+            "threshold": threshold,
+            "reference": reference,
+            "radius": radius,
+            "edge_width": edge_width,
+        }
+        check_arguments(method, given)
         pixels = _pixels_that_count(self._signal, mask, annulus, zero)
+        blocks = Blocks.of(self._signal)
+        finder = finder_of(method, blocks, pixels, dose_per_count, given)
         lazy = self._signal._lazy if lazy_output is None else lazy_output
-        positions = Blocks.of(self._signal).map(
-            _METHODS[method],
+        found = blocks.map(
+            find_beam,
             shape,
             pixels,
-            output_shape=(2,),
+            *finder,
+            output_shape=(4,),
             lazy_output=lazy,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
         if not lazy:
-            _warn_of_bad_frames(positions, shape)
+            _warn_of_bad_frames(found[..., :2], shape)
         scale, units = _calibration(self._signal)
+        positions = found[..., :2]
         deflection = (positions - (_mean(positions) if zero is None else zero)) * scale
         about = {
             "method": method,
             "centre": centre if isinstance(centre, str) else [float(value) for value in centre],
             "scale": scale.tolist(),
-        }
-        return _as_beam_deflection(self._signal, deflection, units, about)
-
-
-def _centroids(rows: np.ndarray, shape: tuple[int, int], pixels: np.ndarray | None):
-    return centroid(rows.reshape(-1, *shape), pixels)
-
-
-#: Function of a block's rows, the shape of a frame, and the detector pixels that count.
-_METHODS = {"centroid": _centroids}
-
-
-def _check_method(method: str) -> None:
-    if method not in _METHODS:
-        names = ", ".join(repr(name) for name in _METHODS)
-        raise ValueError(f"There is no method {method!r} to find the beam. There is {names}.")
+            "dose_per_count": float(dose_per_count),
+        } | finder.about()
+        variance = (found[..., 2:] * scale) ** 2
+        return _as_beam_deflection(self._signal, deflection, variance, units, about)
 
 
 def _zero_of_deflection(signal: BaseSignal, centre) -> np.ndarray | None:
@@ -199,8 +223,8 @@ def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int]) -> None:
     outside = ~lost & ((positions < 0) | (positions > edges)).any(-1)
     if lost.any():
         warnings.warn(
-            f"{lost.sum()} of {lost.size} frames have no counts, or NaN among them: their "
-            "deflection is NaN.",
+            f"{lost.sum()} of {lost.size} frames have no counts, NaN among them, or no beam that "
+            "could be found: their deflection is NaN.",
             stacklevel=3,
         )
     if outside.any():
@@ -212,7 +236,7 @@ def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int]) -> None:
         )
 
 
-def _as_beam_deflection(signal: BaseSignal, deflection, units: str, about: dict):
+def _as_beam_deflection(signal: BaseSignal, deflection, variance, units: str, about: dict):
     """The result as a signal of the same scan."""
     require("pyxem", extra="diffraction")
     from emsparse_hs.signals import BeamDeflection, LazyBeamDeflection
@@ -225,4 +249,5 @@ def _as_beam_deflection(signal: BaseSignal, deflection, units: str, about: dict)
     result.units = [units, units]
     result.column_names = ["x", "y"]
     result.metadata.set_item("Signal.quantity", f"Deflection ({units})")
+    set_variance(result, variance)
     return result

@@ -1,5 +1,6 @@
 from .bands import plot_bands, plot_radon
 from .decomposition import plot_components
+from .profile import plot_profile
 from .tomogram import plot_orthogonal_slices, plot_sinogram
 from .vector_field import plot_vector_field
 
@@ -7,6 +8,7 @@ __all__ = [
     "plot_bands",
     "plot_components",
     "plot_orthogonal_slices",
+    "plot_profile",
     "plot_radon",
     "plot_sinogram",
     "plot_vector_field",

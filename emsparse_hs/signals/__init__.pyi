@@ -4,8 +4,10 @@ from ._kikuchi_bands import KikuchiBands
 from ._lazy_beam_deflection import LazyBeamDeflection
 from ._lazy_electric_field import LazyElectricField
 from ._lazy_kikuchi_bands import LazyKikuchiBands
+from ._lazy_magnetic_induction import LazyMagneticInduction
 from ._lazy_tilt_series import LazyTiltSeries
 from ._lazy_tomogram import LazyTomogram
+from ._magnetic_induction import MagneticInduction
 from ._tilt_series import TiltSeries
 from ._tomogram import Tomogram
 
@@ -16,8 +18,10 @@ __all__ = [
     "LazyBeamDeflection",
     "LazyElectricField",
     "LazyKikuchiBands",
+    "LazyMagneticInduction",
     "LazyTiltSeries",
     "LazyTomogram",
+    "MagneticInduction",
     "TiltSeries",
     "Tomogram",
 ]

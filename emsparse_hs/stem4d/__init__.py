@@ -3,14 +3,39 @@
 """4D-STEM: from frames to deflection and field, arrays in and arrays out."""
 
 from emsparse_hs.stem4d.centroid import centroid
-from emsparse_hs.stem4d.field import FIELD_UNITS, deflection_to_field, milliradians_per_unit
+from emsparse_hs.stem4d.descan import descan_surface
+from emsparse_hs.stem4d.disc_fit import DiscModel, estimate_disc, fit_disc
+from emsparse_hs.stem4d.field import (
+    FIELD_UNITS,
+    deflection_to_field,
+    deflection_to_induction,
+    milliradians_per_unit,
+    tesla_metres_per_radian,
+)
 from emsparse_hs.stem4d.masks import annulus, disc
+from emsparse_hs.stem4d.matching import match_edge, match_template
+from emsparse_hs.stem4d.scan_rotation import ScanRotation, rotate_vectors, scan_rotation
+from emsparse_hs.stem4d.vector_calculus import curl, divergence, potential
 
 __all__ = [
     "FIELD_UNITS",
+    "DiscModel",
+    "ScanRotation",
     "annulus",
     "centroid",
+    "curl",
     "deflection_to_field",
+    "deflection_to_induction",
+    "descan_surface",
     "disc",
+    "divergence",
+    "estimate_disc",
+    "fit_disc",
+    "match_edge",
+    "match_template",
     "milliradians_per_unit",
+    "potential",
+    "rotate_vectors",
+    "scan_rotation",
+    "tesla_metres_per_radian",
 ]

@@ -9,17 +9,33 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emsparse_hs.stem4d._kernels import first_moments, first_moments_of_runs
+from emsparse_hs.stem4d._kernels import (
+    first_two_moments,
+    first_two_moments_above,
+    first_two_moments_of_runs,
+    runs_of,
+)
 
 
-def centroid(frames: ArrayLike, mask: ArrayLike | None = None) -> np.ndarray:
-    r"""Centre of mass of each frame.
+def centroid(
+    frames: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    threshold: float | None = None,
+    dose_per_count: float = 1.0,
+    return_sigma: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    r"""Centre of mass of each frame, and how far counting statistics let it stray.
 
-    .. math:: \bar{k} = \sum_k k\, I(k) \big/ \sum_k I(k)
+    .. math::
 
-    which, for a thin phase object, is the beam's mean momentum and so its deflection by the
+        \bar{k} = \frac{1}{N} \sum_k k\, I(k), \qquad N = \sum_k I(k), \qquad
+        \sigma^2 = \frac{1}{g N^2} \sum_k (k - \bar{k})^2\, I(k)
+
+    For a thin phase object the centre is the beam's mean momentum and so its deflection by the
     specimen's field (Müller et al., Nat. Commun. 5 (2014) 5653; Lazić et al., Ultramicroscopy 160
-    (2016) 265).
+    (2016) 265). Its error is the propagated error of independent Poisson counts: of g I(k)
+    electrons in a pixel, whose variance is their number, I(k) has the variance I(k) / g.
 
     Parameters
     ----------
@@ -29,43 +45,81 @@ def centroid(frames: ArrayLike, mask: ArrayLike | None = None) -> np.ndarray:
         6000 x 6000 px, full 32-bit counts up to 160 x 160 px.
     mask : bool array of shape (y, x), optional
         True where a pixel counts. All by default.
+    threshold : float, optional
+        Pixels below this many times the mean of the frame's pixels that count are ignored, as for
+        weak scattering around a bright disc. Nothing is ignored by default.
+    dose_per_count : float
+        Electrons a count, g above. It only enters the error.
+    return_sigma : bool
+        Whether to return the error as well.
 
     Returns
     -------
-    float64 array of shape (..., 2)
+    positions : float64 array of shape (..., 2)
         x and y of the centre of mass in px, the frame's first pixel at (0, 0). NaN where the sum of
         a frame is zero or it has no pixels, or a pixel that counts is NaN or infinite.
+    sigma : float64 array of shape (..., 2)
+        Only with `return_sigma`: standard deviation of x and y in px. NaN where the position is, or
+        where the sum of the counts or their second moment is negative.
 
     Raises
     ------
     ValueError
-        If frames have fewer than two dimensions, or the mask has another shape than a frame.
+        If frames have fewer than two dimensions, the mask has another shape than a frame, the
+        threshold is negative, or the electrons a count are not positive.
     TypeError
         If the frames are not real numbers.
 
     Notes
     -----
     Negative counts, as in dark-subtracted data, enter as they are. Where they outweigh the
-    positive ones the formula loses its sense, and its result may lie outside the frame.
+    positive ones the formula loses its sense, and its result may lie outside the frame. The noise
+    of a dark image and of the read-out is not counting noise: sigma knows nothing of it and is too
+    small there. Nor does it know that a threshold picks pixels by their noise.
     """
+    _check(threshold, dose_per_count)
     frames = _as_frames(frames)
     shape = frames.shape[-2:]
     # Not -1, which has no answer where a frame has no pixels.
     stack = frames.reshape(math.prod(frames.shape[:-2]), *shape)
-    columns = np.zeros(shape[1], _dtype_of_sums(frames.dtype, shape))
-    moments = np.empty((len(stack), 3))
-    if mask is None:
-        first_moments(stack, columns, moments)
+    moments = _moments(stack, mask, threshold).reshape(*frames.shape[:-2], 5)
+    positions = moments[..., 1:3].copy()
+    return (positions, _sigma(moments, dose_per_count)) if return_sigma else positions
+
+
+def _check(threshold: float | None, dose_per_count: float) -> None:
+    if threshold is not None and not 0 <= threshold < np.inf:
+        raise ValueError(
+            f"The threshold is {threshold!r}. Pass a number of at least 0, in units of the mean of "
+            "a frame, or None to ignore nothing."
+        )
+    if not 0 < dose_per_count < np.inf:
+        raise ValueError(f"There are {dose_per_count!r} electrons a count. Pass a positive number.")
+
+
+def _moments(stack: np.ndarray, mask: ArrayLike | None, threshold: float | None) -> np.ndarray:
+    """Sum, centre (x, y) and second moments about it (x, y) of each frame."""
+    shape = stack.shape[1:]
+    dtype = _dtype_of_sums(stack.dtype, shape)
+    rows, columns = (np.zeros(length, dtype) for length in shape)
+    moments = np.empty((len(stack), 5))
+    if mask is None and threshold is None:
+        first_two_moments(stack, rows, columns, moments)
+        return moments
+    runs = _runs(np.ones(shape, bool) if mask is None else mask, shape)
+    if threshold is None:
+        first_two_moments_of_runs(stack, runs, rows, columns, moments)
     else:
-        first_moments_of_runs(stack, _runs(mask, shape), columns, moments)
-    return _ratio(moments).reshape(*frames.shape[:-2], 2)
+        first_two_moments_above(stack, float(threshold), runs, rows, columns, moments)
+    return moments
 
 
-def _ratio(moments: np.ndarray) -> np.ndarray:
-    """Centre (x, y) from sum, sum * y and sum * x."""
-    total = moments[:, :1]
-    valid = np.isfinite(total) & (total != 0)
-    return np.divide(moments[:, [2, 1]], total, out=np.full((len(total), 2), np.nan), where=valid)
+def _sigma(moments: np.ndarray, dose_per_count: float) -> np.ndarray:
+    """Standard deviation (x, y) of the centre from counting statistics."""
+    total, seconds = moments[..., :1], moments[..., 3:]
+    valid = (total > 0) & (seconds >= 0)
+    deviation = np.sqrt(seconds, out=np.full(seconds.shape, np.nan), where=valid)
+    return deviation / (np.sqrt(dose_per_count) * np.where(total > 0, total, np.nan))
 
 
 def _as_frames(frames: ArrayLike) -> np.ndarray:
@@ -100,12 +154,9 @@ def _dtype_of_sums(dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
 
 def _runs(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """Row, start and stop of each unbroken run of pixels that count."""
-    mask = np.asarray(mask, bool)
+    mask = np.ascontiguousarray(mask, bool)
     if mask.shape != shape:
         raise ValueError(
             f"The mask has shape {mask.shape}, a frame {shape}. Pass one value a detector pixel."
         )
-    steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, stops = np.nonzero(steps == -1)
-    return np.stack([rows, starts, stops], axis=1)
+    return runs_of(mask)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.constants import nano
+from scipy.constants import angstrom, e, h, milli, nano
 
 from emsparse_hs.electron import relativistic_wavelength, volts_per_radian
 
@@ -79,6 +79,65 @@ def deflection_to_field(
         raise ValueError(f"The thickness is {thickness} nm. Give a positive number of nm.")
     factor = -volts_per_radian(beam_energy) * 1e-3 / (thickness * nano) / FIELD_UNITS[units]
     return np.multiply(factor, deflection)
+
+
+def tesla_metres_per_radian(beam_energy: float) -> float:
+    r"""Magnetic field times thickness that deflects the fast electron by one radian.
+
+    .. math:: h / (e \lambda)
+
+    Parameters
+    ----------
+    beam_energy : float
+        In keV.
+
+    Returns
+    -------
+    float
+        In T m: 2.1007e-3 at 300 keV.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy is not positive.
+    """
+    return h / (e * relativistic_wavelength(beam_energy) * angstrom)
+
+
+def deflection_to_induction(deflection, thickness: float | None, beam_energy: float):
+    r"""Magnetic induction in the plane of the specimen, from the deflection of electrons.
+
+    The force on an electron with velocity v along z is :math:`F = -e\, v\, \hat z \times B`, hence
+
+    .. math:: B_x t = -\frac{h}{e \lambda} \theta_y, \quad B_y t = \frac{h}{e \lambda} \theta_x
+
+    (Chapman, J. Phys. D 17 (1984) 623). x points to the right, y downwards, as arrays lie, and
+    :math:`z = x \times y` away from the viewer. That is the way of the beam if the image shows the
+    specimen as seen from the source. Seen from the other side the sign of B is the opposite.
+
+    Parameters
+    ----------
+    deflection : numpy or dask array of shape (..., 2)
+        Components (x, y) in mrad, positive where the electrons go, in the frame of the scan.
+    thickness : float or None
+        Of the specimen in nm. None for the product of induction and thickness.
+    beam_energy : float
+        In keV.
+
+    Returns
+    -------
+    same type as `deflection`
+        Components (x, y) in T, or in T nm without thickness.
+
+    Raises
+    ------
+    ValueError
+        If thickness or beam energy is not positive.
+    """
+    if thickness is not None and not (np.isfinite(thickness) and thickness > 0):
+        raise ValueError(f"The thickness is {thickness} nm. Give a positive number of nm, or None.")
+    factor = tesla_metres_per_radian(beam_energy) * milli / nano / (thickness or 1.0)
+    return deflection @ (factor * np.array([[0.0, 1.0], [-1.0, 0.0]]))
 
 
 def milliradians_per_unit(units: str, beam_energy: float | None = None) -> float | None:

@@ -21,6 +21,7 @@ SHAPES = {
     "BeamDeflection": (4, 5, 2),
     "ElectricField": (4, 5, 2),
     "KikuchiBands": (3, 4, 6, 5),
+    "MagneticInduction": (4, 5, 2),
     "TiltSeries": (7, 5, 6),
     "Tomogram": (4, 5, 6),
 }

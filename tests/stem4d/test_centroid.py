@@ -113,6 +113,106 @@ def test_no_frames_and_no_pixels():
     assert np.isnan(centroid(np.ones((3, 4, 6)), np.zeros((4, 6), bool))).all()
 
 
+def moments_by_definition(frame, mask=None, threshold=None):
+    """Sum, centre (x, y) and second moments about it of one frame, pixel by pixel in float64."""
+    frame = frame.astype(float)
+    counts = np.ones(frame.shape, bool) if mask is None else mask
+    if threshold is not None:
+        counts = counts & ~(frame < threshold * frame[counts].mean())
+    y, x = np.nonzero(counts)
+    weights = frame[counts]
+    centre = np.array([weights @ x, weights @ y]) / weights.sum()
+    second = weights @ np.square(np.stack([x, y], -1) - centre)
+    return weights.sum(), centre, second
+
+
+@pytest.mark.parametrize("threshold", [None, 0, 0.8, 1.5])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threshold_and_sigma_equal_their_definition(dtype, masked, threshold):
+    frames = np.random.default_rng(0).poisson(9, (2, 3, 7, 5)).astype(dtype)
+    frames[0, 1] //= 4  # each frame has a mean of its own
+    mask = np.random.default_rng(1).random((7, 5)) > 0.3 if masked else None
+    before = frames.copy()
+    positions, sigma = centroid(
+        frames, mask, threshold=threshold, dose_per_count=2.5, return_sigma=True
+    )
+    for index in np.ndindex(2, 3):
+        total, centre, second = moments_by_definition(frames[index], mask, threshold)
+        np.testing.assert_allclose(positions[index], centre, rtol=1e-12)
+        np.testing.assert_allclose(sigma[index], np.sqrt(second / 2.5) / total, rtol=1e-12)
+    np.testing.assert_array_equal(frames, before)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u4"])
+def test_threshold_of_full_counts_does_not_overflow(dtype):
+    frames = np.full((90, 70), np.iinfo(dtype).max, dtype)
+    frames[:30] = 1
+    np.testing.assert_array_equal(centroid(frames, threshold=0.5), [34.5, 59.5])
+
+
+def test_threshold_sees_only_the_pixels_that_count():
+    frame = np.array([[1, 3, 0], [0, 0, 10_000]], "u2")
+    mask = np.array([[1, 1, 1], [1, 1, 0]], bool)
+    np.testing.assert_array_equal(centroid(frame, mask, threshold=2), [1, 0])
+    assert np.isnan(centroid(frame, mask, threshold=100)).all()
+
+
+def test_pixels_at_the_threshold_count():
+    np.testing.assert_array_equal(centroid(np.full((3, 5), 7, "u2"), threshold=1), [2, 1])
+
+
+def test_threshold_zero_ignores_negative_counts():
+    frame = np.array([[5, -3, 5], [-20, 0, 0]], "i2")
+    np.testing.assert_array_equal(centroid(frame, threshold=0), [1, 0])
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5, 1.7])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4", "f8"])
+def test_agrees_with_pyxem(dtype, threshold):
+    diffraction = pytest.importorskip("pyxem.utils.diffraction")
+    frames = np.random.default_rng(0).poisson(9, (5, 40, 30)).astype(dtype)
+    theirs = [diffraction.center_of_mass_from_image(f.copy(), None, threshold) for f in frames]
+    np.testing.assert_allclose(centroid(frames, threshold=threshold), theirs, atol=1e-6)
+
+
+def test_sigma_is_the_scatter_of_a_poisson_disc():
+    radius, n_electrons, dose = 12, 3000, 4
+    ideal = disc((64, 64), (31.3, 30.6), radius) * (n_electrons / (np.pi * radius**2))
+    electrons = np.random.default_rng(5).poisson(ideal, (3000, 64, 64))
+    expected = radius / (2 * np.sqrt(n_electrons))  # 0.1095 px, of a uniform disc
+    for frames, per_count in ((electrons.astype("u2"), 1), (electrons.astype("f4") / dose, dose)):
+        positions, sigma = centroid(frames, dose_per_count=per_count, return_sigma=True)
+        np.testing.assert_allclose(positions.std(0), expected, rtol=0.04)
+        np.testing.assert_allclose(sigma.mean(0), expected, rtol=0.01)
+
+
+def test_sigma_of_one_pixel_is_zero_wherever_it_lies():
+    frames = np.zeros((1, 3, 1003), "u4")
+    frames[0, 2, 997] = 3_000_001
+    positions, sigma = centroid(frames, return_sigma=True)
+    np.testing.assert_array_equal(positions, [[997, 2]])
+    np.testing.assert_array_equal(sigma, [[0, 0]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigma_is_nan_where_counting_statistics_make_no_sense():
+    frames = np.zeros((4, 3, 5))
+    frames[1] = -1
+    frames[2, 1] = [-1, 0, 9, 0, -1]  # a negative second moment along x, zero along y
+    frames[3, 1] = [1, 0, 9, 0, np.nan]
+    positions, sigma = centroid(frames, return_sigma=True)
+    np.testing.assert_array_equal(np.isnan(positions).any(-1), [True, False, False, True])
+    np.testing.assert_array_equal(sigma[2], [np.nan, 0])
+    assert np.isnan(sigma[[0, 1, 3]]).all()
+
+
+def test_a_sum_too_large_for_float64_has_no_centre():
+    frame = np.zeros((3, 5))
+    frame[[0, 1], [0, 1]] = 1e308
+    assert np.isnan(centroid(frame)).all()
+
+
 def test_says_what_is_wrong():
     with pytest.raises(ValueError, match="mask has shape"):
         centroid(np.zeros((3, 4, 6)), np.ones((6, 4)))
@@ -120,6 +220,12 @@ def test_says_what_is_wrong():
         centroid(np.zeros(4))
     with pytest.raises(TypeError, match="complex128"):
         centroid(np.zeros((3, 4, 6), complex))
+    for threshold in (-1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="The threshold is"):
+            centroid(np.zeros((3, 4, 6)), threshold=threshold)
+    for dose in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="electrons a count"):
+            centroid(np.zeros((3, 4, 6)), dose_per_count=dose)
 
 
 def test_disc_and_annulus_have_the_area_of_their_circles():

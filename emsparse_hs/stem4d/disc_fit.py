@@ -1,0 +1,268 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Where a disc of any intensity lies in a diffraction pattern, by maximum likelihood."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter, label
+from scipy.special import eval_jacobi
+
+from emsparse_hs.stem4d._disc_kernels import fit_discs, learn_discs
+from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
+from emsparse_hs.stem4d.centroid import centroid
+from emsparse_hs.stem4d.masks import disc
+
+#: Orders of the polynomial of the intensity that are tried, one after the other.
+_ORDERS = (0, 2, 4, 6, 8, 10)
+
+#: Pixels that a term of the intensity needs at least, so that small discs get few terms.
+_PIXELS_PER_TERM = 6
+
+#: Contrast inside the disc, as a part of the mean, that is expected before the data are seen.
+_CONTRAST = 0.15
+
+#: Rounds of learning at the most, and the least edge width in px that pixels can show.
+_MOST_ROUNDS, _LEAST_WIDTH = 12, 0.2
+
+_NO_DISC = (
+    "The patterns show no disc whose radius and edge width could be estimated. Pass radius and "
+    "edge_width in px, a reference pattern without the specimen, or use the centroid."
+)
+
+
+class DiscModel(NamedTuple):
+    """What is known of the bright disc before it is fitted to each pattern.
+
+    Attributes
+    ----------
+    radius : float
+        In px, where the intensity is half of that inside.
+    edge_width : float
+        In px, the standard deviation of the Gaussian that blurs the edge.
+    contrast : float64 array of shape (order + 1,), optional
+        Root mean square that one polynomial of each degree is expected to have, as a part of the
+        mean intensity. The first element means nothing. A guess by default, `estimate_disc`
+        measures it.
+    centre : (float, float), optional
+        x and y in px about which the disc lies in most frames. It is then looked for within two
+        and a half radii, else in the whole frame.
+    """
+
+    radius: float
+    edge_width: float
+    contrast: np.ndarray | None = None
+    centre: tuple[float, float] | None = None
+
+
+def fit_disc(
+    frames: ArrayLike,
+    model: DiscModel,
+    mask: ArrayLike | None = None,
+    *,
+    dose_per_count: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Place of the bright disc in each frame, by maximum likelihood.
+
+    The expected counts at k are
+
+    .. math:: I(k) = b + \tfrac12\,
+        \mathrm{erfc}\!\left(\frac{|k - s| - R}{\sqrt2\, w}\right) \sum_j c_j Z_j(k)
+
+    with the disc's place s, radius R and edge width w, a background b, and the Zernike polynomials
+    Z, so that intensity that is spread unevenly over the disc is not taken for a shift, as it is by
+    a centre of mass. Counts are Poisson distributed; s, b and c are found by Fisher scoring. The
+    polynomials' order is not chosen once: from 0 on each is tried until it does not pay, and
+    the places are averaged with the orders' evidence as weights (Laplace's approximation; MacKay,
+    Neural Computation 4 (1992) 415), so that sigma says also what the orders differ by.
+
+    Parameters
+    ----------
+    frames : array of shape (..., y, x)
+        Counts of any real dtype and byte order.
+    model : DiscModel
+        Radius and edge width, from `estimate_disc` or known.
+    mask : bool array of shape (y, x), optional
+        True where a pixel counts. All by default.
+    dose_per_count : float, optional
+        Electrons a count: the gain of an integrating detector.
+
+    Returns
+    -------
+    positions : float64 array of shape (..., 2)
+        x and y of the disc's centre in px, the frame's first pixel at (0, 0). NaN where no disc was
+        found, or a pixel that counts is NaN or infinite.
+    sigma : float64 array of shape (..., 2)
+        Standard deviations of x and y in px. From the counts' noise, and larger by the root of the
+        reduced chi-squared where the model does not explain them.
+
+    Raises
+    ------
+    ValueError
+        If frames have fewer than two dimensions, the mask has another shape than a frame, or
+        radius, edge width or dose are not positive.
+    TypeError
+        If the frames are not real numbers.
+
+    Notes
+    -----
+    The disc is looked for from the centre of mass of the pixels above the mean, and found from some
+    ten pixels away. It may lie partly outside the frame.
+    """
+    frames = as_frames(frames)
+    check_dose(dose_per_count)
+    _check_model(model)
+    keep = as_keep(mask, frames.shape[-2:])
+    stack = frames.reshape(math.prod(frames.shape[:-2]), *frames.shape[-2:])
+    out = np.empty((len(stack), 5))
+    starts = _starts(stack, keep, model)
+    fit_discs(stack, keep, starts, np.float32(dose_per_count), _window(model), out)
+    shape = (*frames.shape[:-2], 2)
+    return out[:, :2].reshape(shape), out[:, 2:4].reshape(shape)
+
+
+def estimate_disc(
+    frames: ArrayLike, mask: ArrayLike | None = None, *, dose_per_count: float = 1.0
+) -> DiscModel:
+    """Radius, edge width and typical contrast of the disc, from some frames of a scan.
+
+    Radius and edge width are those of the greatest evidence of all frames together, each with its
+    own place and intensity; so deflections don't blur the edge as they do in a mean pattern. What
+    contrast is to be expected is learned from those frames that have one (MacKay, Neural
+    Computation 4 (1992) 415).
+
+    Parameters
+    ----------
+    frames : array of shape (..., y, x)
+        Some ten to a hundred frames, or a pattern that was taken without the specimen.
+    mask : bool array of shape (y, x), optional
+        True where a pixel counts. All by default.
+    dose_per_count : float, optional
+        Electrons a count.
+
+    Returns
+    -------
+    DiscModel
+        For `fit_disc`.
+
+    Raises
+    ------
+    ValueError
+        As in `fit_disc`, and if there is no disc in the frames.
+    TypeError
+        If the frames are not real numbers.
+    """
+    frames = as_frames(frames)
+    check_dose(dose_per_count)
+    keep = as_keep(mask, frames.shape[-2:])
+    stack = frames.reshape(-1, *frames.shape[-2:])
+    model = first = _first_model(stack, keep)
+    for _ in range(_MOST_ROUNDS):
+        model, rests = _learned(model, stack, keep, np.float32(dose_per_count))
+        if not 0.5 < model.radius / first.radius < 2 or model.edge_width > model.radius:
+            raise ValueError(_NO_DISC)
+        if rests:
+            break
+    return model
+
+
+def _learned(model: DiscModel, frames, keep, electrons) -> tuple[DiscModel, bool]:
+    """One round of learning, and whether radius and edge width have come to rest."""
+    starts = _starts(frames, keep, model)
+    window = _window(model)
+    degrees = _degrees(window[-1][-1])
+    matrix, right, power = np.zeros((2, 2)), np.zeros(2), np.zeros((2, len(degrees)))
+    learn_discs(frames, keep, starts, electrons, window, matrix, right, power)
+    if not np.linalg.det(matrix) > 0:
+        raise ValueError(_NO_DISC)
+    step = np.linalg.solve(matrix, right)
+    error = np.sqrt(np.diag(np.linalg.inv(matrix)))
+    squares, measured = (np.bincount(degrees, row) for row in power)
+    before = _contrast_of(model, len(squares) - 1)
+    # A degree that the data say nothing of keeps what was expected; none changes at a stroke.
+    learned = np.sqrt(squares / np.maximum(measured, 3))
+    contrast = np.clip(np.where(measured > 3, learned, before), before / 5, before * 5)
+    contrast = np.maximum(contrast, 1e-4)
+    limit = 0.1 * model.radius
+    radius = model.radius + float(np.clip(step[0], -limit, limit))
+    width = max(model.edge_width + float(np.clip(step[1], -0.5, 0.5)), _LEAST_WIDTH)
+    rests = (np.abs(step) < 0.2 * error + 1e-4).all()
+    rests &= (np.abs(contrast - before) < 0.1 * before)[1:].all()
+    return DiscModel(radius, width, contrast, model.centre), bool(rests)
+
+
+def _first_model(frames: np.ndarray, keep: np.ndarray) -> DiscModel:
+    """Disc of the area and at the place of the brightest region of the mean frame."""
+    with np.errstate(invalid="ignore"):
+        mean = np.where(keep, frames.mean(0, dtype=float), 0.0)
+    mean = gaussian_filter(np.nan_to_num(mean, posinf=0.0, neginf=0.0), 1.0)
+    background = np.median(mean[keep])
+    regions, _ = label(mean > (background + mean.max()) / 2)
+    brightest = regions == regions[np.unravel_index(mean.argmax(), mean.shape)]
+    if not mean.max() > background:
+        raise ValueError(_NO_DISC)
+    y, x = np.nonzero(brightest)
+    radius = max(math.sqrt(brightest.sum() / math.pi), 1.5)
+    return DiscModel(radius, 1.0, None, (float(x.mean()), float(y.mean())))
+
+
+def _starts(frames: np.ndarray, keep: np.ndarray, model: DiscModel) -> np.ndarray:
+    """Where to begin to look for the disc in each frame."""
+    if model.centre is not None:
+        keep = keep & disc(keep.shape, model.centre, 2.5 * model.radius)
+    return centroid(frames, keep, threshold=1.0)
+
+
+def _window(model: DiscModel) -> tuple:
+    """What the compiled fit needs to know of a disc; see `_disc_kernels.fit_discs`."""
+    reach = math.ceil(model.radius + max(4 * model.edge_width, 2.5) + 1)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    within = np.hypot(x, y) <= reach
+    offsets = np.stack([x[within], y[within]]).astype(np.int64)
+    most = math.pi * model.radius**2 / _PIXELS_PER_TERM
+    n_terms = [n for n in ((k + 1) * (k + 2) // 2 for k in _ORDERS) if n == 1 or n <= most]
+    degrees = _degrees(n_terms[-1])
+    terms = _zernike(*(offsets / (model.radius + 1)), degrees[-1])
+    contrast = _contrast_of(model, degrees[-1])[degrees]
+    precision = np.where(degrees > 0, contrast**-2.0, 0.0)
+    shape = np.array([model.radius, model.edge_width], float)
+    return shape, offsets, terms.astype(np.float32), precision, np.array(n_terms)
+
+
+def _degrees(n_terms: int) -> np.ndarray:
+    """Degree of each polynomial, in their order."""
+    order = math.isqrt(2 * n_terms) - 1 if n_terms > 1 else 0
+    return np.repeat(np.arange(order + 1), np.arange(1, order + 2))
+
+
+def _contrast_of(model: DiscModel, order: int) -> np.ndarray:
+    """Expected contrast for each degree up to an order."""
+    expected = _CONTRAST / np.sqrt(np.maximum(np.arange(order + 1), 1))
+    if model.contrast is not None:
+        known = np.asarray(model.contrast, float)[: order + 1]
+        expected[: len(known)] = known
+    return expected
+
+
+def _zernike(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
+    """Zernike polynomials up to a degree, with a root mean square of 1 on the unit disc."""
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    terms = []
+    for n in range(order + 1):
+        for m in range(-n, n + 1, 2):
+            k = abs(m)
+            radial = radius**k * eval_jacobi((n - k) // 2, 0, k, 2 * radius**2 - 1)
+            radial *= math.sqrt((n + 1) * (2 if m else 1))
+            terms.append(radial * (np.cos(k * angle) if m >= 0 else np.sin(k * angle)))
+    return np.array(terms)
+
+
+def _check_model(model: DiscModel) -> None:
+    if not (math.isfinite(model.radius) and model.radius >= 1):
+        raise ValueError(f"The disc's radius is {model.radius} px. At least 1 px is needed.")
+    if not (math.isfinite(model.edge_width) and model.edge_width > 0):
+        raise ValueError(f"The disc's edge width is {model.edge_width} px. Give a positive number.")

@@ -1,0 +1,255 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Where a known pattern, or the rim of its disc, lies in a diffraction pattern, by correlation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import fft
+from scipy.ndimage import gaussian_filter
+
+from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
+from emsparse_hs.stem4d.centroid import centroid
+
+#: Frames that are transformed together, and Newton steps, each doubling the right digits.
+_TOGETHER, _STEPS = 64, 5
+
+
+def match_template(
+    frames: ArrayLike,
+    template: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    dose_per_count: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Place of a known pattern in each frame, to a fraction of a pixel.
+
+    The place is where the correlation
+
+    .. math:: c(s) = \sum_k I(k)\, T(k - s)
+
+    with the template T is largest. Between pixels it is interpolated by its Fourier series
+    (Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156, whose refinement by a finer grid is replaced
+    by Newton's method). With H the second derivative of c, the covariance of s is
+
+    .. math:: H^{-1} \Big( \sum_k \mathrm{var} I(k)\, \nabla T\, \nabla T^\top \Big) H^{-1}
+
+    Parameters
+    ----------
+    frames : array of shape (..., y, x)
+        Counts of any real dtype and byte order.
+    template : array of shape (y, x)
+        A pattern without the specimen, or the mean of a scan.
+    mask : bool array of shape (y, x), optional
+        True where a pixel counts. All by default. The others, of frames and template, are
+        filled from their neighbours.
+    dose_per_count : float, optional
+        Electrons a count.
+
+    Returns
+    -------
+    positions : float64 array of shape (..., 2)
+        x and y in px of the beam: where the template's centre of mass (of its pixels above the
+        mean) comes to lie. NaN where a frame is empty, has NaN, or no peak in its correlation.
+    sigma : float64 array of shape (..., 2)
+        Standard deviations in px, from counting statistics.
+
+    Raises
+    ------
+    ValueError
+        If template or mask differ from a frame in shape, the template is empty or not finite, or
+        the dose is not positive.
+    TypeError
+        If the frames are not real numbers.
+
+    Notes
+    -----
+    Intensity that is spread unevenly over the disc is taken for a shift in part. The noise of a
+    mean pattern, in which the frames themselves are, is not in sigma.
+    """
+    return _matched(frames, template, mask, dose_per_count, _as_it_is)
+
+
+def match_edge(
+    frames: ArrayLike,
+    template: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    dose_per_count: float = 1.0,
+    smoothing: float = 1.2,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Place of the disc in each frame, by the rim alone.
+
+    As `match_template`, with frames and template replaced by
+    :math:`|\nabla \sqrt{G * I}|`, G a Gaussian: bright at the rim, dark where intensity is even
+    (after Krajnak et al., Ultramicroscopy 165 (2016) 42). The root makes the noise even too
+    (Bartlett, Suppl. J. R. Stat. Soc. 3 (1936) 68).
+
+    Parameters
+    ----------
+    frames, template, mask, dose_per_count
+        As for `match_template`.
+    smoothing : float, optional
+        Standard deviation of G in px, about the width of the disc's edge.
+
+    Returns
+    -------
+    positions, sigma : float64 arrays of shape (..., 2)
+        As from `match_template`. Sigma follows noise to first order, which is too little below
+        some 3 electrons a pixel.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `match_template`, and if the smoothing is not positive.
+    """
+    if not (math.isfinite(smoothing) and smoothing > 0):
+        raise ValueError(f"The smoothing is {smoothing!r} px. Give a positive number.")
+    return _matched(frames, template, mask, dose_per_count, lambda stack: _rims(stack, smoothing))
+
+
+def _as_it_is(stack: np.ndarray) -> tuple[np.ndarray, Callable]:
+    return stack, lambda weights: weights
+
+
+def _rims(stack: np.ndarray, smoothing: float) -> tuple[np.ndarray, Callable]:
+    """Rims of each frame, and the adjoint of the rims' derivative by the counts."""
+    root = np.sqrt(np.maximum(gaussian_filter(stack, (0, smoothing, smoothing)), 1e-6))
+    down, across = np.gradient(root, axis=(1, 2))
+    rims = np.hypot(down, across)
+    down, across = (part / np.maximum(rims, 1e-12) for part in (down, across))
+
+    def adjoint(weights: np.ndarray) -> np.ndarray:
+        slope = np.gradient(weights * down, axis=1) + np.gradient(weights * across, axis=2)
+        return gaussian_filter(-slope / (2 * root), (0, smoothing, smoothing))
+
+    return rims, adjoint
+
+
+def _matched(frames, template, mask, dose_per_count: float, transform: Callable):
+    """Places of the transformed template in the transformed frames, some frames at a time."""
+    frames = as_frames(frames)
+    check_dose(dose_per_count)
+    shape = frames.shape[-2:]
+    keep = as_keep(mask, shape)
+    template = _checked_template(template, shape, keep)
+    beam = centroid(template, threshold=1.0)
+    correlation = _Correlation(transform(template[None])[0][0])
+    stack = frames.reshape(math.prod(frames.shape[:-2]), *shape)
+    positions, sigma = np.empty((len(stack), 2)), np.empty((len(stack), 2))
+    for start in range(0, len(stack), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        counts = _filled(stack[part].astype(np.float64), keep)
+        # A frame with NaN is its own affair: zeros have no peak.
+        usable = np.isfinite(counts).all((1, 2))
+        counts[~usable] = 0
+        seen, adjoint = transform(counts)
+        shifts, weights = correlation.peaks(seen)
+        noise = np.maximum(counts, 0) / dose_per_count
+        variances = [(noise * adjoint(weight) ** 2).sum((1, 2)) for weight in weights]
+        positions[part] = beam + shifts
+        sigma[part] = np.sqrt(np.stack(variances, axis=-1))
+        lost = ~usable | ~np.isfinite(positions[part]).all(1)
+        positions[part][lost] = sigma[part][lost] = np.nan
+    result = (*frames.shape[:-2], 2)
+    return positions.reshape(result), sigma.reshape(result)
+
+
+def _checked_template(template: ArrayLike, shape: tuple[int, ...], keep) -> np.ndarray:
+    template = np.asarray(template, float)
+    if template.shape != shape:
+        raise ValueError(
+            f"The reference pattern has shape {template.shape}, a frame {shape}. Pass one pattern "
+            "of the same detector, with the same binning."
+        )
+    template = _filled(template[None], keep)[0]
+    if not np.isfinite(template).all() or not template.max() > template.min():
+        raise ValueError(
+            "The reference pattern is empty, even, or has NaN. Pass one with a bright disc, or "
+            "mask its bad pixels."
+        )
+    return template
+
+
+def _filled(stack: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Frames whose pixels that don't count are the mean of their neighbours."""
+    if keep.all():
+        return stack
+    seen = np.where(keep, stack, 0.0)
+    weight = np.maximum(gaussian_filter(keep.astype(float), 1.0), 1e-9)
+    return np.where(keep, stack, gaussian_filter(seen, (0, 1.0, 1.0)) / weight)
+
+
+class _Correlation:
+    """Correlation with one template, at any place between the pixels."""
+
+    def __init__(self, template: np.ndarray) -> None:
+        self.shape = template.shape
+        # Room for the template to leave the frame at one side and not come back at the other.
+        self.padded = tuple(fft.next_fast_len(n + n // 2) for n in template.shape)
+        self.spectrum = fft.fft2(template, self.padded)
+        self.frequencies = [2 * np.pi * np.fft.fftfreq(n) for n in self.padded]
+
+    def peaks(self, frames: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Shifts (x, y) of the template to the highest correlation, and what moves them.
+
+        The latter are two arrays of weights (for x and for y) of the frames' shape: how much a
+        unit more in a pixel shifts the result.
+        """
+        product = fft.fft2(frames, self.padded) * self.spectrum.conj()
+        coarse = fft.ifft2(product).real
+        places = np.unravel_index(coarse.reshape(len(frames), -1).argmax(1), self.padded)
+        shift = np.stack(places, axis=-1).astype(float)
+        start = shift = (shift + np.array(self.padded) // 2) % self.padded - (
+            np.array(self.padded) // 2
+        )
+        for _ in range(_STEPS):
+            gradient, hessian = self._derivatives(product, shift)
+            inverse = _inverse(hessian)
+            step = -np.einsum("nij,nj->ni", inverse, gradient)
+            shift = shift + np.clip(step, -0.5, 0.5)
+        # A correlation without a peak leads astray.
+        shift = np.where(np.abs(shift - start).max(1, keepdims=True) < 2, shift, np.nan)
+        slopes = self._slopes(shift)
+        weights = [
+            inverse[:, i, 0, None, None] * slopes[0] + inverse[:, i, 1, None, None] * slopes[1]
+            for i in (1, 0)
+        ]
+        return shift[:, ::-1], weights
+
+    def _derivatives(self, product: np.ndarray, shift: np.ndarray):
+        """First and second derivatives (y, x) of the correlation."""
+        waves = []
+        for axis, frequency in enumerate(self.frequencies):
+            wave = np.exp(1j * shift[:, axis, None] * frequency)
+            waves.append(np.stack([wave, 1j * frequency * wave, -(frequency**2) * wave], axis=-1))
+        moments = np.einsum("nya,nyb->nab", waves[0], product @ waves[1]).real
+        moments /= math.prod(self.padded)
+        gradient = np.stack([moments[:, 1, 0], moments[:, 0, 1]], axis=-1)
+        mixed = moments[:, 1, 1]
+        rows = [[moments[:, 2, 0], mixed], [mixed, moments[:, 0, 2]]]
+        return gradient, np.moveaxis(np.array(rows), -1, 0)
+
+    def _slopes(self, shift: np.ndarray) -> list[np.ndarray]:
+        """Derivatives by y and x of the correlation's slope by each pixel of a frame."""
+        down, across = self.frequencies
+        wave = np.exp(-1j * shift[:, 0, None] * down)[:, :, None]
+        wave = wave * np.exp(-1j * shift[:, 1, None] * across)[:, None, :] * self.spectrum
+        height, width = self.shape
+        return [
+            fft.ifft2(wave * (1j * frequency)).real[:, :height, :width]
+            for frequency in (down[:, None], across)
+        ]
+
+
+def _inverse(hessian: np.ndarray) -> np.ndarray:
+    """Inverse of each second derivative; NaN where it is not that of a peak."""
+    determinant = hessian[:, 0, 0] * hessian[:, 1, 1] - hessian[:, 0, 1] ** 2
+    peak = (determinant > 0) & (hessian[:, 0, 0] < 0)
+    inverse = np.full(hessian.shape, np.nan)
+    inverse[peak] = np.linalg.inv(hessian[peak])
+    return inverse
