@@ -150,7 +150,7 @@ def _file_behind(array: da.Array, navigation_dimension: int) -> _View | None:
 
 def _position(view: np.memmap) -> int:
     """Byte of the file at which the first element of a view lies."""
-    start = np.frombuffer(view._mmap, np.uint8).ctypes.data
+    start = np.frombuffer(view._mmap, np.uint8).ctypes.data  # type: ignore[attr-defined]
     return view.offset - view.offset % mmap.ALLOCATIONGRANULARITY + view.ctypes.data - start
 
 

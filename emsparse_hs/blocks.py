@@ -17,22 +17,10 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, read_pieces
-
-#: Bytes. Where a copy is needed, it is made in parts of about this size, which stay in the cache.
-#: Lines of the scan that need none, since each is one stretch, are not joined from the second on.
-_COPIED_PART, _VIEWED_PART = 2**22, 2**20
+from emsparse_hs._rows import RowLayout, as_rows, n_rows, row_parts, some_rows
 
 #: Blocks that a sample is taken of.
 _SAMPLED_BLOCKS = 6
-
-
-class _Layout(NamedTuple):
-    """How the chunk of a piece becomes rows."""
-
-    navigation_dimension: int
-    #: Of the chunk's pixels and features in C order, True where kept; None if all are.
-    pixels: np.ndarray | None
-    features: np.ndarray | None
 
 
 class _Piece(NamedTuple):
@@ -42,7 +30,7 @@ class _Piece(NamedTuple):
     #: None where all is masked, so that nothing is read.
     chunk: Delayed | None
     #: None if the chunk needs no change.
-    layout: _Layout | None
+    layout: RowLayout | None
 
 
 class Blocks:
@@ -166,7 +154,7 @@ class Blocks:
         for region, chunk in read_pieces(array, navigation_dimension):
             keep = navigation_keep[region]
             pixels = None if keep.all() else keep.ravel()
-            layout = _Layout(navigation_dimension, pixels, features)
+            layout = RowLayout(navigation_dimension, pixels, features)
             pieces.append(_Piece(region, chunk if keep.any() else None, layout))
         return cls(pieces, navigation_keep, signal_keep, array.dtype)
 
@@ -200,7 +188,7 @@ class Blocks:
 
     @property
     def _rows(self) -> list[Delayed]:
-        return [delayed(_as_rows)(piece.chunk, piece.layout) for piece in self._kept]
+        return [delayed(as_rows)(piece.chunk, piece.layout) for piece in self._kept]
 
     def __iter__(self) -> Iterator[Any]:
         """One block after the other, one in memory at a time."""
@@ -351,7 +339,7 @@ class Blocks:
         n_blocks = min(len(rows), _SAMPLED_BLOCKS)
         places = np.linspace(0, len(rows) - 1, n_blocks).round().astype(int)
         each = math.ceil(n_pixels / n_blocks)
-        return np.concatenate(dask.compute(*(delayed(_some)(rows[i], each) for i in places)))
+        return np.concatenate(dask.compute(*(delayed(some_rows)(rows[i], each) for i in places)))
 
     def hold(
         self,
@@ -389,55 +377,6 @@ class Blocks:
         return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
 
 
-def _as_rows(chunk, layout: _Layout | None):
-    """One chunk as (pixels, features), kept ones only, C-contiguous, in native byte order."""
-    if layout is None:
-        return chunk
-    chunk = np.asarray(chunk)
-    n_pixels = math.prod(chunk.shape[: layout.navigation_dimension])
-    rows = np.ascontiguousarray(chunk).reshape(n_pixels, -1)
-    if layout.pixels is not None:
-        rows = rows[layout.pixels]
-    if layout.features is not None:
-        rows = np.ascontiguousarray(rows[:, layout.features])
-    rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)
-    if np.may_share_memory(rows, chunk):
-        # A function that works in place must not change the user's data.
-        rows = rows.view()
-        rows.flags.writeable = False
-    return rows
-
-
-def _parts(chunk, layout: _Layout | None) -> Iterator[Any]:
-    """One chunk as some rows after the other, so that it is not copied as a whole.
-
-    A piece of a larger scan, as chunks along both axes are, is one stretch of memory in each line
-    of the scan only.
-    """
-    # What is no scan, but a stack of slices, stays together.
-    if layout is None or layout.navigation_dimension == 1 or _is_ready(chunk, layout):
-        yield _as_rows(chunk, layout)
-        return
-    size = chunk[0].nbytes
-    step = max(1, _COPIED_PART // size)
-    if size >= _VIEWED_PART and _is_ready(chunk[0], layout):
-        step = 1
-    n_pixels = math.prod(chunk.shape[1 : layout.navigation_dimension])
-    for start in range(0, len(chunk), step):
-        pixels = layout.pixels
-        if pixels is not None:
-            pixels = pixels[start * n_pixels : (start + step) * n_pixels]
-            if not pixels.any():
-                continue
-        yield _as_rows(chunk[start : start + step], layout._replace(pixels=pixels))
-
-
-def _is_ready(chunk, layout: _Layout) -> bool:
-    """Whether a chunk is in memory as rows without a copy."""
-    whole = layout.pixels is None and layout.features is None
-    return whole and chunk.flags.c_contiguous and chunk.dtype.isnative
-
-
 def _applied(rows, function: Callable, args: tuple):
     return function(rows, *args)
 
@@ -448,8 +387,8 @@ def _placed(
     """Results of the kept pixels of one region, at their places in it."""
     values = np.empty((int(keep.sum()), *output_shape), dtype)
     start = 0
-    for rows in _parts(chunk, layout):
-        part = slice(start, start + _length(rows))
+    for rows in row_parts(chunk, layout):
+        part = slice(start, start + n_rows(rows))
         result = np.asarray(function(rows, *(each[part] for each in own), *args), dtype=dtype)
         start = part.stop
         if result.shape != values[part].shape:
@@ -463,17 +402,6 @@ def _placed(
     placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
     placed[keep] = values
     return placed
-
-
-def _length(rows) -> int:
-    """Number of rows, of sparse ones too."""
-    return rows.shape[0]
-
-
-def _some(rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Copies of some evenly spaced rows."""
-    n_rows = min(n_rows, len(rows))
-    return rows[((np.arange(n_rows) + 0.5) * len(rows) / n_rows).astype(int)]
 
 
 def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:

@@ -354,3 +354,15 @@ def test_masks_that_do_not_fit(data, masks):
 def test_a_function_with_the_wrong_shape_is_named(data):
     with pytest.raises(ValueError, match="summed returned an array of shape"):
         Blocks.of(hs.signals.Signal2D(data)).map(summed, output_shape=(2,))
+
+
+@pytest.mark.parametrize("chunks", [(2, 3, 5), (7, 9, 5), (1, 9, 5)])
+@pytest.mark.parametrize("number", [1, 10, 63, 100])
+def test_sample_is_spread_over_the_scan(chunks, number):
+    values = np.arange(7 * 9 * 5).reshape(7, 9, 5)
+    sample = Blocks.from_array(da.from_array(values, chunks=chunks), 2).sample(number)
+    rows = values.reshape(63, 5).tolist()
+    places = [rows.index(row) for row in sample.tolist()]
+    assert len(set(places)) == len(places) >= min(number, 12)
+    if number > 1:
+        assert min(places) < 16 and max(places) > 47

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rsciio.utils.file import memmap_distributed
 
-from emsparse_hs import _reading, blocks
+from emsparse_hs import _reading, _rows
 from emsparse_hs.blocks import Blocks
 
 FRAME = np.dtype([("head", "u1", (13,)), ("counts", ">u2", (12, 9))])
@@ -104,8 +104,8 @@ def weighted(rows, factors, seen):
 @pytest.mark.parametrize("dtype", ["u2", ">u2"])
 @pytest.mark.parametrize(("copied", "viewed", "lines"), [(1, 1, 1), (1500, 2**20, 2), (1500, 1, 2)])
 def test_chunks_are_not_copied_as_a_whole(dtype, masked, copied, viewed, lines, monkeypatch):
-    monkeypatch.setattr(blocks, "_COPIED_PART", copied)
-    monkeypatch.setattr(blocks, "_VIEWED_PART", viewed)
+    monkeypatch.setattr(_rows, "_COPIED_PART", copied)
+    monkeypatch.setattr(_rows, "_VIEWED_PART", viewed)
     scan = np.random.default_rng(0).integers(0, 99, (7, 6, 8, 10)).astype(dtype)
     chunk = scan[:, :4]  # lines of 640 bytes, that are one stretch each
     seen, factors = [], np.random.default_rng(1).random((7, 4))
@@ -124,7 +124,7 @@ def test_chunks_are_not_copied_as_a_whole(dtype, masked, copied, viewed, lines, 
 
 
 def test_slices_that_belong_together_stay_together(monkeypatch):
-    monkeypatch.setattr(blocks, "_COPIED_PART", 1)
+    monkeypatch.setattr(_rows, "_COPIED_PART", 1)
     seen = []
     stack = np.ones((5, 6, 7))[:, ::2]
     Blocks.from_array(stack, 1).map(weighted, seen, per_pixel=[np.ones(5)], show_progressbar=False)
@@ -132,6 +132,6 @@ def test_slices_that_belong_together_stay_together(monkeypatch):
 
 
 def test_a_wrong_number_of_results_is_said(monkeypatch):
-    monkeypatch.setattr(blocks, "_COPIED_PART", 1)
+    monkeypatch.setattr(_rows, "_COPIED_PART", 1)
     with pytest.raises(ValueError, match="one result of output_shape"):
         Blocks.from_array(np.ones((4, 3, 2))[:, ::2], 2).map(len, show_progressbar=False)

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Compiled fit of a disc to frames; its slow, obvious twin is in the tests."""
+"""Compiled fit of a disc to each frame; its slow, obvious twin is in the tests."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ import math
 
 import numba
 import numpy as np
-from scipy.special import erfc
 
-# Sums may be reordered, which is what lets them run on vectors; NaN and infinity keep their sense.
-_PLAIN = {"nogil": True, "cache": True, "error_model": "numpy"}
-_FAST = {**_PLAIN, "fastmath": {"reassoc", "contract", "nsz"}}
-
-#: Table of the edge's profile and its slope, against the distance from the edge in edge widths.
-_REACH, _PER_WIDTH = 6, 256
-_STEPS = np.arange(-_REACH * _PER_WIDTH, _REACH * _PER_WIDTH + 2) / _PER_WIDTH
-_PROFILE = (0.5 * erfc(_STEPS / math.sqrt(2))).astype(np.float32)
-_SLOPE = (np.exp(-(_STEPS**2) / 2) / math.sqrt(2 * math.pi)).astype(np.float32)
-
-#: Unknowns before the terms of the intensity: background, and x and y of the disc.
-N_FIRST = 3
+from emsparse_hs.stem4d._disc_model import (
+    N_FIRST,
+    PLAIN,
+    disc_model,
+    fit_quality,
+    normal_equations,
+    solve,
+    variance_of,
+)
 
 #: Least expectation of a pixel, in electrons and as part of the mean inside the disc. It keeps the
 #: few counts far outside, where a real edge is no error function, from deciding the fit.
@@ -40,153 +36,7 @@ _MOST_MOVES = 12
 _SHAPE_STEP = 0.05
 
 
-@numba.njit(**_FAST)
-def _edge(place, shape, pixels, across, down, distances, profile, slope):
-    """Direction from the disc's centre, distance from it, edge profile and its slope."""
-    radius, width = np.float32(shape[0]), np.float32(shape[1])
-    x0, y0 = np.float32(place[0]), np.float32(place[1])
-    scale, last = np.float32(_PER_WIDTH) / width, np.float32(len(_PROFILE) - 2)
-    xs, ys = pixels[0], pixels[1]
-    for i in range(len(xs)):
-        x, y = xs[i] - x0, ys[i] - y0
-        distance = np.sqrt(x * x + y * y) + np.float32(1e-6)
-        across[i], down[i], distances[i] = x / distance, y / distance, distance - radius
-    for i in range(len(xs)):
-        t = distances[i] * scale + np.float32(_REACH * _PER_WIDTH)
-        t = t if t > 0 else np.float32(0)
-        t = t if t < last else last
-        whole = np.int32(t)
-        part = t - np.float32(whole)
-        # Without a sign there is no test for indices that count from the end.
-        k = np.uint64(whole)
-        value, steepness = _PROFILE[k], _SLOPE[k]
-        profile[i] = value + part * (_PROFILE[k + np.uint64(1)] - value)
-        slope[i] = (steepness + part * (_SLOPE[k + np.uint64(1)] - steepness)) / width
-
-
-@numba.njit(**_FAST)
-def _model(place, shape, pixels, terms, coefficients, n_terms, columns, expected, scratch):
-    """Expected counts of each pixel, and their derivatives, one unknown a row of `columns`.
-
-    The intensity is background + edge profile x sum of terms; see `emsparse_hs.stem4d.fit_disc`.
-    The last two rows are the derivatives by the disc's radius and edge width.
-    """
-    n_pixels = len(expected)
-    profile, distances = scratch[0], scratch[1]
-    by_x, by_y = columns[1], columns[2]
-    by_radius, by_width = columns[N_FIRST + n_terms], columns[N_FIRST + n_terms + 1]
-    _edge(place, shape, pixels, by_x, by_y, distances, profile, by_radius)
-    expected[:] = 0
-    for j in range(n_terms):
-        coefficient, term = np.float32(coefficients[N_FIRST + j]), terms[j]
-        column = columns[N_FIRST + j]
-        for i in range(n_pixels):
-            expected[i] += coefficient * term[i]
-            column[i] = profile[i] * term[i]
-    columns[0][:] = 1
-    background, width = np.float32(coefficients[0]), np.float32(shape[1])
-    for i in range(n_pixels):
-        by_radius[i] *= expected[i]
-        by_x[i] *= by_radius[i]
-        by_y[i] *= by_radius[i]
-    for i in range(n_pixels):
-        by_width[i] = by_radius[i] * distances[i] / width
-        expected[i] = background + profile[i] * expected[i]
-
-
-@numba.njit(**_FAST)
-def _normal_equations(counts, expected, usable, least, columns, n, scratch, matrix, right):
-    """Fisher information and score of Poisson counts, both in units of `expected`."""
-    weight, weighted = scratch[0], scratch[1]
-    for i in range(len(counts)):
-        weight[i] = usable[i] / max(expected[i], least)
-    for a in range(n):
-        first = columns[a]
-        score = np.float32(0)
-        for i in range(len(counts)):
-            weighted[i] = weight[i] * first[i]
-            score += weighted[i] * (counts[i] - expected[i])
-        right[a] = score
-        b = 0
-        # Four sums at a time read the weighted column once.
-        while b + 3 <= a:
-            s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            c0, c1, c2, c3 = columns[b], columns[b + 1], columns[b + 2], columns[b + 3]
-            for i in range(len(counts)):
-                value = weighted[i]
-                s0 += value * c0[i]
-                s1 += value * c1[i]
-                s2 += value * c2[i]
-                s3 += value * c3[i]
-            matrix[a, b], matrix[a, b + 1], matrix[a, b + 2], matrix[a, b + 3] = s0, s1, s2, s3
-            b += 4
-        while b <= a:
-            total, second = np.float32(0), columns[b]
-            for i in range(len(counts)):
-                total += weighted[i] * second[i]
-            matrix[a, b] = total
-            b += 1
-
-
-@numba.njit(**_PLAIN)
-def _cholesky(matrix, right, n, answer):
-    """Solve in place; the lower triangle becomes the factor, `right` is solved forwards.
-
-    Returns whether the matrix was positive definite.
-    """
-    for a in range(n):
-        for b in range(a + 1):
-            total = matrix[a, b]
-            for k in range(b):
-                total -= matrix[a, k] * matrix[b, k]
-            if a > b:
-                matrix[a, b] = total / matrix[b, b]
-            else:
-                if not total > 0:
-                    return False
-                matrix[a, a] = math.sqrt(total)
-        total = right[a]
-        for k in range(a):
-            total -= matrix[a, k] * right[k]
-        right[a] = total / matrix[a, a]
-    for a in range(n - 1, -1, -1):
-        total = right[a]
-        for k in range(a + 1, n):
-            total -= matrix[k, a] * answer[k]
-        answer[a] = total / matrix[a, a]
-    return True
-
-
-@numba.njit(**_PLAIN)
-def _variance(factor, n, unknown):
-    """Diagonal element of the inverse of a matrix whose Cholesky factor is given."""
-    forward = np.zeros(n)
-    total = 0.0
-    for a in range(unknown, n):
-        value = 1.0 if a == unknown else 0.0
-        for k in range(unknown, a):
-            value -= factor[a, k] * forward[k]
-        forward[a] = value / factor[a, a]
-        total += forward[a] ** 2
-    return total
-
-
-@numba.njit(**_FAST)
-def _quality(counts, expected, usable, least, n, inside):
-    """Logarithm of the likelihood, and reduced chi-squared of the pixels inside the disc."""
-    likelihood, chi, pixels = 0.0, np.float32(0), np.float32(0)
-    for i in range(len(counts)):
-        model = max(expected[i], least)
-        if counts[i] > 0 and usable[i] > 0:
-            likelihood += counts[i] * math.log(model)
-        likelihood -= usable[i] * model
-        counted = usable[i] if expected[i] > inside else np.float32(0)
-        chi += counted * (counts[i] - expected[i]) ** 2 / model
-        pixels += counted
-    return likelihood, chi / max(pixels - np.float32(n), np.float32(1))
-
-
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _climb(data, shape, terms, precision, n_terms, n_steps, place, coefficients, room, with_shape):
     """Climb towards the most probable place and intensity with so many terms.
 
@@ -197,17 +47,17 @@ def _climb(data, shape, terms, precision, n_terms, n_steps, place, coefficients,
     columns, expected, scratch, matrix, right, answer = room
     n = N_FIRST + n_terms + (2 if with_shape else 0)
     for _ in range(n_steps):
-        _model(place, shape, pixels, terms, coefficients, n_terms, columns, expected, scratch)
+        disc_model(place, shape, pixels, terms, coefficients, n_terms, columns, expected, scratch)
         mean = max(coefficients[N_FIRST], 1e-3)
         least = max(_LEAST_ELECTRONS, _LEAST_PART * np.float32(mean))
-        _normal_equations(counts, expected, usable, least, columns, n, scratch, matrix, right)
+        normal_equations(counts, expected, usable, least, columns, n, scratch, matrix, right)
         for j in range(1, n_terms):
             weight = precision[j] / mean**2
             matrix[N_FIRST + j, N_FIRST + j] += weight
             right[N_FIRST + j] -= weight * coefficients[N_FIRST + j]
         for a in range(n):
             matrix[a, a] += 1e-6 * matrix[a, a] + 1e-12
-        if not _cholesky(matrix, right, n, answer):
+        if not solve(matrix, right, n, answer):
             return False
         step = math.hypot(answer[1], answer[2])
         shorter = 1 / max(1.0, step)
@@ -222,7 +72,7 @@ def _climb(data, shape, terms, precision, n_terms, n_steps, place, coefficients,
     return True
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _judge(data, precision, n_terms, coefficients, room):
     """Logarithm of the evidence (Laplace), and reduced chi-squared, where `_climb` has led.
 
@@ -242,11 +92,11 @@ def _judge(data, precision, n_terms, coefficients, room):
         weight = precision[j] / mean**2
         evidence += 0.5 * (math.log(weight) - weight * (coefficients[a] - answer[a]) ** 2)
         measured += 1 - min(weight / factor[a, a] ** 2, 1.0)
-    likelihood, chi = _quality(counts, expected, usable, least, measured, np.float32(0.1 * mean))
+    likelihood, chi = fit_quality(counts, expected, usable, least, measured, np.float32(0.1 * mean))
     return evidence + likelihood, chi
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _gather(frame, keep, electrons, offsets, column, row, counts, usable):
     """Take the window of a frame around a pixel; False where a pixel that counts is not finite."""
     height, width = frame.shape
@@ -263,7 +113,7 @@ def _gather(frame, keep, electrons, offsets, column, row, counts, usable):
     return True
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _first_guess(counts, usable, pixels, radius, coefficients):
     """Background from outside the disc, its intensity from inside."""
     sums = np.zeros(4)
@@ -276,7 +126,7 @@ def _first_guess(counts, usable, pixels, radius, coefficients):
     coefficients[N_FIRST] = max(sums[1] / max(sums[0], 1.0) - coefficients[0], 1e-3)
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _approach(frame, keep, electrons, window, start, data, room, found, place, coefficients):
     """Find the pixel next to the disc's centre, with a softer edge that is felt from afar.
 
@@ -301,7 +151,7 @@ def _approach(frame, keep, electrons, window, start, data, room, found, place, c
     return False
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _rooms(n_unknowns, n_pixels):
     """Memory that all frames of a block share."""
     return (
@@ -314,7 +164,7 @@ def _rooms(n_unknowns, n_pixels):
     )
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _orders(data, window, room, place, coefficients, trials):
     """Fit with more and more terms until they do not pay; returns how many orders were tried.
 
@@ -331,7 +181,7 @@ def _orders(data, window, room, place, coefficients, trials):
         n = N_FIRST + n_terms
         evidence, chi = _judge(data, precision, n_terms, coefficients, room)
         trials[k, 0], trials[k, 1] = place[0], place[1]
-        trials[k, 2], trials[k, 3] = _variance(room[3], n, 1), _variance(room[3], n, 2)
+        trials[k, 2], trials[k, 3] = variance_of(room[3], n, 1), variance_of(room[3], n, 2)
         trials[k, 4], trials[k, 5] = evidence, chi
         # A next order may pay where this one does not, but only if there is something left to fit.
         if evidence < best and chi < _GOOD_CHI:
@@ -340,7 +190,7 @@ def _orders(data, window, room, place, coefficients, trials):
     return len(orders)
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _average(trials, out):
     """Mean over the orders, weighted by their evidence; what they differ by is uncertainty."""
     weights = np.exp(trials[:, 4] - trials[:, 4].max())
@@ -355,7 +205,7 @@ def _average(trials, out):
     out[4] = chi
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def fit_discs(frames, keep, starts, electrons, window, out):
     """Most probable place of a disc in each frame.
 
@@ -397,7 +247,7 @@ def fit_discs(frames, keep, starts, electrons, window, out):
             out[i, 1] += found[1]
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _add_shape(data, window, place, coefficients, room, matrix, right):
     """Add a frame's equations for radius and edge width, everything else eliminated.
 
@@ -427,7 +277,7 @@ def _add_shape(data, window, place, coefficients, room, matrix, right):
         right[1] += b * room[4][n] + c * room[4][n + 1] + slopes[1]
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def _contrast(data, window, place, coefficients, room, trials, power):
     """Add a frame's typical contrast, after a fit with all terms; returns whether that went well.
 
@@ -441,13 +291,13 @@ def _contrast(data, window, place, coefficients, room, trials, power):
         return False
     mean = max(coefficients[N_FIRST], 1e-3) ** 2
     for j in range(1, n_terms):
-        variance = _variance(room[3], N_FIRST + n_terms, N_FIRST + j) / mean
+        variance = variance_of(room[3], N_FIRST + n_terms, N_FIRST + j) / mean
         power[0, j] += probable * coefficients[N_FIRST + j] ** 2 / mean
         power[1, j] += probable * max(1 - variance * precision[j], 0.0)
     return True
 
 
-@numba.njit(**_PLAIN)
+@numba.njit(**PLAIN)
 def learn_discs(frames, keep, starts, electrons, window, matrix, right, power):
     """Collect what some frames say of the disc's radius, edge width, and typical contrast.
 

@@ -19,7 +19,8 @@ def _moments(sums):
     for i in range(len(sums)):
         total += np.float64(sums[i])
         first += i * np.float64(sums[i])
-    if total == 0 or not np.isfinite(total):
+    # Comparisons, since isfinite is a difference that must not be reordered.
+    if total == 0 or not -np.inf < total < np.inf:
         return total, np.nan, np.nan
     centre = first / total
     # About the centre, since the difference of large sums would lose the digits of a small disc.

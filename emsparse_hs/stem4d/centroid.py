@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
 from emsparse_hs.stem4d._kernels import (
     first_two_moments,
     first_two_moments_above,
@@ -77,8 +78,9 @@ def centroid(
     of a dark image and of the read-out is not counting noise: sigma knows nothing of it and is too
     small there. Nor does it know that a threshold picks pixels by their noise.
     """
-    _check(threshold, dose_per_count)
-    frames = _as_frames(frames)
+    check_dose(dose_per_count)
+    _check_threshold(threshold)
+    frames = as_frames(frames)
     shape = frames.shape[-2:]
     # Not -1, which has no answer where a frame has no pixels.
     stack = frames.reshape(math.prod(frames.shape[:-2]), *shape)
@@ -87,14 +89,12 @@ def centroid(
     return (positions, _sigma(moments, dose_per_count)) if return_sigma else positions
 
 
-def _check(threshold: float | None, dose_per_count: float) -> None:
+def _check_threshold(threshold: float | None) -> None:
     if threshold is not None and not 0 <= threshold < np.inf:
         raise ValueError(
             f"The threshold is {threshold!r}. Pass a number of at least 0, in units of the mean of "
             "a frame, or None to ignore nothing."
         )
-    if not 0 < dose_per_count < np.inf:
-        raise ValueError(f"There are {dose_per_count!r} electrons a count. Pass a positive number.")
 
 
 def _moments(stack: np.ndarray, mask: ArrayLike | None, threshold: float | None) -> np.ndarray:
@@ -106,7 +106,7 @@ def _moments(stack: np.ndarray, mask: ArrayLike | None, threshold: float | None)
     if mask is None and threshold is None:
         first_two_moments(stack, rows, columns, moments)
         return moments
-    runs = _runs(np.ones(shape, bool) if mask is None else mask, shape)
+    runs = runs_of(as_keep(mask, shape))
     if threshold is None:
         first_two_moments_of_runs(stack, runs, rows, columns, moments)
     else:
@@ -122,22 +122,6 @@ def _sigma(moments: np.ndarray, dose_per_count: float) -> np.ndarray:
     return deviation / (np.sqrt(dose_per_count) * np.where(total > 0, total, np.nan))
 
 
-def _as_frames(frames: ArrayLike) -> np.ndarray:
-    """Frames in a dtype that compiled code knows, or an error that says what is wrong."""
-    frames = np.asarray(frames)
-    if frames.dtype.kind not in "biuf":
-        raise TypeError(
-            f"The frames are of dtype {frames.dtype}, and real numbers are needed. Take the "
-            "squared modulus of complex waves."
-        )
-    if frames.ndim < 2:
-        raise ValueError(f"Frames need two dimensions (y, x), these have {frames.ndim}.")
-    if frames.dtype.kind == "f" and frames.dtype.itemsize not in (4, 8):
-        return frames.astype(np.float64)
-    dtype = np.dtype(np.uint8) if frames.dtype.kind == "b" else frames.dtype.newbyteorder("=")
-    return np.ascontiguousarray(frames, dtype)
-
-
 def _dtype_of_sums(dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
     """Smallest fast dtype that can hold the sum of any row and any column of a frame.
 
@@ -150,13 +134,3 @@ def _dtype_of_sums(dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
     largest = max(limits.max, -limits.min) * max(shape)
     kind = "u" if dtype.kind == "u" else "i"
     return np.dtype(f"{kind}4" if largest <= np.iinfo(f"{kind}4").max else f"{kind}8")
-
-
-def _runs(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Row, start and stop of each unbroken run of pixels that count."""
-    mask = np.ascontiguousarray(mask, bool)
-    if mask.shape != shape:
-        raise ValueError(
-            f"The mask has shape {mask.shape}, a frame {shape}. Pass one value a detector pixel."
-        )
-    return runs_of(mask)

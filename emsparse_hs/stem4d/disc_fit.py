@@ -214,7 +214,7 @@ def _starts(frames: np.ndarray, keep: np.ndarray, model: DiscModel) -> np.ndarra
     """Where to begin to look for the disc in each frame."""
     if model.centre is not None:
         keep = keep & disc(keep.shape, model.centre, 2.5 * model.radius)
-    return centroid(frames, keep, threshold=1.0)
+    return np.asarray(centroid(frames, keep, threshold=1.0))
 
 
 def _window(model: DiscModel) -> tuple:
@@ -226,7 +226,7 @@ def _window(model: DiscModel) -> tuple:
     most = math.pi * model.radius**2 / _PIXELS_PER_TERM
     n_terms = [n for n in ((k + 1) * (k + 2) // 2 for k in _ORDERS) if n == 1 or n <= most]
     degrees = _degrees(n_terms[-1])
-    terms = _zernike(*(offsets / (model.radius + 1)), degrees[-1])
+    terms = _zernike(offsets / (model.radius + 1), degrees[-1])
     contrast = _contrast_of(model, degrees[-1])[degrees]
     precision = np.where(degrees > 0, contrast**-2.0, 0.0)
     shape = np.array([model.radius, model.edge_width], float)
@@ -248,9 +248,9 @@ def _contrast_of(model: DiscModel, order: int) -> np.ndarray:
     return expected
 
 
-def _zernike(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
+def _zernike(places: np.ndarray, order: int) -> np.ndarray:
     """Zernike polynomials up to a degree, with a root mean square of 1 on the unit disc."""
-    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    radius, angle = np.hypot(*places), np.arctan2(places[1], places[0])
     terms = []
     for n in range(order + 1):
         for m in range(-n, n + 1, 2):

@@ -160,19 +160,19 @@ def _matched(frames, template, mask, dose_per_count: float, transform: Callable)
 
 
 def _checked_template(template: ArrayLike, shape: tuple[int, ...], keep) -> np.ndarray:
-    template = np.asarray(template, float)
-    if template.shape != shape:
+    pattern = np.asarray(template, float)
+    if pattern.shape != shape:
         raise ValueError(
-            f"The reference pattern has shape {template.shape}, a frame {shape}. Pass one pattern "
+            f"The reference pattern has shape {pattern.shape}, a frame {shape}. Pass one pattern "
             "of the same detector, with the same binning."
         )
-    template = _filled(template[None], keep)[0]
-    if not np.isfinite(template).all() or not template.max() > template.min():
+    pattern = _filled(pattern[None], keep)[0]
+    if not np.isfinite(pattern).all() or not pattern.max() > pattern.min():
         raise ValueError(
             "The reference pattern is empty, even, or has NaN. Pass one with a bright disc, or "
             "mask its bad pixels."
         )
-    return template
+    return pattern
 
 
 def _filled(stack: np.ndarray, keep: np.ndarray) -> np.ndarray:

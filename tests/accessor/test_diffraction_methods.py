@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs import data
+from emsparse_hs.data import _simulated_scan
 from emsparse_hs.electron import relativistic_wavelength
 from emsparse_hs.stem4d import annulus, centroid, disc
 
@@ -276,3 +277,122 @@ def test_real_noise_with_negative_sums(example):
     y, x = np.indices(frames.shape[-2:])
     expected = [(frames * w).sum((-2, -1)) / frames.sum((-2, -1)) for w in (x, y)]
     np.testing.assert_allclose(-result.to_beam_shift().data, np.stack(expected, -1), rtol=1e-9)
+
+
+METHODS = ["centroid", "disc", "template", "edge"]
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A scan of a phase object, and what it should give."""
+    return data.simulated_scan(seed=40, scan_shape=(12, 14), dose=3000)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_every_method_gives_the_true_field_within_its_sigma(scan, method, is_lazy):
+    signal, truth = scan
+    signal = lazy(signal, (5, 14, 64, 64)) if is_lazy else signal
+    for axis, given in zip(
+        signal.axes_manager.signal_axes, scan[0].axes_manager.signal_axes, strict=True
+    ):
+        axis.scale, axis.offset, axis.units = given.scale, given.offset, given.units
+    deflection = signal.emsparse.beam_deflection(method, centre="axes")
+    assert deflection._lazy == is_lazy
+    field = deflection.to_electric_field(truth.thickness, beam_energy=truth.beam_energy)
+    error = np.asarray(field.data) - truth.field
+    # A mean pattern is blurred and as far off as the mean deflection.
+    error -= error.mean((0, 1)) if method in ("template", "edge") else 0
+    ratio = error / np.asarray(field.sigma.data)
+    # A field that varies over the probe bends the disc's rim; the centre of mass alone is exact.
+    assert 0.85 < np.sqrt((ratio**2).mean()) < (1.15 if method == "centroid" else 1.4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lazy_and_eager_agree_and_sigma_is_computed_with_the_data(scan, method):
+    eager = scan[0].emsparse.beam_deflection(method)
+    result = scan[0].as_lazy().emsparse.beam_deflection(method)
+    result.compute(show_progressbar=False)
+    assert not result.sigma._lazy
+    np.testing.assert_allclose(result.data, eager.data, atol=0.02 * np.std(eager.data))
+    np.testing.assert_allclose(result.sigma.data, eager.sigma.data, rtol=0.05)
+
+
+def test_sigma_follows_its_pixels(scan):
+    deflection = scan[0].emsparse.beam_deflection()
+    part = deflection.inav[2:5, 3]
+    np.testing.assert_array_equal(part.sigma.data, deflection.sigma.data[3, 2:5])
+
+
+@pytest.mark.parametrize("suffix", [".hspy", ".zspy"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_sigma_survives_saving(scan, suffix, tmp_path):
+    deflection = scan[0].emsparse.beam_deflection()
+    deflection.save(tmp_path / f"deflection{suffix}")
+    for is_lazy in (False, True):
+        again = hs.load(tmp_path / f"deflection{suffix}", lazy=is_lazy)
+        np.testing.assert_allclose(np.asarray(again.sigma.data), deflection.sigma.data)
+
+
+def test_gain_and_known_shape(scan):
+    signal, _ = scan
+    shape = {"radius": 12.6, "edge_width": 1.3}
+    deflection = signal.emsparse.beam_deflection("disc", **shape)
+    assert deflection.metadata.Beam_deflection.radius == 12.6
+    gain = signal.emsparse.beam_deflection("centroid", dose_per_count=4)
+    expected = signal.emsparse.beam_deflection("centroid").sigma.data / 2
+    np.testing.assert_allclose(gain.sigma.data, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["pattern", "signal", "scan"])
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_a_reference_without_the_specimen(scan, method, form):
+    signal = scan[0]
+    pattern = (
+        1e6 * np.abs(np.fft.fftshift(np.fft.fft2(_simulated_scan._probe(), norm="ortho"))) ** 2
+    )
+    frames = np.random.default_rng(0).poisson(pattern, (3, 4, 64, 64))
+    given = {
+        "pattern": frames[0, 0],
+        "signal": diffraction(frames[0, 0]),
+        "scan": diffraction(frames),
+    }
+    result = signal.emsparse.beam_deflection(method, reference=given[form], centre="axes")
+    own = signal.emsparse.beam_deflection(method, centre="axes")
+    difference = result.data - own.data
+    difference -= difference.mean((0, 1))
+    assert np.sqrt((difference**2).mean()) < np.sqrt((own.sigma.data**2).mean())
+    with pytest.raises(ValueError, match="same detector"):
+        signal.emsparse.beam_deflection(method, reference=np.ones((3, 4)))
+
+
+def test_threshold_leaves_faint_pixels_out():
+    signal = diffraction(counts())
+    result = signal.emsparse.beam_deflection(threshold=1.2, centre=(0, 0))
+    np.testing.assert_allclose(result.data, centroid(counts(), threshold=1.2), atol=1e-12)
+
+
+def test_says_which_arguments_belong_to_which_method(scan):
+    signal = scan[0]
+    with pytest.raises(ValueError, match="threshold is for 'centroid', not for the method 'disc'"):
+        signal.emsparse.beam_deflection("disc", threshold=1)
+    with pytest.raises(ValueError, match="reference is for 'disc' and 'template' and 'edge'"):
+        signal.emsparse.beam_deflection(reference=np.ones((64, 64)))
+    with pytest.raises(ValueError, match="both radius and edge_width"):
+        signal.emsparse.beam_deflection("disc", radius=12)
+    with pytest.raises(ValueError, match="electrons a count"):
+        signal.emsparse.beam_deflection(dose_per_count=0)
+
+
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_real_patterns_without_a_disc_give_an_answer_or_say_so(method, example):
+    for name in ("blockfile_3x2x144x144.blo", "merlin_4x2x256x256_6bit.mib"):
+        signal = hs.load(example(name))
+        before = signal.data.copy()
+        if method == "disc":
+            with pytest.raises(ValueError, match="show no disc"):
+                signal.emsparse.beam_deflection(method)
+        else:
+            result = signal.emsparse.beam_deflection(method)
+            assert np.isfinite(result.data).all() and (result.sigma.data > 0).all()
+        np.testing.assert_array_equal(signal.data, before)
