@@ -63,18 +63,34 @@ def diffraction_scan() -> Workflow:
     electric = deflection.to_electric_field(thickness=truth.thickness, units="V/angstrom")
     true, found = truth.field.ravel(), electric.data.ravel()
     slope = (found @ true) / (true @ true)
+    charge, potential = electric.charge_density(), electric.potential()
+    figure = plt.figure(figsize=(14, 8), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(5, 6))
+    em.plotting.plot_vector_field(electric, figure=top)
+    profile, maps = bottom.subfigures(1, 2, width_ratios=(4, 5))
+    em.plotting.plot_profile(electric, figure=profile, title="Profile in the middle, with 1 σ")
+    for axes, image in zip(maps.subplots(1, 2), (charge, potential), strict=True):
+        limit = np.abs(image.data).max()
+        picture = axes.imshow(image.data, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        maps.colorbar(picture, ax=axes, orientation="horizontal")
+        axes.set(title=image.metadata.Signal.quantity, xlabel="x (nm)", ylabel="y (nm)")
     return Workflow(
         "electric_field",
         "4D-STEM: the electric field of charged particles",
         measured=False,
         source="a scan of a thin phase object whose potential is known, with about "
         f"{truth.data.sum() / truth.field[..., 0].size:.0f} electrons a frame",
-        text="The centre of mass of each frame gives the deflection of the beam, and that the "
-        f"field, in V/Å and with the sign of physics; its slope against the true field is "
-        f"{slope:.3f}. The field points away from positive particles (hue: direction, as on the "
-        "wheel; brightness: magnitude).",
-        figure=electric.plot_field(),
-        signals={"deflection": deflection, "field": electric},
+        text="The centre of mass of each frame gives the deflection of the beam with its error, "
+        "and that the field, in V/Å and with the sign of physics; its slope against the true field "
+        f"is {slope:.3f}. The field points away from positive particles (hue: direction, as on the "
+        "wheel; brightness: magnitude). Its divergence is the charge, its integral the potential.",
+        figure=figure,
+        signals={
+            "deflection": deflection,
+            "field": electric,
+            "charge": charge,
+            "potential": potential,
+        },
     )
 
 

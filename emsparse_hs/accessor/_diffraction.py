@@ -57,8 +57,9 @@ class DiffractionMethods(SignalMethods):
             right for thin phase objects. "disc": the most probable place of a disc whose intensity
             may be spread unevenly, as it is in crystals and at boundaries, where a centre of mass
             is not that of the disc. "template": correlation with a reference pattern. "edge":
-            correlation of rims. See `emsparse_hs.stem4d` and there `centroid`, `fit_disc`,
-            `match_template` and `match_edge`.
+            correlation of rims. Only the centroid is exact where the field varies over the probe;
+            only the sigma of the disc covers uneven intensity. See `emsparse_hs.stem4d` and there
+            `centroid`, `fit_disc`, `match_template` and `match_edge`.
         mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is ignored: a dead one, a beam stop.
         annulus : (float, float), optional

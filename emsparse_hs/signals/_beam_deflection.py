@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from emsparse_hs.signals._magnetic_induction import MagneticInduction
 else:
     BeamShift = require("pyxem.signals", extra="diffraction").BeamShift
+
+#: Significance, in standard deviations, from which on the sign of what stands out is believed.
+_SURE_OF_POLARITY = 5
 
 
 class BeamDeflection(VectorMap, BeamShift):
@@ -141,6 +145,11 @@ class BeamDeflection(VectorMap, BeamShift):
         ValueError
             If the scan has not two uniform axes of the same unit with at least 8 positions, the
             deflection is the same everywhere, or an option is not known.
+
+        Warns
+        -----
+        UserWarning
+            If `polarity` is "auto", and what stands out is not clear enough to tell.
         """
         step, _ = scan_step(self)
         data, _ = computed(self)
@@ -149,7 +158,15 @@ class BeamDeflection(VectorMap, BeamShift):
                 f"{self!r} is a stack of scans. Choose one with s.inav, or average those of the "
                 "same rotation with s.mean(axis=...)."
             )
-        return scan_rotation(data, flip, polarity, step)
+        found = scan_rotation(data, flip, polarity, step)
+        if polarity == "auto" and found.polarity_significance < _SURE_OF_POLARITY:
+            warnings.warn(
+                f"The angle of {found.angle:.1f} degrees may be wrong by 180: charges of both "
+                "signs stand out alike. Decide with what is known of the specimen, and pass "
+                'polarity="positive" or "negative".',
+                stacklevel=2,
+            )
+        return found
 
     def rotate(self, angle: float | ScanRotation, flip: bool = False) -> BeamDeflection:
         r"""Rotate the vectors, in their places, into the frame of the scan.

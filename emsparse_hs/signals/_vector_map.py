@@ -155,3 +155,20 @@ class VectorMap:
         from emsparse_hs.plotting import plot_vector_field
 
         return plot_vector_field(self, **kwargs)
+
+    def plot_profile(self, **kwargs) -> Figure | SubFigure:
+        """Plot the components along a line of the scan, with bands of one standard deviation.
+
+        Parameters
+        ----------
+        **kwargs
+            For `emsparse_hs.plotting.plot_profile`, such as ``start``, ``end`` and ``width``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            See there.
+        """
+        from emsparse_hs.plotting import plot_profile
+
+        return plot_profile(self, **kwargs)

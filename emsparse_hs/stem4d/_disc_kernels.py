@@ -24,7 +24,7 @@ from emsparse_hs.stem4d._disc_model import (
 _LEAST_ELECTRONS, _LEAST_PART = np.float32(0.01), np.float32(0.02)
 
 #: Steps of Newton's method at each order, and the step in standard deviations that ends them.
-_MOST_STEPS, _SMALL_STEP = 12, 0.1
+_MOST_STEPS, _SMALL_STEP = 12, 0.3
 
 #: Reduced chi-squared below which nothing is left to fit in a window of some hundred pixels.
 _GOOD_CHI = 1.2
@@ -137,12 +137,14 @@ def _approach(frame, keep, electrons, window, start, data, room, found, place, c
     counts, usable, pixels = data
     soft = np.array([shape[0], max(shape[1], 2.0)])
     found[0], found[1] = int(round(start[0])), int(round(start[1]))
-    for _ in range(_MOST_MOVES):
+    for move in range(_MOST_MOVES):
         if not _gather(frame, keep, electrons, offsets, found[0], found[1], counts, usable):
             return False
         _first_guess(counts, usable, pixels, shape[0], coefficients)
         place[:] = 0
-        if not _climb(data, soft, terms, precision, 1, 2, place, coefficients, room, False):
+        # One step is enough from next to the disc; from afar two do not go to and fro.
+        n_steps = 1 if move == 0 else 2
+        if not _climb(data, soft, terms, precision, 1, n_steps, place, coefficients, room, False):
             return False
         if max(abs(place[0]), abs(place[1])) < 0.75:
             return True

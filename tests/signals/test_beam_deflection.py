@@ -179,3 +179,13 @@ def test_plot_of_a_lazy_deflection_leaves_it_lazy():
     deflection.plot()
     plt.close("all")
     assert deflection._lazy
+
+
+def test_says_when_the_half_turn_is_open():
+    from emsparse_hs.data import simulated_scan
+
+    deflection = simulated_scan(seed=0)[0].emsparse.beam_deflection()
+    with pytest.warns(UserWarning, match="may be wrong by 180"):
+        found = deflection.estimate_scan_rotation()
+    assert found.polarity_significance < 5
+    deflection.estimate_scan_rotation(polarity="positive")
