@@ -75,10 +75,8 @@ def accuracy(seeds):
                 errors = [one - places for (one, _), (_, places) in zip(found, scans, strict=True)]
                 ratios = [error / one[1] for error, one in zip(errors, found, strict=True)]
                 worst = max(rms(error) for error in errors)
-                print(
-                    f"  {kind:9}{dose:9,} {name:9}{rms(errors):8.4f} ({worst:.4f}){rms(ratios):8.2f}"
-                    f"{rate:12,.0f}"
-                )
+                print(f"  {kind:9}{dose:9,} {name:9}{rms(errors):8.4f} ({worst:.4f})", end="")
+                print(f"{rms(ratios):8.2f}{rate:12,.0f}")
 
 
 def atoms(shape, random):
