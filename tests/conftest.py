@@ -4,12 +4,25 @@
 
 import re
 from collections import Counter
+from contextlib import suppress
+from importlib import import_module
 
 import pytest
 
 from emsparse_hs.data import path
 
 MISSING = "{} is not here; set EMSPARSE_HS_DATA"
+
+
+def pytest_configure(config):
+    """Let one process alone compile what orix compiles when it is first imported.
+
+    Workers of pytest-xdist that do so at the same time, in a fresh environment, mix up numba's
+    cache of generalised functions, and every later import ends in a segmentation fault.
+    """
+    if not hasattr(config, "workerinput"):
+        with suppress(ImportError):
+            import_module("orix.quaternion")
 
 
 @pytest.fixture(scope="session")
