@@ -27,6 +27,9 @@ _ARGUMENTS = {
     "edge": ("reference",),
 }
 
+#: Order of the polynomial that the intensity of a disc without the specimen needs at the most.
+_EVEN = 2
+
 #: Patterns of the scan that a disc's shape or a mean pattern is taken of.
 _SAMPLE = 96
 
@@ -83,9 +86,9 @@ def finder_of(
     else:
         patterns = _patterns(blocks, given["reference"])
         if method == "disc":
-            known = estimate_disc(patterns, pixels, dose_per_count=dose_per_count)
+            known = _disc_of(patterns, pixels, dose_per_count, given["reference"] is not None)
         else:
-            known = patterns.reshape(-1, *patterns.shape[-2:]).mean(0, dtype=float)
+            known = _mean_pattern(patterns.reshape(-1, *patterns.shape[-2:]), pixels)
     return Finder(method, known, float(dose_per_count))
 
 
@@ -109,6 +112,22 @@ def find_beam(
         match = match_template if method == "template" else match_edge
         found = match(frames, known, pixels, dose_per_count=dose_per_count)
     return np.concatenate(found, axis=-1)
+
+
+def _disc_of(patterns, pixels, dose_per_count: float, without_specimen: bool) -> DiscModel:
+    """Shape of the disc, and its typical contrast if the patterns are those of the specimen."""
+    if not without_specimen:
+        return estimate_disc(patterns, pixels, dose_per_count=dose_per_count)
+    shape = estimate_disc(patterns, pixels, dose_per_count=dose_per_count, order=_EVEN)
+    # Of the specimen's contrast, and of where it deflects the beam to, they know nothing.
+    return shape._replace(contrast=None, centre=None)
+
+
+def _mean_pattern(patterns: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
+    """Mean of the patterns that are finite where pixels count; of all if none is."""
+    counted = patterns.reshape(len(patterns), -1)
+    fine = np.isfinite(counted if pixels is None else counted[:, pixels.ravel()]).all(axis=1)
+    return (patterns[fine] if fine.any() else patterns).mean(0, dtype=float)
 
 
 def _patterns(blocks: Blocks, reference) -> np.ndarray:

@@ -137,7 +137,7 @@ class DiffractionMethods(SignalMethods):
             num_workers=num_workers,
         )
         if not lazy:
-            _warn_of_bad_frames(found[..., :2], shape)
+            _warn_of_bad_frames(found[..., :2], shape, method)
         scale, units = _calibration(self._signal)
         positions = found[..., :2]
         deflection = (positions - (_mean(positions) if zero is None else zero)) * scale
@@ -217,7 +217,7 @@ def _calibration(signal: BaseSignal) -> tuple[np.ndarray, str]:
     return np.array([abs(axes[i].scale) * sizes[i] for i in range(2)]), "mrad"
 
 
-def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int]) -> None:
+def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int], method: str) -> None:
     """Say once how many frames have no centre, or one that makes no sense."""
     lost = np.isnan(positions).any(-1)
     edges = np.array(shape[::-1]) - 1
@@ -228,7 +228,8 @@ def _warn_of_bad_frames(positions: np.ndarray, shape: tuple[int, int]) -> None:
             "could be found: their deflection is NaN.",
             stacklevel=3,
         )
-    if outside.any():
+    # A disc may well have its centre outside; a centre of mass of counts can't.
+    if method == "centroid" and outside.any():
         warnings.warn(
             f"The centre of mass of {outside.sum()} of {outside.size} frames lies outside the "
             "detector, since negative counts outweigh positive ones. Subtract less background, or "

@@ -76,7 +76,9 @@ def centroid(
     Negative counts, as in dark-subtracted data, enter as they are. Where they outweigh the
     positive ones the formula loses its sense, and its result may lie outside the frame. The noise
     of a dark image and of the read-out is not counting noise: sigma knows nothing of it and is too
-    small there. Nor does it know that a threshold picks pixels by their noise.
+    small there. Nor does it know that a threshold picks pixels by their noise, or that a uniform
+    background draws the centre towards the middle of the frame, as if deflections were smaller by
+    its share of the counts: subtract it, or take less of the detector with a mask.
     """
     check_dose(dose_per_count)
     _check_threshold(threshold)

@@ -29,6 +29,12 @@ _CONTRAST = 0.15
 #: Rounds of learning at the most, and the least edge width in px that pixels can show.
 _MOST_ROUNDS, _LEAST_WIDTH = 12, 0.2
 
+#: Standard deviation in px of the blur in which the disc is first looked for.
+_SMOOTHING = 1.0
+
+#: Distance from the middle, in units of the terms' disc, beyond which they are constant.
+_REACH_OF_TERMS = 1.1
+
 #: Edge width over radius from which on it is no disc but a spot, which this model does not fit.
 _SOFTEST = 0.5
 
@@ -133,7 +139,11 @@ def fit_disc(
 
 
 def estimate_disc(
-    frames: ArrayLike, mask: ArrayLike | None = None, *, dose_per_count: float = 1.0
+    frames: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    dose_per_count: float = 1.0,
+    order: int = _ORDERS[-1],
 ) -> DiscModel:
     """Radius, edge width and typical contrast of the disc, from some frames of a scan.
 
@@ -150,11 +160,15 @@ def estimate_disc(
         True where a pixel counts. All by default.
     dose_per_count : float, optional
         Electrons a count.
+    order : int, optional
+        Degree of the intensity's polynomials at the most. A disc without the specimen is even, and
+        2 is enough for it: of one such pattern more would be taken for the shape of the edge.
 
     Returns
     -------
     DiscModel
-        For `fit_disc`.
+        For `fit_disc`. Its contrast is that of these frames: without the specimen, it says nothing
+        of those with it, and ``model._replace(contrast=None)`` is the one to fit them with.
 
     Raises
     ------
@@ -169,7 +183,7 @@ def estimate_disc(
     stack = frames.reshape(-1, *frames.shape[-2:])
     model = first = _first_model(stack, keep)
     for _ in range(_MOST_ROUNDS):
-        model, rests = _learned(model, stack, keep, np.float32(dose_per_count))
+        model, rests = _learned(model, stack, keep, np.float32(dose_per_count), order)
         softness = model.edge_width / model.radius
         if not 0.5 < model.radius / first.radius < 2 or softness > _SOFTEST:
             raise ValueError(_NO_DISC)
@@ -178,10 +192,10 @@ def estimate_disc(
     return model
 
 
-def _learned(model: DiscModel, frames, keep, electrons) -> tuple[DiscModel, bool]:
+def _learned(model: DiscModel, frames, keep, electrons, order) -> tuple[DiscModel, bool]:
     """One round of learning, and whether radius and edge width have come to rest."""
     starts = _starts(frames, keep, model)
-    window = _window(model)
+    window = _window(model, order)
     degrees = _degrees(window[-1][-1])
     matrix, right, power = np.zeros((2, 2)), np.zeros(2), np.zeros((2, len(degrees)))
     learn_discs(frames, keep, starts, electrons, window, matrix, right, power)
@@ -204,18 +218,33 @@ def _learned(model: DiscModel, frames, keep, electrons) -> tuple[DiscModel, bool
 
 
 def _first_model(frames: np.ndarray, keep: np.ndarray) -> DiscModel:
-    """Disc of the area and at the place of the brightest region of the mean frame."""
+    """Disc of the area, edge and place of the brightest region of the mean frame."""
     with np.errstate(invalid="ignore"):
         mean = np.where(keep, frames.mean(0, dtype=float), 0.0)
-    mean = gaussian_filter(np.nan_to_num(mean, posinf=0.0, neginf=0.0), 1.0)
-    background = np.median(mean[keep])
-    regions, _ = label(mean > (background + mean.max()) / 2)
-    brightest = regions == regions[np.unravel_index(mean.argmax(), mean.shape)]
+    # Masked pixels take what is around them: gaps between chips must not cut the disc in pieces.
+    smoothing = _SMOOTHING
+    weight = gaussian_filter(keep.astype(float), smoothing)
+    while weight.min() < 0.05 and smoothing < min(keep.shape) / 8:
+        smoothing *= 1.5
+        weight = gaussian_filter(keep.astype(float), smoothing)
+    mean = np.nan_to_num(mean, posinf=0.0, neginf=0.0)
+    mean = gaussian_filter(mean, smoothing) / np.maximum(weight, 1e-3)
+    # Not the median, which is in the disc where that covers half the frame.
+    background = np.percentile(mean[keep], 5)
     if not mean.max() > background:
         raise ValueError(_NO_DISC)
-    y, x = np.nonzero(brightest)
-    radius = max(math.sqrt(brightest.sum() / math.pi), 1.5)
-    return DiscModel(radius, 1.0, None, (float(x.mean()), float(y.mean())))
+    peak = np.unravel_index(mean.argmax(), mean.shape)
+    radii, regions = [], []
+    for part in (0.25, 0.5, 0.75):
+        parts, _ = label(mean > background + part * (mean.max() - background))
+        regions.append(parts == parts[peak])
+        radii.append(math.sqrt(regions[-1].sum() / math.pi))
+    y, x = np.nonzero(regions[1])
+    radius = max(radii[1], 1.5)
+    # A Gaussian edge falls from three quarters to one quarter within 1.349 standard deviations.
+    width = math.sqrt(max(((radii[0] - radii[2]) / 1.349) ** 2 - smoothing**2, 0.0))
+    width = min(max(width, 0.7), radius / 3)
+    return DiscModel(radius, width, None, (float(x.mean()), float(y.mean())))
 
 
 def _starts(frames: np.ndarray, keep: np.ndarray, model: DiscModel) -> np.ndarray:
@@ -225,14 +254,15 @@ def _starts(frames: np.ndarray, keep: np.ndarray, model: DiscModel) -> np.ndarra
     return np.asarray(centroid(frames, keep, threshold=1.0))
 
 
-def _window(model: DiscModel) -> tuple:
+def _window(model: DiscModel, order: int = _ORDERS[-1]) -> tuple:
     """What the compiled fit needs to know of a disc; see `_disc_kernels.fit_discs`."""
     reach = math.ceil(model.radius + max(4 * model.edge_width, 2.5) + 1)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     within = np.hypot(x, y) <= reach
     offsets = np.stack([x[within], y[within]]).astype(np.int64)
     most = math.pi * model.radius**2 / _PIXELS_PER_TERM
-    n_terms = [n for n in ((k + 1) * (k + 2) // 2 for k in _ORDERS) if n == 1 or n <= most]
+    numbers = [(k + 1) * (k + 2) // 2 for k in _ORDERS if k <= order]
+    n_terms = [n for n in numbers if n == 1 or n <= most]
     degrees = _degrees(n_terms[-1])
     terms = _zernike(offsets / (model.radius + 1), degrees[-1])
     contrast = _contrast_of(model, degrees[-1])[degrees]
@@ -257,8 +287,11 @@ def _contrast_of(model: DiscModel, order: int) -> np.ndarray:
 
 
 def _zernike(places: np.ndarray, order: int) -> np.ndarray:
-    """Zernike polynomials up to a degree, with a root mean square of 1 on the unit disc."""
-    radius, angle = np.hypot(*places), np.arctan2(places[1], places[0])
+    """Zernike polynomials up to a degree, of root mean square 1 on the unit disc."""
+    # Without a bound they would grow fast outside, and take the tail of a soft edge for theirs; a
+    # sharp edge has ended there.
+    radius = np.minimum(np.hypot(*places), _REACH_OF_TERMS)
+    angle = np.arctan2(places[1], places[0])
     terms = []
     for n in range(order + 1):
         for m in range(-n, n + 1, 2):

@@ -138,7 +138,9 @@ def _matched(frames, template, mask, dose_per_count: float, transform: Callable)
     keep = as_keep(mask, shape)
     template = _checked_template(template, shape, keep)
     beam = centroid(template, threshold=1.0)
-    correlation = _Correlation(transform(template[None])[0][0])
+    seen = transform(template[None])[0][0]
+    # A level that is everywhere would correlate with the extent of the frame.
+    correlation = _Correlation(seen - np.percentile(seen[keep], 5))
     stack = frames.reshape(math.prod(frames.shape[:-2]), *shape)
     positions, sigma = np.empty((len(stack), 2)), np.empty((len(stack), 2))
     for start in range(0, len(stack), _TOGETHER):

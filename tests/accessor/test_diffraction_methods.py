@@ -396,3 +396,25 @@ def test_real_patterns_without_a_disc_give_an_answer_or_say_so(method, example):
             result = signal.emsparse.beam_deflection(method)
             assert np.isfinite(result.data).all() and (result.sigma.data > 0).all()
         np.testing.assert_array_equal(signal.data, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_bad_pixel_in_one_frame_costs_that_frame_only(scan, method):
+    signal = scan[0].deepcopy()
+    signal.change_dtype("float32")
+    signal.data[0, 0, 30, 31] = np.nan
+    with pytest.warns(UserWarning, match="1 of 168 frames"):
+        result = signal.emsparse.beam_deflection(method)
+    lost = np.isnan(result.data).any(-1)
+    assert lost[0, 0] and lost.sum() == 1
+
+
+def test_a_disc_whose_centre_is_outside_is_not_blamed_on_negative_counts():
+    y, x = np.indices((40, 40))
+    pattern = 50.0 * (np.hypot(x + 1, y - 20) < 8)
+    frames = np.random.default_rng(0).poisson(pattern, (3, 4, 40, 40)).astype("u2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        shape = {"radius": 8.0, "edge_width": 0.5}
+        result = diffraction(frames).emsparse.beam_deflection("disc", centre=(0, 0), **shape)
+    assert result.data[..., 0].max() < 0

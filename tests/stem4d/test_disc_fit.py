@@ -80,6 +80,32 @@ def test_shape_is_estimated(discs, radius, width):
     assert model.edge_width == pytest.approx(width, rel=0.05)
 
 
+@pytest.mark.parametrize("width", [2.0, 3.0, 4.0])
+def test_soft_edges_are_not_taken_for_sharper_ones(discs, width):
+    frames, places = discs(214, n=128, dose=9000, width=width)
+    model = estimate_disc(frames[:64])
+    found, sigma = fit_disc(frames, model)
+    assert model.edge_width == pytest.approx(width, rel=0.05)
+    assert 0.8 < rms((found - places) / sigma) < 1.2
+
+
+@pytest.mark.parametrize(("radius", "shape"), [(29.0, (64, 64)), (44.0, (100, 104))])
+def test_discs_that_fill_the_frame(discs, radius, shape):
+    frames, _ = discs(215, n=8, dose=50_000, radius=radius, width=1.0, shape=shape)
+    assert estimate_disc(frames).radius == pytest.approx(radius, abs=0.1)
+
+
+@pytest.mark.parametrize("gap", [1, 2, 4])
+def test_a_gap_between_the_chips_of_a_detector(discs, gap):
+    frames, places = discs(216, n=48, dose=10_000)
+    mask = np.ones((64, 64), bool)
+    mask[31 : 31 + gap] = mask[:, 31 : 31 + gap] = False
+    model = estimate_disc(frames * mask, mask)
+    assert model.radius == pytest.approx(12, abs=0.1)
+    found, sigma = fit_disc(frames * mask, model, mask)
+    assert 0.8 < rms((found - places) / sigma) < 1.2
+
+
 def test_one_pattern_is_enough_for_the_shape(discs):
     frames, _ = discs(205, n=1, dose=1_000_000)
     model = estimate_disc(frames[0])
@@ -160,3 +186,12 @@ def test_says_what_is_wrong(discs):
             fit_disc(frames, model)
     with pytest.raises(TypeError, match="complex"):
         fit_disc(frames * 1j, TRUE)
+
+
+def test_a_shape_from_without_the_specimen_serves_at_a_boundary(discs):
+    vacuum, _ = discs(217, n=1, dose=1_000_000)
+    shape = estimate_disc(vacuum, order=2)._replace(contrast=None, centre=None)
+    frames, places = discs(218, n=160, dose=3000, contrast=True)
+    found, sigma = fit_disc(frames, shape)
+    assert rms(found - places) < 0.15
+    assert 0.8 < rms((found - places) / sigma) < 1.2

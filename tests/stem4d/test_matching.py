@@ -115,3 +115,11 @@ def test_says_what_is_wrong(match, discs):
     if match is match_edge:
         with pytest.raises(ValueError, match="smoothing"):
             match(frames, template(), smoothing=0)
+
+
+@pytest.mark.parametrize("match", METHODS)
+def test_a_level_that_is_everywhere_pulls_nothing(match, discs):
+    """Of about the disc's own intensity, in a frame that is not square about it."""
+    frames, places = discs(308, n=200, dose=30_000, shape=(48, 64), spread=2.0, background=60)
+    found, sigma = match(frames, 30_000 / (144 * np.pi) * template((48, 64)) + 60)
+    assert 0.85 < rms((found - places) / sigma) < 1.2
