@@ -1,11 +1,11 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""How a chunk of a scan becomes rows of whole spectra or patterns."""
+"""How a chunk of a scan becomes rows of whole spectra or patterns, and results go back."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,3 +82,26 @@ def some_rows(rows: np.ndarray, number: int) -> np.ndarray:
     """Copies of some evenly spaced rows."""
     number = min(number, len(rows))
     return rows[((np.arange(number) + 0.5) * len(rows) / number).astype(int)]
+
+
+def placed_results(
+    chunk, layout, function: Callable, own, args: tuple, keep, output_shape, dtype, fill
+) -> np.ndarray:
+    """Results of the kept pixels of one region, at their places in it."""
+    values = np.empty((int(keep.sum()), *output_shape), dtype)
+    start = 0
+    for rows in row_parts(chunk, layout):
+        part = slice(start, start + n_rows(rows))
+        result = np.asarray(function(rows, *(each[part] for each in own), *args), dtype=dtype)
+        start = part.stop
+        if result.shape != values[part].shape:
+            raise ValueError(
+                f"{function.__name__} returned an array of shape {result.shape} for one block; "
+                f"{values[part].shape} is needed: one result of output_shape for each row."
+            )
+        values[part] = result
+    if keep.all():
+        return values.reshape(keep.shape + output_shape)
+    placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
+    placed[keep] = values
+    return placed

@@ -17,7 +17,7 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, read_pieces
-from emsparse_hs._rows import RowLayout, as_rows, n_rows, row_parts, some_rows
+from emsparse_hs._rows import RowLayout, as_rows, placed_results, some_rows
 
 #: Blocks that a sample is taken of.
 _SAMPLED_BLOCKS = 6
@@ -275,7 +275,7 @@ class Blocks:
                 piece = da.full(shape, fill, dtype=dtype, chunks=-1)
             else:
                 own = [np.asarray(values)[region][keep] for values in per_pixel]
-                task = delayed(_placed)(
+                task = delayed(placed_results)(
                     chunk, layout, function, own, shared, keep, output_shape, dtype, fill
                 )
                 piece = da.from_delayed(task, shape, dtype=dtype)
@@ -379,29 +379,6 @@ class Blocks:
 
 def _applied(rows, function: Callable, args: tuple):
     return function(rows, *args)
-
-
-def _placed(
-    chunk, layout, function: Callable, own, args: tuple, keep, output_shape, dtype, fill
-) -> np.ndarray:
-    """Results of the kept pixels of one region, at their places in it."""
-    values = np.empty((int(keep.sum()), *output_shape), dtype)
-    start = 0
-    for rows in row_parts(chunk, layout):
-        part = slice(start, start + n_rows(rows))
-        result = np.asarray(function(rows, *(each[part] for each in own), *args), dtype=dtype)
-        start = part.stop
-        if result.shape != values[part].shape:
-            raise ValueError(
-                f"{function.__name__} returned an array of shape {result.shape} for one block; "
-                f"{values[part].shape} is needed: one result of output_shape for each row."
-            )
-        values[part] = result
-    if keep.all():
-        return values.reshape(keep.shape + output_shape)
-    placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
-    placed[keep] = values
-    return placed
 
 
 def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:

@@ -17,6 +17,7 @@ from emsparse_hs.stem4d import (
     fit_disc,
     match_edge,
     match_template,
+    mean_template,
 )
 
 #: Arguments that only some methods take.
@@ -88,7 +89,9 @@ def finder_of(
         if method == "disc":
             known = _disc_of(patterns, pixels, dose_per_count, given["reference"] is not None)
         else:
-            known = _mean_pattern(patterns.reshape(-1, *patterns.shape[-2:]), pixels)
+            # The scan's own noise is in its mean, and a rim is smoothed in its own way.
+            own = given["reference"] is None and method == "template"
+            known = mean_template(patterns, pixels, smoothing=1.0 if own else 0.0)
     return Finder(method, known, float(dose_per_count))
 
 
@@ -121,13 +124,6 @@ def _disc_of(patterns, pixels, dose_per_count: float, without_specimen: bool) ->
     shape = estimate_disc(patterns, pixels, dose_per_count=dose_per_count, order=_EVEN)
     # Of the specimen's contrast, and of where it deflects the beam to, they know nothing.
     return shape._replace(contrast=None, centre=None)
-
-
-def _mean_pattern(patterns: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
-    """Mean of the patterns that are finite where pixels count; of all if none is."""
-    counted = patterns.reshape(len(patterns), -1)
-    fine = np.isfinite(counted if pixels is None else counted[:, pixels.ravel()]).all(axis=1)
-    return (patterns[fine] if fine.any() else patterns).mean(0, dtype=float)
 
 
 def _patterns(blocks: Blocks, reference) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from emsparse_hs._masks import as_mask
 from emsparse_hs._optional import require
 from emsparse_hs.signals._scan_maps import (
+    beam_energy_of,
     computed,
     eager_twin,
     scan_step,
@@ -242,7 +243,7 @@ class BeamDeflection(VectorMap, BeamShift):
         than an apparent field.
         """
         if beam_energy is None:
-            beam_energy = self._beam_energy_of_metadata()
+            beam_energy = beam_energy_of(self)
         matrix = deflection_to_field(np.eye(2), thickness, beam_energy, units)
         field = self._converted(matrix, "electric_field")
         field.units = units
@@ -286,7 +287,7 @@ class BeamDeflection(VectorMap, BeamShift):
         An electric field deflects too, and a single measurement can't tell the two apart.
         """
         if beam_energy is None:
-            beam_energy = self._beam_energy_of_metadata()
+            beam_energy = beam_energy_of(self)
         matrix = deflection_to_induction(np.eye(2), thickness, beam_energy)
         induction = self._converted(matrix, "magnetic_induction")
         induction.units = "T nm" if thickness is None else "T"
@@ -371,16 +372,6 @@ class BeamDeflection(VectorMap, BeamShift):
                 "and measure both with the same calibration."
             )
         return computed(reference)[0]
-
-    def _beam_energy_of_metadata(self) -> float:
-        path = "Acquisition_instrument.TEM.beam_energy"
-        beam_energy = self.metadata.get_item(path, default=None)
-        if beam_energy is None:
-            raise ValueError(
-                "The field depends on the beam energy, which is not known. Pass beam_energy=300 "
-                f"(in keV), or set it with s.metadata.set_item({path!r}, 300)."
-            )
-        return beam_energy
 
     def _converted(self, matrix: np.ndarray, signal_type: str):
         """Deflection in mrad times a matrix, and its variance, as a signal of another type."""

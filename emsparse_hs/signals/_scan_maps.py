@@ -222,3 +222,31 @@ def scan_image(
     if variance is not None:
         image.metadata.set_item(_VARIANCE, Signal2D(variance, axes=axes))
     return image
+
+
+def beam_energy_of(signal: BaseSignal) -> float:
+    """Beam energy from the metadata.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Any signal.
+
+    Returns
+    -------
+    float
+        In keV.
+
+    Raises
+    ------
+    ValueError
+        If it is not there.
+    """
+    path = "Acquisition_instrument.TEM.beam_energy"
+    beam_energy = signal.metadata.get_item(path, default=None)
+    if beam_energy is None:
+        raise ValueError(
+            "The field depends on the beam energy, which is not known. Pass beam_energy=300 "
+            f"(in keV), or set it with s.metadata.set_item({path!r}, 300)."
+        )
+    return beam_energy

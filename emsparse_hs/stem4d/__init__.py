@@ -13,7 +13,7 @@ from emsparse_hs.stem4d.field import (
     tesla_metres_per_radian,
 )
 from emsparse_hs.stem4d.masks import annulus, disc
-from emsparse_hs.stem4d.matching import match_edge, match_template
+from emsparse_hs.stem4d.matching import match_edge, match_template, mean_template
 from emsparse_hs.stem4d.scan_rotation import ScanRotation, rotate_vectors, scan_rotation
 from emsparse_hs.stem4d.vector_calculus import curl, divergence, potential
 
@@ -33,6 +33,7 @@ __all__ = [
     "fit_disc",
     "match_edge",
     "match_template",
+    "mean_template",
     "milliradians_per_unit",
     "potential",
     "rotate_vectors",

@@ -208,6 +208,27 @@ def _average(trials, out):
 
 
 @numba.njit(**PLAIN)
+def _work(window):
+    """Memory that the fits of all frames share."""
+    _, offsets, terms, _, orders = window
+    n_pixels, n_unknowns = offsets.shape[1], N_FIRST + len(terms)
+    data = (np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), offsets.astype("f4"))
+    trials, found = np.empty((len(orders), 6)), np.empty(2, np.int64)
+    return data, _rooms(n_unknowns, n_pixels), trials, found, np.empty(2), np.empty(n_unknowns)
+
+
+@numba.njit(**PLAIN)
+def _tried(frame, keep, electrons, window, start, work):
+    """Find the disc of one frame; returns how many orders were tried, 0 if there is no disc."""
+    data, room, trials, found, place, coefficients = work
+    if not math.isfinite(start[0] + start[1]) or not _approach(
+        frame, keep, electrons, window, start, data, room, found, place, coefficients
+    ):
+        return 0
+    return _orders(data, window, room, place, coefficients, trials)
+
+
+@numba.njit(**PLAIN)
 def fit_discs(frames, keep, starts, electrons, window, out):
     """Most probable place of a disc in each frame.
 
@@ -230,19 +251,11 @@ def fit_discs(frames, keep, starts, electrons, window, out):
     out : float64 array of shape (n, 5)
         Filled with x, y, their sigma in px, and reduced chi-squared; NaN where there is no disc.
     """
-    _, offsets, terms, _, orders = window
-    n_pixels = offsets.shape[1]
-    room = _rooms(N_FIRST + len(terms), n_pixels)
-    data = (np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), offsets.astype("f4"))
-    trials, found = np.empty((len(orders), 6)), np.empty(2, np.int64)
-    place, coefficients = np.empty(2), np.empty(N_FIRST + len(terms))
+    work = _work(window)
+    data, room, trials, found, place, coefficients = work
     for i in range(len(frames)):
         out[i] = np.nan
-        if not math.isfinite(starts[i, 0] + starts[i, 1]) or not _approach(
-            frames[i], keep, electrons, window, starts[i], data, room, found, place, coefficients
-        ):
-            continue
-        n_tried = _orders(data, window, room, place, coefficients, trials)
+        n_tried = _tried(frames[i], keep, electrons, window, starts[i], work)
         if n_tried:
             _average(trials[:n_tried], out[i])
             out[i, 0] += found[0]
@@ -313,17 +326,9 @@ def learn_discs(frames, keep, starts, electrons, window, matrix, right, power):
         Added are the squares of the terms, as parts of the mean, and what part of each is measured
         and not expected; both times the probability that the frame has contrast at all.
     """
-    _, offsets, terms, _, orders = window
-    n_pixels = offsets.shape[1]
-    room = _rooms(N_FIRST + len(terms), n_pixels)
-    data = (np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), offsets.astype("f4"))
-    trials, found = np.empty((len(orders), 6)), np.empty(2, np.int64)
-    place, coefficients = np.empty(2), np.empty(N_FIRST + len(terms))
+    work = _work(window)
+    data, room, trials, found, place, coefficients = work
     for i in range(len(frames)):
-        if not math.isfinite(starts[i, 0] + starts[i, 1]) or not _approach(
-            frames[i], keep, electrons, window, starts[i], data, room, found, place, coefficients
-        ):
-            continue
-        n_tried = _orders(data, window, room, place, coefficients, trials)
+        n_tried = _tried(frames[i], keep, electrons, window, starts[i], work)
         if n_tried and _contrast(data, window, place, coefficients, room, trials[:n_tried], power):
             _add_shape(data, window, place, coefficients, room, matrix, right)

@@ -99,8 +99,8 @@ def match_edge(
     Returns
     -------
     positions, sigma : float64 arrays of shape (..., 2)
-        As from `match_template`. Sigma follows noise to first order, which is too little below
-        some 3 electrons a pixel.
+        As from `match_template`. Sigma follows noise to first order, which is too little where the
+        noise makes rims of its own: few counts, or a background far above the disc's intensity.
 
     Raises
     ------
@@ -110,6 +110,46 @@ def match_edge(
     if not (math.isfinite(smoothing) and smoothing > 0):
         raise ValueError(f"The smoothing is {smoothing!r} px. Give a positive number.")
     return _matched(frames, template, mask, dose_per_count, lambda stack: _rims(stack, smoothing))
+
+
+def mean_template(
+    frames: ArrayLike, mask: ArrayLike | None = None, *, smoothing: float = 1.0
+) -> np.ndarray:
+    """Mean pattern of some frames, fit to be looked for in them.
+
+    In a mean of the frames themselves each finds its own noise again, unshifted: a narrow peak that
+    takes frames away from their true place, or leaves them without one. Blurred by a pixel it is
+    gone.
+
+    Parameters
+    ----------
+    frames : array of shape (..., y, x)
+        Counts of any real dtype. Those with NaN or infinity where pixels count are left out, unless
+        all have them.
+    mask : bool array of shape (y, x), optional
+        True where a pixel counts. All by default. The others are filled from their neighbours.
+    smoothing : float, optional
+        Standard deviation of the blur in px; 0 for frames that are not those to be matched.
+
+    Returns
+    -------
+    float64 array of shape (y, x)
+        For `match_template`.
+
+    Raises
+    ------
+    ValueError
+        If frames have fewer than two dimensions, or the mask has another shape than a frame.
+    TypeError
+        If the frames are not real numbers.
+    """
+    frames = as_frames(frames)
+    stack = frames.reshape(-1, *frames.shape[-2:])
+    keep = as_keep(mask, stack.shape[1:])
+    fine = np.isfinite(stack[:, keep]).all(axis=1)
+    mean = (stack[fine] if fine.any() else stack).mean(0, dtype=float)
+    mean = _filled(mean[None], keep)[0]
+    return gaussian_filter(mean, smoothing) if smoothing else mean
 
 
 def _as_it_is(stack: np.ndarray) -> tuple[np.ndarray, Callable]:
@@ -124,6 +164,7 @@ def _rims(stack: np.ndarray, smoothing: float) -> tuple[np.ndarray, Callable]:
     down, across = (part / np.maximum(rims, 1e-12) for part in (down, across))
 
     def adjoint(weights: np.ndarray) -> np.ndarray:
+        """Weights of the counts that act as these weights of the rims do."""
         slope = np.gradient(weights * down, axis=1) + np.gradient(weights * across, axis=2)
         return gaussian_filter(-slope / (2 * root), (0, smoothing, smoothing))
 
@@ -211,9 +252,9 @@ class _Correlation:
         )
         for _ in range(_STEPS):
             gradient, hessian = self._derivatives(product, shift)
-            inverse = _inverse(hessian)
-            step = -np.einsum("nij,nj->ni", inverse, gradient)
+            step = -np.einsum("nij,nj->ni", _inverse(hessian), gradient)
             shift = shift + np.clip(step, -0.5, 0.5)
+        inverse = _inverse(self._derivatives(product, shift)[1])
         # A correlation without a peak leads astray.
         shift = np.where(np.abs(shift - start).max(1, keepdims=True) < 2, shift, np.nan)
         slopes = self._slopes(shift)

@@ -304,8 +304,7 @@ def test_every_method_gives_the_true_field_within_its_sigma(scan, method, is_laz
     # A mean pattern is blurred and as far off as the mean deflection.
     error -= error.mean((0, 1)) if method in ("template", "edge") else 0
     ratio = error / np.asarray(field.sigma.data)
-    # A field that varies over the probe bends the disc's rim; the centre of mass alone is exact.
-    assert 0.85 < np.sqrt((ratio**2).mean()) < (1.15 if method == "centroid" else 1.4)
+    assert 0.85 < np.sqrt((ratio**2).mean()) < 1.2
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -361,7 +360,7 @@ def test_a_reference_without_the_specimen(scan, method, form):
     own = signal.emsparse.beam_deflection(method, centre="axes")
     difference = result.data - own.data
     difference -= difference.mean((0, 1))
-    assert np.sqrt((difference**2).mean()) < np.sqrt((own.sigma.data**2).mean())
+    assert np.sqrt((difference**2).mean()) < 0.7 * np.sqrt((own.sigma.data**2).mean())
     with pytest.raises(ValueError, match="same detector"):
         signal.emsparse.beam_deflection(method, reference=np.ones((3, 4)))
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.special import erfc
 
-from emsparse_hs.stem4d import match_edge, match_template
+from emsparse_hs.stem4d import match_edge, match_template, mean_template
 
 METHODS = [match_template, match_edge]
 
@@ -123,3 +123,26 @@ def test_a_level_that_is_everywhere_pulls_nothing(match, discs):
     frames, places = discs(308, n=200, dose=30_000, shape=(48, 64), spread=2.0, background=60)
     found, sigma = match(frames, 30_000 / (144 * np.pi) * template((48, 64)) + 60)
     assert 0.85 < rms((found - places) / sigma) < 1.2
+
+
+@pytest.mark.parametrize("dose", [300, 3000])
+def test_the_mean_of_the_frames_themselves_serves(discs, dose):
+    """Each frame's own noise is in it, and must not be what is found."""
+    frames, places = discs(309, n=200, dose=dose)
+    found, sigma = match_template(frames, mean_template(frames[:96]))
+    error = found - places
+    error -= error.mean(0)
+    assert 0.85 < rms(error / sigma) < 1.15
+
+
+def test_bad_frames_are_not_in_the_mean(discs):
+    frames = discs(310, n=8)[0].astype(float)
+    spoilt = frames.copy()
+    spoilt[2, 30, 30] = np.nan
+    expected = mean_template(np.delete(frames, 2, axis=0))
+    np.testing.assert_array_equal(mean_template(spoilt), expected)
+    mask = np.ones((64, 64), bool)
+    mask[30, 30] = False
+    np.testing.assert_allclose(
+        mean_template(spoilt, mask)[mask], mean_template(frames, mask)[mask], rtol=1e-12
+    )
