@@ -33,7 +33,9 @@ _KEEP_A_VIEW = {"array", "slice_memmap", "getitem", "transpose"}
 LARGEST_JOINED = 2**29
 
 
-def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
+def read_pieces(
+    array, navigation_dimension: int
+) -> Iterator[tuple[Region, Delayed | StoredPiece]]:
     """Cut an array into pieces of the scan, in C order, that are read when they are computed.
 
     Parameters
@@ -48,8 +50,9 @@ def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Dela
     ------
     region : tuple of slices
         Where in the scan the piece lies.
-    chunk : Delayed
-        The piece, of the shape of the region and a whole spectrum or pattern.
+    chunk : Delayed or StoredPiece
+        The piece, of the shape of the region and a whole spectrum or pattern. `opened` makes what
+        a task gets of it an array.
     """
     if isinstance(array, da.Array):
         yield from _of_dask(array, navigation_dimension)
@@ -64,7 +67,14 @@ def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Dela
             yield region, delayed(array[region], traverse=False)
 
 
-def _of_dask(array: da.Array, navigation_dimension: int) -> Iterator[tuple[Region, Delayed]]:
+def opened(chunk):
+    """What a task works on: a piece of a file is opened, anything else is there already."""
+    return chunk.opened() if isinstance(chunk, StoredPiece) else chunk
+
+
+def _of_dask(
+    array: da.Array, navigation_dimension: int
+) -> Iterator[tuple[Region, Delayed | StoredPiece]]:
     file = _file_behind(array, navigation_dimension)
     if file is not None:
         # As large as the chunks were: what is mapped takes no memory, and each task takes time.
@@ -111,14 +121,10 @@ def _regions(shape, navigation_dimension: int, itemsize: int, size: int) -> Iter
 
 def _of_file(
     file: _File | _View, navigation_dimension: int, size: int | None = None
-) -> Iterator[tuple[Region, Delayed]]:
+) -> Iterator[tuple[Region, StoredPiece]]:
     size = USUAL if size is None else size
     for region in _regions(file.shape, navigation_dimension, file.dtype.itemsize, size):
-        yield region, delayed(_opened)(file, region)
-
-
-def _opened(file: _File | _View, region: Region) -> np.ndarray:
-    return np.asarray(file.mapped("r"))[region]
+        yield region, StoredPiece(file, region)
 
 
 def _file_behind(array: da.Array, navigation_dimension: int) -> _View | None:
@@ -209,6 +215,20 @@ class _View(NamedTuple):
     def mapped(self, mode: Literal["r"]) -> np.ndarray:
         file = np.memmap(self.path, np.uint8, mode)
         return np.ndarray(self.shape, self.dtype, file, self.position, self.strides)
+
+
+class StoredPiece:
+    """A piece of an array in a file.
+
+    It is no task of its own: dask would hand the mapped piece from thread to thread, and let go of
+    it in another one, which costs more than to look at it.
+    """
+
+    def __init__(self, file: _File | _View, region: Region) -> None:
+        self._file, self._region = file, region
+
+    def opened(self) -> np.ndarray:
+        return np.asarray(self._file.mapped("r"))[self._region]
 
 
 class _TemporaryFile:

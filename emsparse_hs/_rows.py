@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emsparse_hs._reading import opened
+
 #: Bytes. Where a copy is needed, it is made in parts of about this size, which stay in the cache.
 #: Lines of the scan that need none, since each is one stretch, are not joined from the second on.
 _COPIED_PART, _VIEWED_PART = 2**22, 2**20
@@ -28,7 +30,7 @@ def as_rows(chunk, layout: RowLayout | None):
     """One chunk as (pixels, features), kept ones only, C-contiguous, in native byte order."""
     if layout is None:
         return chunk
-    chunk = np.asarray(chunk)
+    chunk = np.asarray(opened(chunk))
     n_pixels = math.prod(chunk.shape[: layout.navigation_dimension])
     rows = np.ascontiguousarray(chunk).reshape(n_pixels, -1)
     if layout.pixels is not None:
@@ -49,6 +51,7 @@ def row_parts(chunk, layout: RowLayout | None) -> Iterator[Any]:
     A piece of a larger scan, as chunks along both axes are, is one stretch of memory in each line
     of the scan only.
     """
+    chunk = opened(chunk)
     # What is no scan, but a stack of slices, stays together.
     if layout is None or layout.navigation_dimension == 1 or _is_ready(chunk, layout):
         yield as_rows(chunk, layout)

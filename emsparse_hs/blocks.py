@@ -16,7 +16,7 @@ from hyperspy.signal import BaseSignal
 
 from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
-from emsparse_hs._reading import Region, read_pieces
+from emsparse_hs._reading import Region, StoredPiece, read_pieces
 from emsparse_hs._rows import RowLayout, as_rows, placed_results, some_rows
 
 #: Blocks that a sample is taken of.
@@ -28,7 +28,7 @@ class _Piece(NamedTuple):
 
     region: Region
     #: None where all is masked, so that nothing is read.
-    chunk: Delayed | None
+    chunk: Delayed | StoredPiece | None
     #: None if the chunk needs no change.
     layout: RowLayout | None
 
