@@ -51,12 +51,12 @@ def _climb(data, shape, terms, precision, n_terms, n_steps, place, coefficients,
         mean = max(coefficients[N_FIRST], 1e-3)
         least = max(_LEAST_ELECTRONS, _LEAST_PART * np.float32(mean))
         normal_equations(counts, expected, usable, least, columns, n, scratch, matrix, right)
+        for a in range(n):
+            matrix[a, a] += 1e-6 * matrix[a, a] + 1e-12
         for j in range(1, n_terms):
             weight = precision[j] / mean**2
             matrix[N_FIRST + j, N_FIRST + j] += weight
             right[N_FIRST + j] -= weight * coefficients[N_FIRST + j]
-        for a in range(n):
-            matrix[a, a] += 1e-6 * matrix[a, a] + 1e-12
         if not solve(matrix, right, n, answer):
             return False
         step = math.hypot(answer[1], answer[2])
@@ -293,27 +293,32 @@ def _add_shape(data, window, place, coefficients, room, matrix, right):
 
 
 @numba.njit(**PLAIN)
-def _contrast(data, window, place, coefficients, room, trials, power):
-    """Add a frame's typical contrast, after a fit with all terms; returns whether that went well.
+def _contrast(data, window, place, coefficients, room, trials, scores, information):
+    """What a frame says of its contrast, by a fit with all terms; the probability that it has one.
 
-    All terms, since what a lower order leaves out would be taken for another radius.
+    All terms, since what a lower order leaves out would be taken for another radius. Zero is
+    returned if it did not go well.
     """
     shape, _, terms, precision, _ = window
-    n_terms = len(terms)
+    n = N_FIRST + len(terms)
+    if not _climb(data, shape, terms, precision, len(terms), 8, place, coefficients, room, False):
+        return 0.0
+    # That of the start of the last step, which the factor is of.
+    mean = max(coefficients[N_FIRST] - room[5][N_FIRST], 1e-3)
+    # The last rows of the factor are the equations for the last unknowns, the others eliminated.
+    factor = np.tril(room[3][N_FIRST + 1 : n, N_FIRST + 1 : n]) * mean
+    information[:] = factor @ factor.T
+    scores[:] = information @ coefficients[N_FIRST + 1 : n] / mean
+    for j in range(len(scores)):
+        information[j, j] -= precision[j + 1]
     evidence = np.exp(trials[:, 4] - trials[:, 4].max())
-    probable = 1 - evidence[0] / evidence.sum()
-    if not _climb(data, shape, terms, precision, n_terms, 8, place, coefficients, room, False):
-        return False
-    mean = max(coefficients[N_FIRST], 1e-3) ** 2
-    for j in range(1, n_terms):
-        variance = variance_of(room[3], N_FIRST + n_terms, N_FIRST + j) / mean
-        power[0, j] += probable * coefficients[N_FIRST + j] ** 2 / mean
-        power[1, j] += probable * max(1 - variance * precision[j], 0.0)
-    return True
+    return 1 - evidence[0] / evidence.sum()
 
 
 @numba.njit(**PLAIN)
-def learn_discs(frames, keep, starts, electrons, window, matrix, right, power):
+def learn_discs(
+    frames, keep, starts, electrons, window, matrix, right, scores, information, weights
+):
     """Collect what some frames say of the disc's radius, edge width, and typical contrast.
 
     Parameters
@@ -322,13 +327,21 @@ def learn_discs(frames, keep, starts, electrons, window, matrix, right, power):
         As in `fit_discs`.
     matrix, right : float64 arrays of shape (2, 2) and (2,)
         Fisher information and score of radius and edge width are added.
-    power : float64 array of shape (2, t)
-        Added are the squares of the terms, as parts of the mean, and what part of each is measured
-        and not expected; both times the probability that the frame has contrast at all.
+    scores, information : float64 arrays of shapes (n, t - 1) and (n, t - 1, t - 1)
+        Filled with what each frame's counts alone say of the coefficients of all terms but the
+        mean, as parts of it: slope of the likelihood where they are zero, and inverse covariance.
+    weights : float64 array of shape (n,)
+        Filled with the probability that a frame has contrast at all.
     """
     work = _work(window)
     data, room, trials, found, place, coefficients = work
     for i in range(len(frames)):
         n_tried = _tried(frames[i], keep, electrons, window, starts[i], work)
-        if n_tried and _contrast(data, window, place, coefficients, room, trials[:n_tried], power):
-            _add_shape(data, window, place, coefficients, room, matrix, right)
+        weights[i] = 0
+        if n_tried:
+            tried = trials[:n_tried]
+            weights[i] = _contrast(
+                data, window, place, coefficients, room, tried, scores[i], information[i]
+            )
+            if weights[i] > 0:
+                _add_shape(data, window, place, coefficients, room, matrix, right)

@@ -10,8 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter, label
-from scipy.special import eval_jacobi
 
+from emsparse_hs.stem4d._contrast import (
+    ContrastPrior,
+    independent_terms,
+    n_polynomials,
+    zernike,
+)
 from emsparse_hs.stem4d._disc_kernels import fit_discs, learn_discs
 from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
 from emsparse_hs.stem4d.centroid import centroid
@@ -23,17 +28,14 @@ _ORDERS = (0, 2, 4, 6, 8, 10)
 #: Pixels that a term of the intensity needs at least, so that small discs get few terms.
 _PIXELS_PER_TERM = 6
 
-#: Contrast inside the disc, as a part of the mean, that is expected before the data are seen.
-_CONTRAST = 0.15
-
 #: Rounds of learning at the most, and the least edge width in px that pixels can show.
-_MOST_ROUNDS, _LEAST_WIDTH = 12, 0.2
+_MOST_ROUNDS, _LEAST_WIDTH = 30, 0.2
+
+#: Change of a polynomial's expected variance that is of no account.
+_LEAST_CHANGE = 1e-7
 
 #: Standard deviation in px of the blur in which the disc is first looked for.
 _SMOOTHING = 1.0
-
-#: Distance from the middle, in units of the terms' disc, beyond which they are constant.
-_REACH_OF_TERMS = 1.1
 
 #: Edge width over radius from which on it is no disc but a spot, which this model does not fit.
 _SOFTEST = 0.5
@@ -53,10 +55,10 @@ class DiscModel(NamedTuple):
         In px, where the intensity is half of that inside.
     edge_width : float
         In px, the standard deviation of the Gaussian that blurs the edge.
-    contrast : float64 array of shape (order + 1,), optional
-        Root mean square that one polynomial of each degree is expected to have, as a part of the
-        mean intensity. The first element means nothing. A guess by default, `estimate_disc`
-        measures it.
+    contrast : float64 array of shape (t - 1, t - 1), optional
+        Covariance that the coefficients of the first t Zernike polynomials are expected to have, as
+        parts of the mean intensity, without that of the mean itself. A guess by default;
+        `estimate_disc` measures it.
     centre : (float, float), optional
         x and y in px about which the disc lies in most frames. It is then looked for within two
         and a half radii, else in the whole frame.
@@ -133,7 +135,8 @@ def fit_disc(
     stack = frames.reshape(math.prod(frames.shape[:-2]), *frames.shape[-2:])
     out = np.empty((len(stack), 5))
     starts = _starts(stack, keep, model)
-    fit_discs(stack, keep, starts, np.float32(dose_per_count), _window(model), out)
+    window, _ = _window(model)
+    fit_discs(stack, keep, starts, np.float32(dose_per_count), window, out)
     shape = (*frames.shape[:-2], 2)
     return out[:, :2].reshape(shape), out[:, 2:4].reshape(shape)
 
@@ -182,39 +185,46 @@ def estimate_disc(
     keep = as_keep(mask, frames.shape[-2:])
     stack = frames.reshape(-1, *frames.shape[-2:])
     model = first = _first_model(stack, keep)
+    prior = ContrastPrior(order)
     for _ in range(_MOST_ROUNDS):
-        model, rests = _learned(model, stack, keep, np.float32(dose_per_count), order)
+        n_terms = _n_terms(model.radius, order)[-1]
+        model = model._replace(contrast=prior.covariance(n_terms))
+        model, rests = _learn(model, prior, stack, keep, np.float32(dose_per_count))
         softness = model.edge_width / model.radius
         if not 0.5 < model.radius / first.radius < 2 or softness > _SOFTEST:
             raise ValueError(_NO_DISC)
         if rests:
             break
-    return model
+    return model._replace(contrast=prior.covariance(len(model.contrast) + 1))
 
 
-def _learned(model: DiscModel, frames, keep, electrons, order) -> tuple[DiscModel, bool]:
-    """One round of learning, and whether radius and edge width have come to rest."""
+def _learn(model: DiscModel, prior: ContrastPrior, frames, keep, electrons):
+    """One round of learning: a better model, and whether it has come to rest.
+
+    `prior` is changed.
+    """
+    window, sums = _window(model)
+    n_frames, n_contrasts = len(frames), len(sums)
+    matrix, right, weights = np.zeros((2, 2)), np.zeros(2), np.zeros(n_frames)
+    scores = np.zeros((n_frames, n_contrasts))
+    information = np.zeros((n_frames, n_contrasts, n_contrasts))
     starts = _starts(frames, keep, model)
-    window = _window(model, order)
-    degrees = _degrees(window[-1][-1])
-    matrix, right, power = np.zeros((2, 2)), np.zeros(2), np.zeros((2, len(degrees)))
-    learn_discs(frames, keep, starts, electrons, window, matrix, right, power)
+    learn_discs(
+        frames, keep, starts, electrons, window, matrix, right, scores, information, weights
+    )
     if not np.linalg.det(matrix) > 0:
         raise ValueError(_NO_DISC)
+    before = np.diag(prior.covariance(n_contrasts + 1))
+    prior.learn(scores @ sums, sums.T @ information @ sums, weights)
+    after = np.diag(prior.covariance(n_contrasts + 1))
     step = np.linalg.solve(matrix, right)
     error = np.sqrt(np.diag(np.linalg.inv(matrix)))
-    squares, measured = (np.bincount(degrees, row) for row in power)
-    before = _contrast_of(model, len(squares) - 1)
-    # A degree that the data say nothing of keeps what was expected; none changes at a stroke.
-    learned = np.sqrt(squares / np.maximum(measured, 3))
-    contrast = np.clip(np.where(measured > 3, learned, before), before / 5, before * 5)
-    contrast = np.maximum(contrast, 1e-4)
     limit = 0.1 * model.radius
     radius = model.radius + float(np.clip(step[0], -limit, limit))
     width = max(model.edge_width + float(np.clip(step[1], -0.5, 0.5)), _LEAST_WIDTH)
     rests = (np.abs(step) < 0.2 * error + 1e-4).all()
-    rests &= (np.abs(contrast - before) < 0.1 * before)[1:].all()
-    return DiscModel(radius, width, contrast, model.centre), bool(rests)
+    rests &= (np.abs(after - before) <= 0.1 * before + _LEAST_CHANGE).all()
+    return model._replace(radius=radius, edge_width=width), bool(rests)
 
 
 def _first_model(frames: np.ndarray, keep: np.ndarray) -> DiscModel:
@@ -254,52 +264,32 @@ def _starts(frames: np.ndarray, keep: np.ndarray, model: DiscModel) -> np.ndarra
     return np.asarray(centroid(frames, keep, threshold=1.0))
 
 
-def _window(model: DiscModel, order: int = _ORDERS[-1]) -> tuple:
-    """What the compiled fit needs to know of a disc; see `_disc_kernels.fit_discs`."""
+def _n_terms(radius: float, order: int) -> list[int]:
+    """How many terms to try one after the other: not too many for the disc's pixels."""
+    most = math.pi * radius**2 / _PIXELS_PER_TERM
+    numbers = [n_polynomials(k) for k in _ORDERS if k <= order]
+    return [n for n in numbers if n == 1 or n <= most]
+
+
+def _window(model: DiscModel) -> tuple[tuple, np.ndarray]:
+    """What the compiled fit needs to know of a disc; see `_disc_kernels.fit_discs`.
+
+    Also returned are the sums of Zernike polynomials that its terms but the first are, one a row.
+    """
     reach = math.ceil(model.radius + max(4 * model.edge_width, 2.5) + 1)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     within = np.hypot(x, y) <= reach
     offsets = np.stack([x[within], y[within]]).astype(np.int64)
-    most = math.pi * model.radius**2 / _PIXELS_PER_TERM
-    numbers = [(k + 1) * (k + 2) // 2 for k in _ORDERS if k <= order]
-    n_terms = [n for n in numbers if n == 1 or n <= most]
-    degrees = _degrees(n_terms[-1])
-    terms = _zernike(offsets / (model.radius + 1), degrees[-1])
-    contrast = _contrast_of(model, degrees[-1])[degrees]
-    precision = np.where(degrees > 0, contrast**-2.0, 0.0)
+    contrast = model.contrast
+    if contrast is None:
+        contrast = ContrastPrior(_ORDERS[-1]).covariance(_n_terms(model.radius, _ORDERS[-1])[-1])
+    variances, sums = independent_terms(contrast)
+    polynomials = zernike(offsets / (model.radius + 1), math.isqrt(2 * len(contrast) + 2) - 1)
+    terms = np.concatenate([polynomials[:1], sums @ polynomials[1:]])
+    precision = np.concatenate([[0.0], 1 / variances])
+    n_terms = [n for n in map(n_polynomials, _ORDERS) if n <= len(terms)]
     shape = np.array([model.radius, model.edge_width], float)
-    return shape, offsets, terms.astype(np.float32), precision, np.array(n_terms)
-
-
-def _degrees(n_terms: int) -> np.ndarray:
-    """Degree of each polynomial, in their order."""
-    order = math.isqrt(2 * n_terms) - 1 if n_terms > 1 else 0
-    return np.repeat(np.arange(order + 1), np.arange(1, order + 2))
-
-
-def _contrast_of(model: DiscModel, order: int) -> np.ndarray:
-    """Expected contrast for each degree up to an order."""
-    expected = _CONTRAST / np.sqrt(np.maximum(np.arange(order + 1), 1))
-    if model.contrast is not None:
-        known = np.asarray(model.contrast, float)[: order + 1]
-        expected[: len(known)] = known
-    return expected
-
-
-def _zernike(places: np.ndarray, order: int) -> np.ndarray:
-    """Zernike polynomials up to a degree, of root mean square 1 on the unit disc."""
-    # Without a bound they would grow fast outside, and take the tail of a soft edge for theirs; a
-    # sharp edge has ended there.
-    radius = np.minimum(np.hypot(*places), _REACH_OF_TERMS)
-    angle = np.arctan2(places[1], places[0])
-    terms = []
-    for n in range(order + 1):
-        for m in range(-n, n + 1, 2):
-            k = abs(m)
-            radial = radius**k * eval_jacobi((n - k) // 2, 0, k, 2 * radius**2 - 1)
-            radial *= math.sqrt((n + 1) * (2 if m else 1))
-            terms.append(radial * (np.cos(k * angle) if m >= 0 else np.sin(k * angle)))
-    return np.array(terms)
+    return (shape, offsets, terms.astype(np.float32), precision, np.array(n_terms)), sums
 
 
 def _check_model(model: DiscModel) -> None:
