@@ -33,9 +33,7 @@ _KEEP_A_VIEW = {"array", "slice_memmap", "getitem", "transpose"}
 LARGEST_JOINED = 2**29
 
 
-def read_pieces(
-    array, navigation_dimension: int
-) -> Iterator[tuple[Region, Delayed | StoredPiece]]:
+def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Delayed | StoredPiece]]:
     """Cut an array into pieces of the scan, in C order, that are read when they are computed.
 
     Parameters

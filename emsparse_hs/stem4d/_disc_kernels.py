@@ -29,6 +29,9 @@ _MOST_STEPS, _SMALL_STEP = 12, 0.3
 #: Reduced chi-squared below which nothing is left to fit in a window of some hundred pixels.
 _GOOD_CHI = 1.2
 
+#: Square of the signal to noise ratio of contrast that need not be looked for.
+_LEAST_SIGNAL = 0.3
+
 #: Moves of the window, by a pixel or two each, on the way to the disc.
 _MOST_MOVES = 12
 
@@ -133,7 +136,7 @@ def _approach(frame, keep, electrons, window, start, data, room, found, place, c
     `found` gets that pixel's column and row; `place` what the centre is off it, and `coefficients`
     background and mean intensity. Returns whether there is a disc.
     """
-    shape, offsets, terms, precision, _ = window
+    shape, offsets, terms, precision, _, _ = window
     counts, usable, pixels = data
     soft = np.array([shape[0], max(shape[1], 2.0)])
     found[0], found[1] = int(round(start[0])), int(round(start[1]))
@@ -168,17 +171,20 @@ def _rooms(n_unknowns, n_pixels):
 
 @numba.njit(**PLAIN)
 def _orders(data, window, room, place, coefficients, trials):
-    """Fit with more and more terms until they do not pay; returns how many orders were tried.
+    """Fit with more and more terms until they do not pay; returns how often that went well.
 
     Rows of `trials`: x, y, their variances, logarithm of the evidence, reduced chi-squared.
     """
-    shape, _, terms, precision, orders = window
+    shape, _, terms, precision, orders, rests = window
     best = -np.inf
     for k in range(len(orders)):
         n_terms = orders[k]
         if not _climb(
             data, shape, terms, precision, n_terms, _MOST_STEPS, place, coefficients, room, False
         ):
+            return k
+        if math.hypot(room[5][1], room[5][2]) > 1:
+            # Still on its way after so many steps.
             return k
         n = N_FIRST + n_terms
         evidence, chi = _judge(data, precision, n_terms, coefficients, room)
@@ -189,6 +195,9 @@ def _orders(data, window, room, place, coefficients, trials):
         if evidence < best and chi < _GOOD_CHI:
             return k + 1
         best = max(best, evidence)
+        # The square of a bias over the variance is at most the signal to noise of what is left out.
+        if rests[k] * math.pi * shape[0] ** 2 * coefficients[N_FIRST] < _LEAST_SIGNAL:
+            return k + 1
     return len(orders)
 
 
@@ -210,7 +219,7 @@ def _average(trials, out):
 @numba.njit(**PLAIN)
 def _work(window):
     """Memory that the fits of all frames share."""
-    _, offsets, terms, _, orders = window
+    _, offsets, terms, _, orders, _ = window
     n_pixels, n_unknowns = offsets.shape[1], N_FIRST + len(terms)
     data = (np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), offsets.astype("f4"))
     trials, found = np.empty((len(orders), 6)), np.empty(2, np.int64)
@@ -270,7 +279,7 @@ def _add_shape(data, window, place, coefficients, room, matrix, right):
     over frames is that of one great fit. What the information on all others changes with the shape
     is added: without it the many unknowns that each frame has of its own would bias the result.
     """
-    shape, _, terms, precision, _ = window
+    shape, _, terms, precision, _, _ = window
     n_terms = len(terms)
     n = N_FIRST + n_terms
     slopes = np.zeros(2)
@@ -296,13 +305,13 @@ def _add_shape(data, window, place, coefficients, room, matrix, right):
 def _contrast(data, window, place, coefficients, room, trials, scores, information):
     """What a frame says of its contrast, by a fit with all terms; the probability that it has one.
 
-    All terms, since what a lower order leaves out would be taken for another radius. Zero is
+    All terms, since what a lower order leaves out would be taken for another radius. -1 is
     returned if it did not go well.
     """
-    shape, _, terms, precision, _ = window
+    shape, _, terms, precision, _, _ = window
     n = N_FIRST + len(terms)
     if not _climb(data, shape, terms, precision, len(terms), 8, place, coefficients, room, False):
-        return 0.0
+        return -1.0
     # That of the start of the last step, which the factor is of.
     mean = max(coefficients[N_FIRST] - room[5][N_FIRST], 1e-3)
     # The last rows of the factor are the equations for the last unknowns, the others eliminated.
@@ -340,8 +349,9 @@ def learn_discs(
         weights[i] = 0
         if n_tried:
             tried = trials[:n_tried]
-            weights[i] = _contrast(
+            probable = _contrast(
                 data, window, place, coefficients, room, tried, scores[i], information[i]
             )
-            if weights[i] > 0:
+            if probable >= 0:
+                weights[i] = probable
                 _add_shape(data, window, place, coefficients, room, matrix, right)
