@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,9 +90,11 @@ def finder_of(
         if method == "disc":
             known = _disc_of(patterns, pixels, dose_per_count, given["reference"] is not None)
         else:
+            own = given["reference"] is None
             # The scan's own noise is in its mean, and a rim is smoothed in its own way.
-            own = given["reference"] is None and method == "template"
-            known = mean_template(patterns, pixels, smoothing=1.0 if own else 0.0)
+            smoothing = 1.0 if own and method == "template" else 0.0
+            known = mean_template(patterns, pixels, smoothing=smoothing, align=own)
+            _warn_of_cut_beam(known)
     return Finder(method, known, float(dose_per_count))
 
 
@@ -115,6 +118,19 @@ def find_beam(
         match = match_template if method == "template" else match_edge
         found = match(frames, known, pixels, dose_per_count=dose_per_count)
     return np.concatenate(found, axis=-1)
+
+
+def _warn_of_cut_beam(template: np.ndarray) -> None:
+    """Say that a beam which the frame cuts off can't be matched as if it were whole."""
+    rim = np.concatenate([template[0], template[-1], template[:, 0], template[:, -1]])
+    background = np.percentile(template, 5)
+    if np.mean(rim - background > 0.5 * (template.max() - background)) > 0.02:
+        warnings.warn(
+            "The beam reaches the edge of the detector: what moves out of the frame is missing in "
+            "the correlation, and errors are larger than sigma. The method 'disc', with a radius "
+            "and an edge_width if it can't estimate them, is right there.",
+            stacklevel=4,
+        )
 
 
 def _disc_of(patterns, pixels, dose_per_count: float, without_specimen: bool) -> DiscModel:

@@ -215,7 +215,11 @@ def estimate_disc(
         if rests:
             break
     model = model._replace(contrast=prior.covariance(n_terms))
-    _warn_of_misfit(model, rests, np.nanmean(_fit(stack, keep, model, electrons)[:, 4]))
+    if not rests:
+        _warn_of_unrest(model)
+    if order == _ORDERS[-1]:
+        # Of a disc without contrast only the shape is wanted.
+        _warn_of_misfit(np.nanmean(_fit(stack, keep, model, electrons)[:, 4]))
     return model
 
 
@@ -314,13 +318,15 @@ def _window(model: DiscModel) -> tuple[tuple, np.ndarray]:
     return (shape, offsets, terms.astype(np.float32), precision, n_terms, rests), sums
 
 
-def _warn_of_misfit(model: DiscModel, rests: bool, chi_squared: float) -> None:
-    if not rests:
-        warnings.warn(
-            f"The disc's radius ({model.radius:.2f} px) and edge width ({model.edge_width:.2f} px) "
-            "have not come to rest. Give more patterns, or a reference without the specimen.",
-            stacklevel=3,
-        )
+def _warn_of_unrest(model: DiscModel) -> None:
+    warnings.warn(
+        f"The disc's radius ({model.radius:.2f} px) and edge width ({model.edge_width:.2f} px) "
+        "have not come to rest. Give more patterns, or a reference without the specimen.",
+        stacklevel=3,
+    )
+
+
+def _warn_of_misfit(chi_squared: float) -> None:
     if not _GOOD_CHI[0] < chi_squared < _GOOD_CHI[1]:
         warnings.warn(
             f"The counts scatter {chi_squared:.2g} times as much around the fitted discs as single "

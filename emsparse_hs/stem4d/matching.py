@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
 from emsparse_hs.stem4d.centroid import centroid
@@ -113,7 +113,11 @@ def match_edge(
 
 
 def mean_template(
-    frames: ArrayLike, mask: ArrayLike | None = None, *, smoothing: float = 1.0
+    frames: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    smoothing: float = 1.0,
+    align: bool = False,
 ) -> np.ndarray:
     """Mean pattern of some frames, fit to be looked for in them.
 
@@ -130,6 +134,9 @@ def mean_template(
         True where a pixel counts. All by default. The others are filled from their neighbours.
     smoothing : float, optional
         Standard deviation of the blur in px; 0 for frames that are not those to be matched.
+    align : bool, optional
+        Whether frames are shifted by whole pixels to where they match their mean best, and averaged
+        again. Else deflections of more than a pixel blur the rim.
 
     Returns
     -------
@@ -147,9 +154,25 @@ def mean_template(
     stack = frames.reshape(-1, *frames.shape[-2:])
     keep = as_keep(mask, stack.shape[1:])
     fine = np.isfinite(stack[:, keep]).all(axis=1)
-    mean = (stack[fine] if fine.any() else stack).mean(0, dtype=float)
-    mean = _filled(mean[None], keep)[0]
+    stack = _filled((stack[fine] if fine.any() else stack).astype(float), keep)
+    mean = stack.mean(0)
+    if align and mean.max() > mean.min():
+        mean = _aligned_mean(stack, mean)
     return gaussian_filter(mean, smoothing) if smoothing else mean
+
+
+def _aligned_mean(stack: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Mean of frames at the whole pixels at which they match a blurred mean best."""
+    places, _ = match_template(stack, gaussian_filter(mean, 1.0))
+    found = np.isfinite(places).all(1)
+    if not found.any():
+        return mean
+    steps = np.round(np.median(places[found], axis=0) - places[found]).astype(int)
+    moved = [
+        shift(frame, step[::-1], order=0, mode="nearest")
+        for frame, step in zip(stack[found], steps, strict=True)
+    ]
+    return np.mean(moved, axis=0)
 
 
 def _as_it_is(stack: np.ndarray) -> tuple[np.ndarray, Callable]:

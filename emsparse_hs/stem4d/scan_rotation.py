@@ -189,7 +189,8 @@ def _checked(deflection: np.ndarray) -> np.ndarray:
     field = fill_missing(field)
     if not np.ptp(field, axis=(0, 1)).any():
         raise ValueError("The deflection is the same everywhere, which tells nothing of rotation.")
-    return field
+    # A mean has no curl, but if it is much larger than what varies, sums no longer cancel.
+    return field - field.mean((0, 1))
 
 
 def _coefficients(field: np.ndarray, step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

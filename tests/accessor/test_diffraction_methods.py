@@ -383,6 +383,7 @@ def test_says_which_arguments_belong_to_which_method(scan):
         signal.emsparse.beam_deflection(dose_per_count=0)
 
 
+@pytest.mark.filterwarnings("ignore:The beam reaches the edge")
 @pytest.mark.parametrize("method", ["disc", "template", "edge"])
 def test_real_patterns_without_a_disc_give_an_answer_or_say_so(method, example):
     for name in ("blockfile_3x2x144x144.blo", "merlin_4x2x256x256_6bit.mib"):
@@ -406,6 +407,90 @@ def test_one_bad_pixel_in_one_frame_costs_that_frame_only(scan, method):
         result = signal.emsparse.beam_deflection(method)
     lost = np.isnan(result.data).any(-1)
     assert lost[0, 0] and lost.sum() == 1
+
+
+@pytest.mark.filterwarnings("ignore:The counts scatter")
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_saturated_pixels_do_not_move_the_beam(scan, method):
+    frames = np.minimum(scan[0].data, 6).astype("u1")
+    whole = diffraction(scan[0].data).emsparse.beam_deflection(method)
+    result = diffraction(frames).emsparse.beam_deflection(method)
+    assert np.sqrt(np.mean((result.data - whole.data) ** 2)) < 1.5 * whole.sigma.data.mean()
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 1), (1, 6)])
+@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_every_method_on_lines_and_stacks(scan, method, is_lazy, shape):
+    frames = scan[0].data[4, 3:9]
+    known = {"radius": 12.6, "edge_width": 1.3} if method == "disc" else {"reference": frames[0]}
+    expected = diffraction(frames[None]).emsparse.beam_deflection(method, centre=(0, 0), **known)
+    signal = diffraction(frames.reshape(*shape, 64, 64))
+    signal = signal.as_lazy() if is_lazy else signal
+    result = signal.emsparse.beam_deflection(method, centre=(0, 0), **known)
+    assert result.data.shape == (*shape, 2)
+    np.testing.assert_allclose(np.asarray(result.data).reshape(1, 6, 2), expected.data, atol=1e-6)
+    sigma = np.asarray(result.sigma.data).reshape(1, 6, 2)
+    np.testing.assert_allclose(sigma, expected.sigma.data, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_frames_need_not_be_square(scan, method):
+    signal = scan[0].isig[:, 4:60]
+    whole, result = (each.emsparse.beam_deflection(method) for each in (scan[0], signal))
+    difference = result.data - whole.data
+    assert np.sqrt(np.mean(difference**2)) < 0.5 * whole.sigma.data.mean()
+
+
+@pytest.mark.filterwarnings("ignore:The counts scatter")
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_negative_noise_beside_the_beam(scan, method):
+    """As in frames that a dark reference was subtracted from."""
+    random = np.random.default_rng(7)
+    frames = scan[0].data + random.normal(0, 0.5, scan[0].data.shape)
+    whole = scan[0].emsparse.beam_deflection(method)
+    result = diffraction(frames.round().astype("i2")).emsparse.beam_deflection(method)
+    size = whole.metadata.Beam_deflection.scale[0]
+    difference = result.data - whole.data / size
+    assert np.sqrt(np.mean(difference**2)) < 1.5 * whole.sigma.data.mean() / size
+
+
+@pytest.mark.parametrize("method", ["disc", "template", "edge"])
+def test_real_noise_gives_an_answer_or_says_so(method, example):
+    signal = hs.load(example("16x16-diffraction_imagel_5x5x256x256_EDS.emi"))
+    signal = signal[1] if isinstance(signal, list) else signal
+    before = signal.data.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = signal.emsparse.beam_deflection(method)
+        except ValueError as error:
+            assert "show no disc" in str(error)
+        else:
+            assert (result.sigma.data[np.isfinite(result.data)] > 0).all()
+    np.testing.assert_array_equal(signal.data, before)
+
+
+@pytest.mark.parametrize("method", ["template", "edge"])
+def test_says_when_the_beam_is_cut(method):
+    y, x = np.indices((40, 40))
+    pattern = 50.0 * (np.hypot(x - 3, y - 20) < 8)
+    frames = np.random.default_rng(0).poisson(pattern, (3, 4, 40, 40)).astype("u2")
+    with pytest.warns(UserWarning, match="reaches the edge of the detector"):
+        diffraction(frames).emsparse.beam_deflection(method)
+
+
+@pytest.mark.parametrize("method", ["template", "edge"])
+def test_a_mean_pattern_is_not_blurred_by_large_deflections(method):
+    random = np.random.default_rng(8)
+    places = 32 + random.uniform(-8, 8, (10, 12, 2))
+    y, x = np.indices((64, 64))
+    across, down = (np.subtract.outer(places[..., i], axis) for i, axis in ((0, x), (1, y)))
+    frames = random.poisson(9.0 / (1 + np.exp((np.hypot(across, down) - 10) / 0.4)))
+    result = diffraction(frames.astype("u2")).emsparse.beam_deflection(method, centre=(0, 0))
+    error = result.data - places
+    error -= error.mean((0, 1))
+    assert 0.8 < np.sqrt(np.mean((error / result.sigma.data) ** 2)) < 1.2
 
 
 def test_a_disc_whose_centre_is_outside_is_not_blamed_on_negative_counts():

@@ -176,6 +176,20 @@ def test_agrees_with_pyxem(dtype, threshold):
     np.testing.assert_allclose(centroid(frames, threshold=threshold), theirs, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:'where' used without 'out'")
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_agrees_with_libertem(dtype):
+    """It sums in float32, so that large sums, and places far from its zero, would differ more."""
+    api = pytest.importorskip("libertem.api")
+    udf = pytest.importorskip("libertem.udf.com")
+    frames = np.random.default_rng(1).poisson(3, (4, 5, 24, 32)).astype(dtype)
+    with api.Context.make_with("inline") as context:
+        dataset = context.load("memory", data=frames, sig_dims=2)
+        parameters = udf.CoMParams(cy=11.5, cx=15.5)
+        found = context.run_udf(dataset, udf.CoMUDF(parameters))["raw_shifts"].data
+    np.testing.assert_allclose(centroid(frames) - (15.5, 11.5), found[..., ::-1], atol=1e-6)
+
+
 def test_sigma_is_the_scatter_of_a_poisson_disc():
     radius, n_electrons, dose = 12, 3000, 4
     ideal = disc((64, 64), (31.3, 30.6), radius) * (n_electrons / (np.pi * radius**2))
