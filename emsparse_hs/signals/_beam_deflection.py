@@ -11,6 +11,7 @@ import numpy as np
 
 from emsparse_hs._masks import as_mask
 from emsparse_hs._optional import require
+from emsparse_hs.signals._beam_shift_twin import BeamShiftTwin
 from emsparse_hs.signals._scan_maps import (
     beam_energy_of,
     computed,
@@ -46,7 +47,7 @@ else:
 _SURE_OF_POLARITY = 5
 
 
-class BeamDeflection(VectorMap, BeamShift):
+class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
     """Deflection of the beam at each position of the scan.
 
     The navigation axes are the scan, the signal axis holds the components (x, y). They are positive
@@ -79,8 +80,9 @@ class BeamDeflection(VectorMap, BeamShift):
             True where a position is left out of the fit, such as on the specimen. Of the scan, or
             of all positions of a stack of scans; an array in HyperSpy's order (x, y).
         reference : BeamDeflection, optional
-            Of the same scan without the specimen. The surface is then fitted to it, and the mask is
-            its own.
+            Of the same scan without the specimen, measured with the same ``centre``. The surface is
+            then fitted to it, and the mask is its own. If that centre is a place or "axes", and not
+            the mean of each scan, the reference is also the zero of the result.
         robust : bool
             Whether the fit leaves out by itself what is off the surface, as a specimen that covers
             up to a third of the scan. See `emsparse_hs.stem4d.descan_surface`.
@@ -94,8 +96,8 @@ class BeamDeflection(VectorMap, BeamShift):
         Raises
         ------
         ValueError
-            If there is no scan, the reference has another shape or unit, the order is not known or
-            too few positions count.
+            If there is no scan, the reference has another shape, unit or centre, the order is not
+            known or too few positions count.
         TypeError
             If the mask is not boolean, or the reference no deflection.
         """
@@ -296,74 +298,21 @@ class BeamDeflection(VectorMap, BeamShift):
         induction.metadata.set_item("Magnetic_induction.beam_energy", float(beam_energy))
         return induction
 
-    def to_beam_shift(self):
-        """Shifts that take the deflection back, with pyxem's sign and in px.
-
-        They are fit for pyxem's `center_direct_beam(shifts=...)`, which then brings the beam of
-        each pattern to the place the deflection counts from. Measure the deflection with
-        ``centre=(width / 2, height / 2)`` to bring it to the middle of the detector, as pyxem's
-        own `get_direct_beam_position` does.
-
-        Returns
-        -------
-        pyxem.signals.BeamShift
-            Minus the deflection, in px. Lazy if this signal is.
-
-        Raises
-        ------
-        ValueError
-            If the deflection is an angle, and the size of a detector pixel is not in the metadata.
-        """
-        sizes, variance = self._units_per_pixel(), variance_of(self)
-        shift = self._deepcopy_with_new_data(-self.data / sizes)
-        shift.set_signal_type("beam_shift")
-        shift.units = ["px", "px"]
-        shift.column_names = ["x-shift", "y-shift"]
-        metadata = shift.metadata
-        if metadata.has_item("Beam_deflection"):
-            del metadata.Beam_deflection
-        metadata.set_item("Signal.quantity", "Beam shift (px)")
-        if variance is not None:
-            set_variance(shift, variance / sizes**2)
-        return shift
-
-    def calibrate_electric_shifts(self, thickness: float) -> ElectricField:
-        """Electric field in MV/cm, under pyxem's name; see `to_electric_field`.
-
-        pyxem's own method of this name is right for the sign of a deflection, which is that of
-        this class, and gives the opposite of the field for its own beam shifts.
-
-        Parameters
-        ----------
-        thickness : float
-            Of the specimen in nm.
-
-        Returns
-        -------
-        ElectricField
-            In MV/cm.
-        """
-        return self.to_electric_field(thickness, units="MV/cm")
-
-    def pixels_to_calibrated_units(self, signal_axes=None, inplace=False, **kwargs):
-        """Not needed: a deflection is in mrad as soon as the detector is calibrated.
-
-        Raises
-        ------
-        ValueError
-            Always. pyxem's method would scale a second time what has its scale already.
-        """
-        raise ValueError(
-            "A deflection takes its units from the detector when it is measured. Calibrate the "
-            "detector's axes, in mrad or in 1/angstrom with a beam energy, and call "
-            "s.emsparse.beam_deflection() again."
-        )
-
     def _checked_reference(self, reference: BeamDeflection) -> np.ndarray:
         if not isinstance(reference, BeamDeflection):
             raise TypeError(
                 f"The reference is {reference!r}. Pass a BeamDeflection of the scan without "
                 "specimen, as s.emsparse.beam_deflection() gives it."
+            )
+        centres = [
+            each.metadata.get_item("Beam_deflection.centre", default=None)
+            for each in (self, reference)
+        ]
+        if centres[0] != centres[1]:
+            raise ValueError(
+                f"The deflection counts from {centres[0]!r}, the reference from {centres[1]!r}. "
+                'Measure both with the same centre; if that is a place (x, y) or "axes", the '
+                "reference is also the zero of the result."
             )
         if reference.data.shape != self.data.shape or list(reference.units) != list(self.units):
             raise ValueError(
@@ -395,14 +344,3 @@ class BeamDeflection(VectorMap, BeamShift):
                 'units to ["mrad", "mrad"].'
             )
         return np.array(sizes, float)
-
-    def _units_per_pixel(self) -> np.ndarray:
-        scale = self.metadata.get_item("Beam_deflection.scale", default=None)
-        if scale is not None:
-            return np.array(scale, float)
-        if list(self.units) == ["px", "px"]:
-            return np.ones(2)
-        raise ValueError(
-            f"The deflection is in {self.units}, and how much a detector pixel is in these units "
-            'is not known. Set it with s.metadata.set_item("Beam_deflection.scale", [x, y]).'
-        )

@@ -122,7 +122,10 @@ class VectorMap:
             )
         values, spread = derivative(data, step, variance)
         unit = self._unit_of_data()
-        return scan_image(self, values, f"{name} ({unit}/{length})" if unit else name, spread)
+        # What was multiplied by a length, as T nm, loses it again.
+        per_length = unit.removesuffix(f" {length}")
+        per_length = f"{unit}/{length}" if per_length == unit else per_length
+        return scan_image(self, values, f"{name} ({per_length})" if unit else name, spread)
 
     def _unit_of_data(self) -> str:
         """From the signal's "quantity (unit)"."""

@@ -195,6 +195,34 @@ def test_subtract_descan_of_stacks_and_lines(deflection):
         deflection.subtract_descan(reference=stack)
     with pytest.raises(TypeError, match="Pass a BeamDeflection"):
         deflection.subtract_descan(reference=plane)
+    other = deflection.deepcopy()
+    other.metadata.set_item("Beam_deflection.centre", "axes")
+    with pytest.raises(ValueError, match="reference from 'axes'"):
+        deflection.subtract_descan(reference=other)
+
+
+def test_a_reference_is_the_zero_of_the_deflection():
+    """A mean deflection by the specimen is not lost, nor is the descan taken for one."""
+    y, x = np.indices((9, 10))
+    drift = np.stack([31 + 0.1 * x, 30 - 0.2 * y], -1)
+    rows, columns = np.indices((64, 64))
+
+    def measured(places):
+        across, down = (np.subtract.outer(places[..., i], axes) for i, axes in enumerate(grids))
+        frames = hs.signals.Signal2D(200 * np.exp(-(across**2 + down**2) / 50))
+        frames.set_signal_type("electron_diffraction")
+        return frames.emsparse.beam_deflection(centre=(20, 20))
+
+    grids = (columns, rows)
+    vacuum, specimen = measured(drift), measured(drift + (1.5, -0.5))
+    found = specimen.subtract_descan(reference=vacuum)
+    np.testing.assert_allclose(found.data, np.broadcast_to([1.5, -0.5], (9, 10, 2)), atol=0.01)
+
+
+def test_induction_times_length_loses_it_in_derivatives(deflection):
+    induction = deflection.to_magnetic_induction()
+    assert induction.curl().metadata.Signal.quantity == "Curl (T)"
+    assert induction.divergence().metadata.Signal.quantity == "Divergence (T)"
 
 
 def test_divergence_and_curl_are_images_in_units_of_the_scan(deflection):
