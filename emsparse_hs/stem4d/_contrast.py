@@ -57,11 +57,12 @@ def zernike(places: np.ndarray, degree: int) -> np.ndarray:
     """
     # Without a bound they would grow fast outside, and take the tail of a soft edge for theirs; a
     # sharp edge has ended there.
-    radius = np.minimum(np.hypot(*places), _REACH)
+    distance = np.hypot(*places)
     angle = np.arctan2(places[1], places[0])
     terms = []
     for n, m in zip(*_names(degree), strict=True):
         k = abs(m)
+        radius = np.minimum(distance, _REACH if n > 1 else 2.0)
         radial = radius**k * eval_jacobi((n - k) // 2, 0, k, 2 * radius**2 - 1)
         radial *= math.sqrt((n + 1) * (2 if m else 1))
         terms.append(radial * (np.cos(k * angle) if m >= 0 else np.sin(k * angle)))

@@ -30,7 +30,10 @@ _MOST_STEPS, _SMALL_STEP = 12, 0.3
 _GOOD_CHI = 1.2
 
 #: Square of the signal to noise ratio of contrast that need not be looked for.
-_LEAST_SIGNAL = 0.3
+_LEAST_SIGNAL = 1.0
+
+#: Logarithm of the evidence by which an even disc is clearly more probable.
+_CLEARLY = 3.0
 
 #: Moves of the window, by a pixel or two each, on the way to the disc.
 _MOST_MOVES = 12
@@ -171,40 +174,49 @@ def _rooms(n_unknowns, n_pixels):
 
 @numba.njit(**PLAIN)
 def _orders(data, window, room, place, coefficients, trials):
-    """Fit with more and more terms until they do not pay; returns how often that went well.
+    """Fit an even disc, one with the strongest contrast, and one with all that matters.
 
-    Rows of `trials`: x, y, their variances, logarithm of the evidence, reduced chi-squared.
+    Returns how many went well; the last is left out if the second one tells that there is no
+    contrast. Rows of `trials`: x, y, their variances, logarithm of the evidence, reduced
+    chi-squared, and whether it is a model to believe in and not a step on the way.
     """
-    shape, _, terms, precision, orders, rests = window
-    best = -np.inf
-    for k in range(len(orders)):
+    shape, _, terms, precision, orders, left_out = window
+    last = len(orders) - 1
+    k = 0
+    for row in range(len(trials)):
         n_terms = orders[k]
         if not _climb(
             data, shape, terms, precision, n_terms, _MOST_STEPS, place, coefficients, room, False
         ):
-            return k
+            return row
         if math.hypot(room[5][1], room[5][2]) > 1:
             # Still on its way after so many steps.
-            return k
+            return row
         n = N_FIRST + n_terms
         evidence, chi = _judge(data, precision, n_terms, coefficients, room)
-        trials[k, 0], trials[k, 1] = place[0], place[1]
-        trials[k, 2], trials[k, 3] = variance_of(room[3], n, 1), variance_of(room[3], n, 2)
-        trials[k, 4], trials[k, 5] = evidence, chi
-        # A next order may pay where this one does not, but only if there is something left to fit.
-        if evidence < best and chi < _GOOD_CHI:
-            return k + 1
-        best = max(best, evidence)
         # The square of a bias over the variance is at most the signal to noise of what is left out.
-        if rests[k] * math.pi * shape[0] ** 2 * coefficients[N_FIRST] < _LEAST_SIGNAL:
-            return k + 1
-    return len(orders)
+        signals = left_out * (math.pi * shape[0] ** 2 * coefficients[N_FIRST])
+        is_enough = k == last or signals[k] < _LEAST_SIGNAL
+        trials[row, 0], trials[row, 1] = place[0], place[1]
+        trials[row, 2], trials[row, 3] = variance_of(room[3], n, 1), variance_of(room[3], n, 2)
+        trials[row, 4], trials[row, 5] = evidence, chi
+        trials[row, 6] = 1.0 if k == 0 or is_enough else 0.0
+        is_even = k > 0 and evidence < trials[0, 4] - _CLEARLY and trials[0, 5] < _GOOD_CHI
+        if is_enough or is_even:
+            return row + 1
+        k += 1
+        while row > 0 and k < last and signals[k] >= _LEAST_SIGNAL:
+            k += 1
+    return len(trials)
 
 
 @numba.njit(**PLAIN)
 def _average(trials, out):
-    """Mean over the orders, weighted by their evidence; what they differ by is uncertainty."""
-    weights = np.exp(trials[:, 4] - trials[:, 4].max())
+    """Mean over the models, weighted by their evidence; what they differ by is uncertainty."""
+    weights = trials[:, 6] * np.exp(trials[:, 4] - trials[:, 4].max())
+    if not weights.sum() > 0:
+        # A step on the way that is far more probable than what it led to.
+        weights[-1] = 1.0
     weights /= weights.sum()
     chi = (weights * trials[:, 5]).sum()
     for axis in range(2):
@@ -222,7 +234,7 @@ def _work(window):
     _, offsets, terms, _, orders, _ = window
     n_pixels, n_unknowns = offsets.shape[1], N_FIRST + len(terms)
     data = (np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), offsets.astype("f4"))
-    trials, found = np.empty((len(orders), 6)), np.empty(2, np.int64)
+    trials, found = np.empty((min(len(orders), 3), 7)), np.empty(2, np.int64)
     return data, _rooms(n_unknowns, n_pixels), trials, found, np.empty(2), np.empty(n_unknowns)
 
 

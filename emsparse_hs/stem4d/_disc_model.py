@@ -164,7 +164,9 @@ def fit_quality(counts, expected, usable, least, n, inside):
         model = max(expected[i], least)
         if counts[i] > 0 and usable[i] > 0:
             likelihood += counts[i] * math.log(model)
-        likelihood -= usable[i] * model
+        # Below the least expectation the score is that of a Gaussian: go on with its integral.
+        below = expected[i] - model
+        likelihood -= usable[i] * (model - below * (counts[i] - model - below / 2) / model)
         counted = usable[i] if expected[i] > inside else np.float32(0)
         chi += counted * (counts[i] - expected[i]) ** 2 / model
         pixels += counted
