@@ -54,7 +54,12 @@ def read_pieces(array, navigation_dimension: int) -> Iterator[tuple[Region, Dela
     """
     if isinstance(array, da.Array):
         yield from _of_dask(array, navigation_dimension)
-    elif isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
+    elif (
+        isinstance(array, np.memmap)
+        and isinstance(array.base, mmap.mmap)
+        # Changes of a copy on write are in memory only.
+        and array.mode != "c"
+    ):
         # Opened inside the task: nothing is copied, held open, or sent to other processes.
         order = "C" if array.flags.c_contiguous else "F"
         file = _File(array.filename, array.dtype, array.offset, array.shape, order)

@@ -135,3 +135,11 @@ def test_a_wrong_number_of_results_is_said(monkeypatch):
     monkeypatch.setattr(_rows, "_COPIED_PART", 1)
     with pytest.raises(ValueError, match="one result of output_shape"):
         Blocks.from_array(np.ones((4, 3, 2))[:, ::2], 2).map(len, show_progressbar=False)
+
+
+def test_changes_of_a_copy_on_write_are_not_lost(tmp_path):
+    np.zeros((4, 5, 6), "u2").tofile(tmp_path / "scan.raw")
+    mapped = np.memmap(tmp_path / "scan.raw", "u2", "c", 0, (4, 5, 6))
+    mapped[1:] = 9
+    blocks = Blocks.from_array(mapped, 1)
+    np.testing.assert_array_equal(np.concatenate(list(blocks)).reshape(4, 5, 6), mapped)

@@ -32,6 +32,10 @@ _ARGUMENTS = {
 #: Order of the polynomial that the intensity of a disc without the specimen needs at the most.
 _EVEN = 2
 
+#: Pixels from the frame's edge that a rim must keep away from, and the part of a beam that masked
+#: pixels may hide.
+_RIM_MARGIN, _MOST_HIDDEN = 5, 0.1
+
 #: Patterns of the scan that a disc's shape or a mean pattern is taken of.
 _SAMPLE = 96
 
@@ -83,18 +87,17 @@ def finder_of(
     known: Any = None
     if method == "centroid":
         known = given["threshold"]
-    elif method == "disc" and given["radius"] is not None:
-        known = DiscModel(float(given["radius"]), float(given["edge_width"]))
+    elif method == "disc":
+        known = _disc_of(blocks, pixels, dose_per_count, given)
     else:
+        own = given["reference"] is None
         patterns = _patterns(blocks, given["reference"])
-        if method == "disc":
-            known = _disc_of(patterns, pixels, dose_per_count, given["reference"] is not None)
-        else:
-            own = given["reference"] is None
-            # The scan's own noise is in its mean, and a rim is smoothed in its own way.
-            smoothing = 1.0 if own and method == "template" else 0.0
-            known = mean_template(patterns, pixels, smoothing=smoothing, align=own)
-            _warn_of_cut_beam(known)
+        if own and not patterns.any():
+            raise ValueError("The patterns have no counts to take a mean of.")
+        # The scan's own noise is in its mean, and a rim is smoothed in its own way.
+        smoothing = 1.0 if own and method == "template" else 0.0
+        known = mean_template(patterns, pixels, smoothing=smoothing, align=own)
+        _warn_of_cut_beam(known, pixels, method)
     return Finder(method, known, float(dose_per_count))
 
 
@@ -120,26 +123,38 @@ def find_beam(
     return np.concatenate(found, axis=-1)
 
 
-def _warn_of_cut_beam(template: np.ndarray) -> None:
-    """Say that a beam which the frame cuts off can't be matched as if it were whole."""
-    rim = np.concatenate([template[0], template[-1], template[:, 0], template[:, -1]])
+def _warn_of_cut_beam(template: np.ndarray, pixels: np.ndarray | None, method: str) -> None:
+    """Say that a beam which frame or mask cut off can't be matched as if it were whole."""
     background = np.percentile(template, 5)
-    if np.mean(rim - background > 0.5 * (template.max() - background)) > 0.02:
+    beam = template - background > 0.5 * (template.max() - background)
+    margin = _RIM_MARGIN if method == "edge" else 1
+    inner = np.zeros(template.shape, bool)
+    inner[margin:-margin, margin:-margin] = True
+    hidden = np.zeros(template.shape, bool) if pixels is None else ~pixels
+    # In the frame's edge a rim has no gradient across it.
+    cut = np.count_nonzero(beam & ~inner) > 0.02 * np.sqrt(4 * np.pi * beam.sum())
+    if cut or hidden[beam].mean() > _MOST_HIDDEN:
         warnings.warn(
-            "The beam reaches the edge of the detector: what moves out of the frame is missing in "
-            "the correlation, and errors are larger than sigma. The method 'disc', with a radius "
-            "and an edge_width if it can't estimate them, is right there.",
+            f"The beam reaches the edge of the detector, or masked pixels hide more than "
+            f"{100 * _MOST_HIDDEN:.0f} % of it: what is missing in the correlation makes errors "
+            "larger than sigma. The method 'disc', with a radius and an edge_width if it can't "
+            "estimate them, is right there.",
             stacklevel=4,
         )
 
 
-def _disc_of(patterns, pixels, dose_per_count: float, without_specimen: bool) -> DiscModel:
-    """Shape of the disc, and its typical contrast if the patterns are those of the specimen."""
-    if not without_specimen:
-        return estimate_disc(patterns, pixels, dose_per_count=dose_per_count)
-    shape = estimate_disc(patterns, pixels, dose_per_count=dose_per_count, order=_EVEN)
-    # Of the specimen's contrast, and of where it deflects the beam to, they know nothing.
-    return shape._replace(contrast=None, centre=None)
+def _disc_of(blocks: Blocks, pixels, dose_per_count: float, given: dict) -> DiscModel:
+    """Shape of the disc, and what contrast is to be expected of the specimen."""
+    how: dict[str, Any] = {"dose_per_count": dose_per_count}
+    shape = None
+    if given["radius"] is not None:
+        shape = (float(given["radius"]), float(given["edge_width"]))
+    elif given["reference"] is not None:
+        patterns = _patterns(blocks, given["reference"])
+        found = estimate_disc(patterns, pixels, order=_EVEN, **how)
+        shape = (found.radius, found.edge_width)
+    # Of the specimen's contrast, and of where it deflects the beam to, a reference knows nothing.
+    return estimate_disc(_patterns(blocks, None), pixels, shape=shape, **how)
 
 
 def _patterns(blocks: Blocks, reference) -> np.ndarray:

@@ -4,7 +4,8 @@
 
 from emsparse_hs.stem4d.centroid import centroid
 from emsparse_hs.stem4d.descan import descan_surface
-from emsparse_hs.stem4d.disc_fit import DiscModel, estimate_disc, fit_disc
+from emsparse_hs.stem4d.disc_fit import DiscModel, fit_disc
+from emsparse_hs.stem4d.disc_shape import estimate_disc
 from emsparse_hs.stem4d.field import (
     FIELD_UNITS,
     deflection_to_field,

@@ -26,14 +26,15 @@ _EXPECTED = 0.15
 #: Step in radians over the unit disc between the wave numbers.
 _STEP = 0.5
 
-#: Distance from the middle, in units of the terms' disc, beyond which they are constant.
-_REACH = 1.1
+#: Distance from the middle, in units of the terms' disc, beyond which curved ones are constant.
+_CONSTANT_FROM = 1.1
 
-#: Variance of a term below which it is of no account: .01 % of the mean.
-_LEAST = 1e-8
+#: Least variance of a term, of a root mean square of .01 % of the mean: an exact zero can't be
+#: divided by.
+_LEAST_VARIANCE = 1e-8
 
 #: Number of measurements that what is expected counts for, and steps of learning at a time.
-_FEWEST, _STEPS = 3, 10
+_FEWEST, _LEARNING_STEPS = 3, 10
 
 
 def n_polynomials(degree: int) -> int:
@@ -55,21 +56,21 @@ def zernike(places: np.ndarray, degree: int) -> np.ndarray:
     -------
     float64 array of shape (t, p)
     """
-    # Without a bound they would grow fast outside, and take the tail of a soft edge for theirs; a
-    # sharp edge has ended there.
     distance = np.hypot(*places)
     angle = np.arctan2(places[1], places[0])
     terms = []
-    for n, m in zip(*_names(degree), strict=True):
+    for n, m in zip(*_degrees_and_turns(degree), strict=True):
         k = abs(m)
-        radius = np.minimum(distance, _REACH if n > 1 else 2.0)
+        # Without a bound they would grow fast outside, and take the tail of a soft edge for theirs;
+        # a gradient goes on over it.
+        radius = np.minimum(distance, _CONSTANT_FROM) if n > 1 else distance
         radial = radius**k * eval_jacobi((n - k) // 2, 0, k, 2 * radius**2 - 1)
         radial *= math.sqrt((n + 1) * (2 if m else 1))
         terms.append(radial * (np.cos(k * angle) if m >= 0 else np.sin(k * angle)))
     return np.array(terms)
 
 
-def _names(degree: int) -> tuple[np.ndarray, np.ndarray]:
+def _degrees_and_turns(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Degree n of each polynomial, and its frequency m around the disc, negative for sines."""
     degrees = np.repeat(np.arange(degree + 1), np.arange(1, degree + 2))
     turns = np.concatenate([np.arange(-n, n + 1, 2) for n in range(degree + 1)])
@@ -82,7 +83,7 @@ class ContrastPrior:
     Parameters
     ----------
     degree : int
-        Of the Zernike polynomials at the most.
+        Of the Zernike polynomials at the most; 0 for a disc that is even.
 
     Attributes
     ----------
@@ -91,7 +92,7 @@ class ContrastPrior:
     """
 
     def __init__(self, degree: int) -> None:
-        degrees, turns = _names(degree)
+        degrees, turns = _degrees_and_turns(degree)
         kinds = [np.diag(degrees == n).astype(float) for n in range(1, degree + 1)]
         powers = [_EXPECTED**2 / n for n in range(1, degree + 1)]
         wave_numbers = _STEP * np.arange(1, 2 * degree + 5 if degree else 1)
@@ -102,7 +103,8 @@ class ContrastPrior:
             powers.append(_EXPECTED**2 / len(wave_numbers))
         self.powers = np.array(powers)
         # Without the mean, which the others are parts of.
-        self._kinds = np.array(kinds).reshape(len(kinds), len(degrees), -1)[:, 1:, 1:]
+        n_terms = len(degrees)
+        self._kinds = np.array(kinds).reshape(len(kinds), n_terms, n_terms)[:, 1:, 1:]
 
     def covariance(self, n_terms: int) -> np.ndarray:
         """Covariance of the coefficients but the mean's; float64, of shape (t - 1, t - 1)."""
@@ -127,7 +129,7 @@ class ContrastPrior:
         kinds = self._kinds[:, : n_terms - 1, : n_terms - 1]
         used = weights > 1e-3
         scores, information, weights = scores[used], information[used], weights[used]
-        for _ in range(_STEPS):
+        for _ in range(_LEARNING_STEPS):
             mixed = np.eye(n_terms - 1) + information @ self.covariance(n_terms)
             shown = np.linalg.solve(mixed, scores[:, :, None])[:, :, 0]
             shown = (shown * weights[:, None]).T @ shown
@@ -156,4 +158,4 @@ def independent_terms(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     variances, vectors = np.linalg.eigh(covariance)
     falling = np.argsort(-variances, kind="stable")
-    return np.maximum(variances[falling], _LEAST), vectors[:, falling].T
+    return np.maximum(variances[falling], _LEAST_VARIANCE), vectors[:, falling].T

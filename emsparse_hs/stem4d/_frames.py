@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter, rank_filter
 
 
 def as_frames(frames: ArrayLike) -> np.ndarray:
@@ -38,7 +39,27 @@ def as_keep(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
+def fill_masked(stack: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Frames whose pixels that don't count are the mean of what is around them, near or far."""
+    if not keep.any():
+        raise ValueError("The mask leaves no pixel: it is False everywhere.")
+    filled, smoothing, missing = stack, 1.0, ~keep
+    while missing.any():
+        weight = gaussian_filter(keep.astype(float), smoothing)
+        found = missing & (weight > 0.05)
+        if found.any():
+            seen = gaussian_filter(np.where(keep, stack, 0.0), (0, smoothing, smoothing))
+            filled = np.where(found, seen / np.maximum(weight, 1e-9), filled)
+        missing, smoothing = missing & ~found, 1.5 * smoothing
+    return filled
+
+
 def check_dose(dose_per_count: float) -> None:
     """Say what is wrong with the number of electrons a count."""
     if not (math.isfinite(dose_per_count) and dose_per_count > 0):
         raise ValueError(f"There are {dose_per_count!r} electrons a count. Pass a positive number.")
+
+
+def without_spikes(frame: np.ndarray) -> np.ndarray:
+    """Frame without pixels that are brighter than all around them: hot ones, and cosmic rays."""
+    return np.minimum(frame, rank_filter(frame, -2, size=3))

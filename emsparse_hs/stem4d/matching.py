@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import fft
-from scipy.ndimage import gaussian_filter, shift
+from scipy import fft, ndimage
+from scipy.ndimage import gaussian_filter
 
-from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose
+from emsparse_hs.stem4d._frames import as_frames, as_keep, check_dose, fill_masked, without_spikes
 from emsparse_hs.stem4d.centroid import centroid
 
 #: Frames that are transformed together, and Newton steps, each doubling the right digits.
@@ -64,7 +64,7 @@ def match_template(
         If template or mask differ from a frame in shape, the template is empty or not finite, or
         the dose is not positive.
     TypeError
-        If the frames are not real numbers.
+        If frames or template are not real numbers.
 
     Notes
     -----
@@ -136,7 +136,8 @@ def mean_template(
         Standard deviation of the blur in px; 0 for frames that are not those to be matched.
     align : bool, optional
         Whether frames are shifted by whole pixels to where they match their mean best, and averaged
-        again. Else deflections of more than a pixel blur the rim.
+        again. Else deflections of more than a pixel blur the rim. Single pixels that are brighter
+        than all around them are taken down to these.
 
     Returns
     -------
@@ -146,15 +147,17 @@ def mean_template(
     Raises
     ------
     ValueError
-        If frames have fewer than two dimensions, or the mask has another shape than a frame.
+        If there are no frames, they have fewer than two dimensions, or the mask has another shape.
     TypeError
         If the frames are not real numbers.
     """
     frames = as_frames(frames)
     stack = frames.reshape(-1, *frames.shape[-2:])
+    if not len(stack):
+        raise ValueError("There are no frames to take the mean of.")
     keep = as_keep(mask, stack.shape[1:])
     fine = np.isfinite(stack[:, keep]).all(axis=1)
-    stack = _filled((stack[fine] if fine.any() else stack).astype(float), keep)
+    stack = fill_masked((stack[fine] if fine.any() else stack).astype(float), keep)
     mean = stack.mean(0)
     if align and mean.max() > mean.min():
         mean = _aligned_mean(stack, mean)
@@ -163,16 +166,16 @@ def mean_template(
 
 def _aligned_mean(stack: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Mean of frames at the whole pixels at which they match a blurred mean best."""
-    places, _ = match_template(stack, gaussian_filter(mean, 1.0))
+    places, _ = match_template(stack, gaussian_filter(without_spikes(mean), 1.0))
     found = np.isfinite(places).all(1)
     if not found.any():
         return mean
     steps = np.round(np.median(places[found], axis=0) - places[found]).astype(int)
     moved = [
-        shift(frame, step[::-1], order=0, mode="nearest")
+        ndimage.shift(frame, step[::-1], order=0, mode="nearest")
         for frame, step in zip(stack[found], steps, strict=True)
     ]
-    return np.mean(moved, axis=0)
+    return without_spikes(np.mean(moved, axis=0))
 
 
 def _as_it_is(stack: np.ndarray) -> tuple[np.ndarray, Callable]:
@@ -209,7 +212,7 @@ def _matched(frames, template, mask, dose_per_count: float, transform: Callable)
     positions, sigma = np.empty((len(stack), 2)), np.empty((len(stack), 2))
     for start in range(0, len(stack), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        counts = _filled(stack[part].astype(np.float64), keep)
+        counts = fill_masked(stack[part].astype(np.float64), keep)
         # A frame with NaN is its own affair: zeros have no peak.
         usable = np.isfinite(counts).all((1, 2))
         counts[~usable] = 0
@@ -226,28 +229,19 @@ def _matched(frames, template, mask, dose_per_count: float, transform: Callable)
 
 
 def _checked_template(template: ArrayLike, shape: tuple[int, ...], keep) -> np.ndarray:
-    pattern = np.asarray(template, float)
+    pattern = as_frames(template).astype(float)
     if pattern.shape != shape:
         raise ValueError(
             f"The reference pattern has shape {pattern.shape}, a frame {shape}. Pass one pattern "
             "of the same detector, with the same binning."
         )
-    pattern = _filled(pattern[None], keep)[0]
+    pattern = fill_masked(pattern[None], keep)[0]
     if not np.isfinite(pattern).all() or not pattern.max() > pattern.min():
         raise ValueError(
             "The reference pattern is empty, even, or has NaN. Pass one with a bright disc, or "
             "mask its bad pixels."
         )
     return pattern
-
-
-def _filled(stack: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Frames whose pixels that don't count are the mean of their neighbours."""
-    if keep.all():
-        return stack
-    seen = np.where(keep, stack, 0.0)
-    weight = np.maximum(gaussian_filter(keep.astype(float), 1.0), 1e-9)
-    return np.where(keep, stack, gaussian_filter(seen, (0, 1.0, 1.0)) / weight)
 
 
 class _Correlation:

@@ -495,12 +495,49 @@ def test_a_mean_pattern_is_not_blurred_by_large_deflections(method):
     assert 0.8 < np.sqrt(np.mean((error / result.sigma.data) ** 2)) < 1.2
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 60_000.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_one_bad_pixel_does_not_spoil_what_is_learned(scan, method, bad):
+    frames = scan[0].data.astype(float)
+    whole = diffraction(frames).emsparse.beam_deflection(method, centre=(0, 0))
+    frames[6, 7, 3, 4] = bad
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = diffraction(frames).emsparse.beam_deflection(method, centre=(0, 0))
+    difference = np.delete((result.data - whole.data).reshape(-1, 2), 6 * 14 + 7, axis=0)
+    assert np.sqrt(np.nanmean(difference**2)) < 0.3 * whole.sigma.data.mean()
+    assert np.isfinite(difference).all()
+
+
+@pytest.mark.parametrize("known", ["reference", "shape"])
+def test_a_wrong_dose_is_said_whatever_is_known(scan, known):
+    frames = scan[0].data * 50.0
+    given = {
+        "reference": {"reference": frames[:2].mean((0, 1))},
+        "shape": {"radius": 12.6, "edge_width": 1.3},
+    }[known]
+    with pytest.warns(UserWarning, match="pass dose_per_count"):
+        diffraction(frames).emsparse.beam_deflection("disc", **given)
+
+
+def test_a_disc_near_the_edge_of_the_frame_is_said_for_its_rim(scan):
+    y, x = np.indices((64, 64))
+    pattern = 30.0 / (1 + np.exp((np.hypot(x - 31.5, y - 31.5) - 28) / 0.4))
+    frames = np.random.default_rng(0).poisson(pattern, (3, 4, 64, 64)).astype("u2")
+    with pytest.warns(UserWarning, match="reaches the edge of the detector"):
+        diffraction(frames).emsparse.beam_deflection("edge")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        diffraction(frames).emsparse.beam_deflection("template")
+        scan[0].emsparse.beam_deflection("edge")
+
+
 def test_a_disc_whose_centre_is_outside_is_not_blamed_on_negative_counts():
     y, x = np.indices((40, 40))
     pattern = 50.0 * (np.hypot(x + 1, y - 20) < 8)
     frames = np.random.default_rng(0).poisson(pattern, (3, 4, 40, 40)).astype("u2")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", message="The centre of mass")
         shape = {"radius": 8.0, "edge_width": 0.5}
         result = diffraction(frames).emsparse.beam_deflection("disc", centre=(0, 0), **shape)
     assert result.data[..., 0].max() < 0

@@ -200,6 +200,15 @@ def test_says_what_is_wrong(discs):
     for model in (DiscModel(0.2, 0.7), DiscModel(np.nan, 0.7), DiscModel(12, 0)):
         with pytest.raises(ValueError, match="The disc's"):
             fit_disc(frames, model)
+    with pytest.raises(ValueError, match="The order is 3"):
+        estimate_disc(frames, order=3)
+    with pytest.raises(ValueError, match="leaves no pixel"):
+        estimate_disc(frames, np.zeros((64, 64), bool))
+    with pytest.raises(ValueError, match="show no disc"):
+        estimate_disc(frames[:0])
+    for contrast in (np.full((65, 65), np.nan), -np.eye(65), np.triu(np.ones((65, 65)))):
+        with pytest.raises(ValueError, match="no covariance"):
+            fit_disc(frames, TRUE._replace(contrast=contrast))
     with pytest.raises(ValueError, match="The contrast has shape"):
         fit_disc(frames, TRUE._replace(contrast=np.zeros((11,))))
     with pytest.raises(TypeError, match="complex"):
@@ -208,8 +217,45 @@ def test_says_what_is_wrong(discs):
 
 def test_a_shape_from_without_the_specimen_serves_at_a_boundary(discs):
     vacuum, _ = discs(217, n=1, dose=1_000_000)
-    shape = estimate_disc(vacuum, order=2)._replace(contrast=None, centre=None)
+    even = estimate_disc(vacuum, order=2)
     frames, places = discs(218, n=160, dose=3000, contrast=True)
-    found, sigma = fit_disc(frames, shape)
-    assert rms(found - places) < 0.15
+    model = estimate_disc(frames[:96], shape=(even.radius, even.edge_width))
+    assert model[:2] == even[:2]
+    found, sigma = fit_disc(frames, model)
+    assert rms(found - places) < 0.09
     assert 0.8 < rms((found - places) / sigma) < 1.2
+
+
+@pytest.mark.parametrize("order", [0, 2, 4])
+def test_any_order_gives_the_shape_of_an_even_disc(discs, order):
+    model = estimate_disc(discs(221, n=4, dose=100_000)[0], order=order)
+    assert model.radius == pytest.approx(12, abs=0.05)
+
+
+@pytest.mark.parametrize("dose", [30_000, 300_000, 1_000_000, 10_000_000])
+def test_sigma_is_honest_where_each_frame_has_its_own_wave(dose):
+    random = np.random.default_rng(222)
+    y, x = np.indices((64, 64)) - 32
+    places, frames = random.uniform(-0.8, 0.8, (160, 2)), []
+    for across, down in places:
+        angle, phase = random.uniform(0, 2 * np.pi, 2)
+        along = (x * np.cos(angle) + y * np.sin(angle)) / 12
+        pattern = 1 + 0.4 * np.sin(random.uniform(1, 6) * along + phase)
+        pattern *= 0.5 * erfc((np.hypot(x - across, y - down) - 12) / (np.sqrt(2) * 0.7))
+        frames.append(random.poisson(dose * pattern / pattern.sum()))
+    found, sigma = fit_disc(np.array(frames), estimate_disc(np.array(frames[:64])))
+    assert 0.8 < rms((found - 32 - places) / sigma) < 1.2
+
+
+@pytest.mark.parametrize(("width", "dose"), [(2.0, 1_000_000), (3.0, 100_000), (4.0, 100_000)])
+def test_a_gradient_over_a_soft_edge(width, dose):
+    random = np.random.default_rng(223)
+    y, x = np.indices((64, 64)) - 32
+    places, frames = random.uniform(-1, 1, (128, 2)), []
+    for across, down in places:
+        angle = random.uniform(0, 2 * np.pi)
+        pattern = np.clip(1 + 0.3 * (x * np.cos(angle) + y * np.sin(angle)) / 12, 0.05, None)
+        pattern *= 0.5 * erfc((np.hypot(x - across, y - down) - 12) / (np.sqrt(2) * width))
+        frames.append(random.poisson(dose * pattern / pattern.sum()))
+    found, sigma = fit_disc(np.array(frames), estimate_disc(np.array(frames[:64])))
+    assert 0.8 < rms((found - 32 - places) / sigma) < 1.2

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import erfc
 
 from emsparse_hs.stem4d import match_edge, match_template, mean_template
+from emsparse_hs.stem4d._frames import fill_masked
 
 METHODS = [match_template, match_edge]
 
@@ -146,3 +147,11 @@ def test_bad_frames_are_not_in_the_mean(discs):
     np.testing.assert_allclose(
         mean_template(spoilt, mask)[mask], mean_template(frames, mask)[mask], rtol=1e-12
     )
+
+
+def test_masked_pixels_take_what_is_around_them_however_far():
+    random = np.random.default_rng(0)
+    keep = np.ones((40, 50), bool)
+    keep[5:30, 10:40] = False
+    filled = fill_masked(np.where(keep, 7.0, 1e9)[None] + 0 * random.random((2, 1, 1)), keep)
+    np.testing.assert_allclose(filled, 7)
