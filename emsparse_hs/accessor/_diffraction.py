@@ -77,7 +77,8 @@ class DiffractionMethods(SignalMethods):
             For "template" and "edge": the pattern that is looked for, best one without the
             specimen. For "disc": what radius and edge width are estimated from. Of a scan the mean
             is taken, or, for "disc", each pattern. Some hundred patterns of the signal itself by
-            default, which are read at once, also for a lazy result.
+            default, which are read at once, also for a lazy result. From these "disc" learns in any
+            case what contrast to expect.
         radius, edge_width : float, optional
             For "disc", in px, if they are known: where the intensity is half of that inside, and
             the standard deviation of the blur of the edge. Estimated by default.

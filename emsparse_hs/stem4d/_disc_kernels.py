@@ -32,8 +32,9 @@ _GOOD_CHI = 1.2
 #: Square of the signal to noise ratio of contrast that need not be looked for.
 _LEAST_SIGNAL = 1.0
 
-#: Logarithm of the evidence by which an even disc is clearly more probable.
-_CLEARLY = 3.0
+#: Logarithm of the evidence by which an even disc is clearly more probable, and by which it is so
+#: much more so that the other fit has failed.
+_CLEARLY, _LOST = 3.0, 1000.0
 
 #: Moves of the window, by a pixel or two each, on the way to the disc.
 _MOST_MOVES = 12
@@ -80,26 +81,27 @@ def _climb(data, shape, terms, precision, n_terms, n_steps, place, coefficients,
 
 @numba.njit(**PLAIN)
 def _judge(data, precision, n_terms, coefficients, room):
-    """Logarithm of the evidence (Laplace), and reduced chi-squared, where `_climb` has led.
+    """Logarithm of the evidence (Laplace), reduced chi-squared, and what the last step gained.
 
-    Both are of the last step's start. What the step gained is half the square of the solved right
-    side.
+    The first two are of that step's start; the gain, half the square of the solved right side, is
+    in the evidence.
     """
     counts, usable, _ = data
     _, expected, _, factor, solved, answer = room
     n = N_FIRST + n_terms
     mean = max(coefficients[N_FIRST] - answer[N_FIRST], 1e-3)
     least = max(_LEAST_ELECTRONS, _LEAST_PART * np.float32(mean))
-    evidence, measured = 0.0, N_FIRST + 1.0
+    evidence, gain, measured = 0.0, 0.0, N_FIRST + 1.0
     for a in range(n):
-        evidence += 0.5 * solved[a] ** 2 - math.log(factor[a, a])
+        gain += 0.5 * solved[a] ** 2
+        evidence -= math.log(factor[a, a])
     for j in range(1, n_terms):
         a = N_FIRST + j
         weight = precision[j] / mean**2
         evidence += 0.5 * (math.log(weight) - weight * (coefficients[a] - answer[a]) ** 2)
         measured += 1 - min(weight / factor[a, a] ** 2, 1.0)
     likelihood, chi = fit_quality(counts, expected, usable, least, measured, np.float32(0.1 * mean))
-    return evidence + likelihood, chi
+    return evidence + gain + likelihood, chi, gain
 
 
 @numba.njit(**PLAIN)
@@ -193,7 +195,10 @@ def _orders(data, window, room, place, coefficients, trials):
             # Still on its way after so many steps.
             return row
         n = N_FIRST + n_terms
-        evidence, chi = _judge(data, precision, n_terms, coefficients, room)
+        evidence, chi, gain = _judge(data, precision, n_terms, coefficients, room)
+        if row > 0 and evidence - gain < trials[0, 4] - _LOST:
+            # It has gone astray: more terms can only be more probable, but for their number.
+            return row
         # The square of a bias over the variance is at most the signal to noise of what is left out.
         signals = left_out * (math.pi * shape[0] ** 2 * coefficients[N_FIRST])
         is_enough = k == last or signals[k] < _LEAST_SIGNAL
