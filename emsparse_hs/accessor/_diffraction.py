@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from emsparse_hs.signals import BeamDeflection
 
 
+#: Units of detectors that have not been calibrated.
+_NO_ANGLES = {"", "<undefined>", "None", "px", "pixel", "pixels", "um", "µm", "mm", "cm", "m"}
+
+
 class DiffractionMethods(SignalMethods):
     """Methods for scans of diffraction patterns: 4D-STEM and its relatives."""
 
@@ -212,7 +216,15 @@ def _calibration(signal: BaseSignal) -> tuple[np.ndarray, str]:
     except ValueError as error:
         warnings.warn(f"{error} The deflection is given in px.", stacklevel=3)
         return np.ones(2), "px"
-    if None in sizes or not all(axis.is_uniform for axis in axes):
+    unknown = {str(axis.units) for axis, size in zip(axes, sizes, strict=True) if size is None}
+    if unknown - _NO_ANGLES:
+        warnings.warn(
+            f"The detector's axes are in {', '.join(sorted(unknown))}, which is no angle that is "
+            "known: the deflection is given in px. Known are mrad, rad, deg, and 1/angstrom or "
+            "1/nm with a beam energy.",
+            stacklevel=3,
+        )
+    if unknown or not all(axis.is_uniform for axis in axes):
         return np.ones(2), "px"
     # A falling axis says how the plot is labelled; the deflection follows the array.
     return np.array([abs(axes[i].scale) * sizes[i] for i in range(2)]), "mrad"

@@ -46,6 +46,9 @@ else:
 #: Significance, in standard deviations, from which on the sign of what stands out is believed.
 _SURE_OF_POLARITY = 5
 
+#: How much more curl the wrong handedness leaves at the least where the right one is believed.
+_SURE_OF_FLIP = 1.2
+
 
 class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
     """Deflection of the beam at each position of the scan.
@@ -152,7 +155,8 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         Warns
         -----
         UserWarning
-            If `polarity` is "auto", and what stands out is not clear enough to tell.
+            If `polarity` is "auto", and what stands out is not clear enough to tell; or `flip` is,
+            and both handednesses leave about as much curl.
         """
         step, _ = scan_step(self)
         data, _ = computed(self)
@@ -162,6 +166,13 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
                 "same rotation with s.mean(axis=...)."
             )
         found = scan_rotation(data, flip, polarity, step)
+        if flip == "auto" and found.other_curl_ratio < _SURE_OF_FLIP * found.curl_ratio:
+            warnings.warn(
+                f"Whether y is mirrored is a guess: {found.curl_ratio:.2g} of the power is curl if "
+                f"flip={found.flip}, and {found.other_curl_ratio:.2g} if not. Decide with another "
+                "scan of the same microscope, and pass flip=True or False.",
+                stacklevel=2,
+            )
         if polarity == "auto" and found.polarity_significance < _SURE_OF_POLARITY:
             warnings.warn(
                 f"The angle of {found.angle:.1f} degrees may be wrong by 180: charges of both "
@@ -223,7 +234,7 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         ----------
         thickness : float
             Of the specimen in nm.
-        units : {"V/angstrom", "V/nm", "V/m", "MV/cm"}
+        units : {"V/angstrom", "V/Å", "V/nm", "V/m", "MV/cm"}
             Of the field.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.TEM.beam_energy`` by default.
@@ -244,6 +255,8 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         Valid for a thin phase object. For a crystal of more than a few nm the result is no more
         than an apparent field.
         """
+        # That it is an angle comes first: without one no beam energy helps.
+        self._milliradians()
         if beam_energy is None:
             beam_energy = beam_energy_of(self)
         matrix = deflection_to_field(np.eye(2), thickness, beam_energy, units)
@@ -288,6 +301,7 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         -----
         An electric field deflects too, and a single measurement can't tell the two apart.
         """
+        self._milliradians()
         if beam_energy is None:
             beam_energy = beam_energy_of(self)
         matrix = deflection_to_induction(np.eye(2), thickness, beam_energy)

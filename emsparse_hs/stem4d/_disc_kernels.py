@@ -201,7 +201,8 @@ def _orders(data, window, room, place, coefficients, trials):
             return row
         # The square of a bias over the variance is at most the signal to noise of what is left out.
         signals = left_out * (math.pi * shape[0] ** 2 * coefficients[N_FIRST])
-        is_enough = k == last or signals[k] < _LEAST_SIGNAL
+        # The last one was chosen to be enough, whatever its own intensity says of it.
+        is_enough = row == len(trials) - 1 or k == last or signals[k] < _LEAST_SIGNAL
         trials[row, 0], trials[row, 1] = place[0], place[1]
         trials[row, 2], trials[row, 3] = variance_of(room[3], n, 1), variance_of(room[3], n, 2)
         trials[row, 4], trials[row, 5] = evidence, chi

@@ -8,6 +8,7 @@ Angles are small, and a deflection is positive where the electrons go.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +17,7 @@ from scipy.constants import angstrom, e, h, milli, nano
 from emsparse_hs.electron import relativistic_wavelength, volts_per_radian
 
 #: Size of each unit of the electric field in V/m.
-FIELD_UNITS = {"V/m": 1.0, "V/nm": 1e9, "V/angstrom": 1e10, "MV/cm": 1e8}
+FIELD_UNITS = {"V/m": 1.0, "V/nm": 1e9, "V/angstrom": 1e10, "V/Å": 1e10, "MV/cm": 1e8}
 
 #: Size of the units of an angle in mrad.
 _ANGLES = {
@@ -54,7 +55,7 @@ def deflection_to_field(
         Of the specimen in nm.
     beam_energy : float
         In keV.
-    units : {"V/angstrom", "V/nm", "V/m", "MV/cm"}
+    units : {"V/angstrom", "V/Å", "V/nm", "V/m", "MV/cm"}
         Of the field.
 
     Returns
@@ -75,8 +76,8 @@ def deflection_to_field(
     """
     if units not in FIELD_UNITS:
         raise ValueError(f"The unit {units!r} is not known. Known are {', '.join(FIELD_UNITS)}.")
-    if not (np.isfinite(thickness) and thickness > 0):
-        raise ValueError(f"The thickness is {thickness} nm. Give a positive number of nm.")
+    if not (isinstance(thickness, Real) and math.isfinite(thickness) and thickness > 0):
+        raise ValueError(f"The thickness is {thickness!r}. Give a positive number of nm.")
     factor = -volts_per_radian(beam_energy) * 1e-3 / (thickness * nano) / FIELD_UNITS[units]
     return np.multiply(factor, deflection)
 

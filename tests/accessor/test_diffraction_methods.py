@@ -181,6 +181,12 @@ def test_other_detectors_give_px(units):
     np.testing.assert_allclose(result.data, deflection_of(counts()), rtol=1e-12)
 
 
+def test_unknown_units_are_named():
+    with pytest.warns(UserWarning, match="in parsec, which is no angle"):
+        result = diffraction(counts(), "parsec").emsparse.beam_deflection()
+    assert list(result.units) == ["px", "px"]
+
+
 def test_a_missing_beam_energy_is_said_where_it_is_needed():
     signal = diffraction(counts(), "1/nm", scale=0.4)
     with pytest.warns(UserWarning, match="beam_energy in keV.*in px"):

@@ -360,3 +360,24 @@ def test_from_a_simulated_scan_to_its_potential():
     assert found.metadata.Signal.quantity == "Projected potential (V nm)"
     expected = scan.potential - scan.potential.mean()
     assert np.std(found.data - expected) < 0.05 * np.std(expected)
+
+
+def test_says_where_the_handedness_is_a_guess():
+    """Each component changes along its own axis only: mirrored or not, there is no curl."""
+    y, x = np.indices((32, 40))
+    field = np.stack([np.sin(x / 3), np.cos(y / 4)], -1)
+    field += 0.1 * np.random.default_rng(0).normal(size=field.shape)
+    with pytest.warns(UserWarning, match="mirrored is a guess"):
+        calibrate(BeamDeflection(field), (1, 1)).estimate_scan_rotation(polarity="positive")
+
+
+def test_that_it_is_no_angle_is_said_before_the_beam_energy():
+    pixels = calibrate(BeamDeflection(np.zeros((*SHAPE, 2))))
+    pixels.units = ["px", "px"]
+    for convert in (lambda: pixels.to_electric_field(10), pixels.to_magnetic_induction):
+        with pytest.raises(ValueError, match="an angle is needed"):
+            convert()
+    with pytest.raises(ValueError, match="'30 nm'. Give a positive number"):
+        angles = calibrate(BeamDeflection(np.zeros((*SHAPE, 2))))
+        angles.units = ["mrad", "mrad"]
+        angles.to_electric_field("30 nm", beam_energy=300)

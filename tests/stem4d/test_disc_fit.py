@@ -57,6 +57,7 @@ def test_sigma_is_honest(discs, dose, contrast):
     model = estimate_disc(frames[:64])
     found, sigma = fit_disc(frames, model)
     assert 0.8 < rms((found - places) / sigma) < 1.2
+    assert np.abs((found - places) / sigma).max() < 5
 
 
 def test_is_far_better_than_the_centroid_at_a_boundary(discs):
