@@ -47,7 +47,7 @@ else:
 _SURE_OF_POLARITY = 5
 
 #: How much more curl the wrong handedness leaves at the least where the right one is believed.
-_SURE_OF_FLIP = 1.2
+_SURE_OF_FLIP = 1.5
 
 
 class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):

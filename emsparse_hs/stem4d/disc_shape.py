@@ -206,7 +206,7 @@ def _warn_of_misfit(chi_squared: np.ndarray) -> None:
             f"The counts scatter {mean:.2g} times as much around the fitted discs as single "
             "electrons do (reduced chi-squared). If a count is not an electron, pass "
             "dose_per_count. A radius and an edge width that were passed may be wrong. If the disc "
-            "has contrast that is finer than a tenth of it, expect larger errors than sigma, although "
+            "has contrast that is finer than a tenth of it, errors are larger than sigma, although "
             "it has been multiplied by the root of this.",
             stacklevel=3,
         )
