@@ -175,7 +175,7 @@ def _rooms(n_unknowns, n_pixels):
 
 
 @numba.njit(**PLAIN)
-def _orders(data, window, room, place, coefficients, trials):
+def _fit_models(data, window, room, place, coefficients, trials):
     """Fit an even disc, one with the strongest contrast, and one with all that matters.
 
     Returns how many went well; the last is left out if the second one tells that there is no
@@ -187,17 +187,18 @@ def _orders(data, window, room, place, coefficients, trials):
     k = 0
     for row in range(len(trials)):
         n_terms = orders[k]
-        if not _climb(
-            data, shape, terms, precision, n_terms, _MOST_STEPS, place, coefficients, room, False
-        ):
-            return row
-        if math.hypot(room[5][1], room[5][2]) > 1:
-            # Still on its way after so many steps.
-            return row
         n = N_FIRST + n_terms
+        went_well = _climb(
+            data, shape, terms, precision, n_terms, _MOST_STEPS, place, coefficients, room, False
+        )
         evidence, chi, gain = _judge(data, precision, n_terms, coefficients, room)
-        if row > 0 and evidence - gain < trials[0, 4] - _LOST:
-            # It has gone astray: more terms can only be more probable, but for their number.
+        # Not still on its way after so many steps, nor astray: more terms can only be more
+        # probable, but for their number.
+        went_well &= math.hypot(room[5][1], room[5][2]) <= 1
+        went_well &= row == 0 or evidence - gain >= trials[0, 4] - _LOST
+        if not went_well:
+            # The step on the way is then the best there is.
+            trials[max(row - 1, 0), 6] = 1.0
             return row
         # The square of a bias over the variance is at most the signal to noise of what is left out.
         signals = left_out * (math.pi * shape[0] ** 2 * coefficients[N_FIRST])
@@ -219,10 +220,8 @@ def _orders(data, window, room, place, coefficients, trials):
 @numba.njit(**PLAIN)
 def _average(trials, out):
     """Mean over the models, weighted by their evidence; what they differ by is uncertainty."""
-    weights = trials[:, 6] * np.exp(trials[:, 4] - trials[:, 4].max())
-    if not weights.sum() > 0:
-        # A step on the way that is far more probable than what it led to.
-        weights[-1] = 1.0
+    evidence = np.where(trials[:, 6] > 0, trials[:, 4], -np.inf)
+    weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
     chi = (weights * trials[:, 5]).sum()
     for axis in range(2):
@@ -252,7 +251,7 @@ def _tried(frame, keep, electrons, window, start, work):
         frame, keep, electrons, window, start, data, room, found, place, coefficients
     ):
         return 0
-    return _orders(data, window, room, place, coefficients, trials)
+    return _fit_models(data, window, room, place, coefficients, trials)
 
 
 @numba.njit(**PLAIN)
