@@ -3,13 +3,28 @@
 """Example files for tests, and a word at the end on tests that went without theirs."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
-from contextlib import suppress
-from importlib import import_module
 
+import numba
 import pytest
 
 from emsparse_hs.data import path
+
+_guvectorize = numba.guvectorize
+
+
+def _guvectorize_afresh(*args, **options):
+    """numba's decorator without its cache.
+
+    Generalised functions that orix takes from numba's cache sometimes end in a segmentation fault.
+    Each worker compiles its own.
+    """
+    return _guvectorize(*args, **options | {"cache": False})
+
+
+numba.guvectorize = _guvectorize_afresh
 
 MISSING = "{} is not here; set EMSPARSE_HS_DATA"
 
@@ -17,12 +32,11 @@ MISSING = "{} is not here; set EMSPARSE_HS_DATA"
 def pytest_configure(config):
     """Let one process alone compile what orix compiles when it is first imported.
 
-    Workers of pytest-xdist that do so at the same time, in a fresh environment, mix up numba's
-    cache of generalised functions, and every later import ends in a segmentation fault.
+    Notebooks and other processes of tests that do so at the same time, in a fresh environment, mix
+    up numba's cache, and every later import ends in a segmentation fault.
     """
     if not hasattr(config, "workerinput"):
-        with suppress(ImportError):
-            import_module("orix.quaternion")
+        subprocess.run([sys.executable, "-c", "import orix.quaternion"], capture_output=True)
 
 
 @pytest.fixture(scope="session")

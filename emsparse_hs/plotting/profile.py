@@ -64,8 +64,9 @@ def plot_profile(
             f"{signal!r} is no map of vectors: needed are one or two navigation axes and two "
             "components. Choose one scan of a stack with s.inav."
         )
-    if not width >= 1:
-        raise ValueError(f"The width is {width}. Give a positive number of positions.")
+    if not (width >= 1 and width == int(width)):
+        raise ValueError(f"The width is {width}. Give a positive whole number of positions.")
+    width = int(width)
     vectors, variance = _vectors(signal)
     if len(navigation) == 1:
         if start is not None or end is not None:
@@ -121,7 +122,8 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     points = int(np.ceil(length)) + 1
     along = np.linspace(ends[0], ends[1], points, axis=1)
     across = np.array([ends[1][1] - ends[0][1], ends[0][0] - ends[1][0]]) / length
-    offsets = np.arange(width) - (width - 1) / 2
+    # Half a position is a little less, so that an even width takes neighbours on both sides alike.
+    offsets = (np.arange(width) - (width - 1) / 2) * (1 - 1e-9) - 1e-6
     places = along[:, None, :] + across[:, None, None] * offsets[:, None]
     sides = [
         np.diff(np.interp([one, other], range(axis.size), axis.axis))[0]
@@ -131,13 +133,21 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.linspace(0, total, points), np.rint(places).astype(int)
 
 
+def _first_of_their_kind(rows, columns) -> np.ndarray:
+    """Across the line, False where a position is the nearest of more than one place."""
+    first = np.ones(rows.shape, bool)
+    for i in range(1, len(rows)):
+        first[i] = ~((rows[:i] == rows[i]) & (columns[:i] == columns[i])).any(0)
+    return first
+
+
 def _averaged(vectors, variance, rows, columns):
     """Means over the width, and their variances, of positions that are there."""
     shape = vectors.shape[:2]
     inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
     rows, columns = np.clip(rows, 0, shape[0] - 1), np.clip(columns, 0, shape[1] - 1)
     taken = vectors[rows, columns]
-    counts = inside[..., None] & np.isfinite(taken)
+    counts = (inside & _first_of_their_kind(rows, columns))[..., None] & np.isfinite(taken)
     number = counts.sum(0)
     sums = np.where(counts, taken, 0).sum(0)
     means = np.divide(sums, number, out=np.full_like(sums, np.nan), where=number > 0)

@@ -255,11 +255,8 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         Valid for a thin phase object. For a crystal of more than a few nm the result is no more
         than an apparent field.
         """
-        # That it is an angle comes first: without one no beam energy helps.
-        self._milliradians()
-        if beam_energy is None:
-            beam_energy = beam_energy_of(self)
-        matrix = deflection_to_field(np.eye(2), thickness, beam_energy, units)
+        angles, beam_energy = self._milliradians(beam_energy)
+        matrix = deflection_to_field(np.diag(angles), thickness, beam_energy, units)
         field = self._converted(matrix, "electric_field")
         field.units = units
         field.metadata.set_item("Electric_field.thickness", float(thickness))
@@ -301,10 +298,8 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         -----
         An electric field deflects too, and a single measurement can't tell the two apart.
         """
-        self._milliradians()
-        if beam_energy is None:
-            beam_energy = beam_energy_of(self)
-        matrix = deflection_to_induction(np.eye(2), thickness, beam_energy)
+        angles, beam_energy = self._milliradians(beam_energy)
+        matrix = deflection_to_induction(np.diag(angles), thickness, beam_energy)
         induction = self._converted(matrix, "magnetic_induction")
         induction.units = "T nm" if thickness is None else "T"
         if thickness is not None:
@@ -337,8 +332,8 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
         return computed(reference)[0]
 
     def _converted(self, matrix: np.ndarray, signal_type: str):
-        """Deflection in mrad times a matrix, and its variance, as a signal of another type."""
-        matrix, variance = self._milliradians()[:, None] * matrix, variance_of(self)
+        """Deflection times a matrix, and its variance, as a signal of another type."""
+        variance = variance_of(self)
         result = self._deepcopy_with_new_data(self.data @ matrix)
         result.set_signal_type(signal_type)
         del result.metadata.VectorMetadata
@@ -346,9 +341,14 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
             set_variance(result, variance @ matrix**2)
         return result
 
-    def _milliradians(self) -> np.ndarray:
-        """Size of the units of x and y in mrad."""
-        sizes = [milliradians_per_unit(str(units)) for units in self.units]
+    def _milliradians(self, beam_energy: float | None) -> tuple[np.ndarray, float]:
+        """Size of the units of x and y in mrad, and the beam energy in keV."""
+        known = self.metadata.get_item(
+            "Acquisition_instrument.TEM.beam_energy", default=beam_energy
+        )
+        beam_energy = known if beam_energy is None else beam_energy
+        sizes = [milliradians_per_unit(str(units), beam_energy) for units in self.units]
+        # That it is an angle comes first: without one no beam energy helps.
         if None in sizes:
             raise ValueError(
                 f"The deflection is in {self.units}, and an angle is needed. Calibrate the "
@@ -357,4 +357,4 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
                 "again; or multiply the deflection by the angle of a pixel in mrad and set its "
                 'units to ["mrad", "mrad"].'
             )
-        return np.array(sizes, float)
+        return np.array(sizes, float), beam_energy_of(self) if beam_energy is None else beam_energy

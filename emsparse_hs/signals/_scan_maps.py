@@ -100,7 +100,8 @@ def computed(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray | None]:
         The variance is None if there is none.
     """
     data, variance = dask.compute(signal.data, variance_of(signal))
-    return np.asarray(data), variance
+    # A copy, since a result that shared it would change with it.
+    return np.asarray(data), None if variance is None else np.array(variance)
 
 
 def eager_twin(signal: BaseSignal, data: np.ndarray, variance: np.ndarray | None) -> Any:

@@ -219,7 +219,7 @@ def _integral_of_periodic(field: np.ndarray, step, highpass) -> np.ndarray:
     ky = scipy.fft.fftfreq(rows, step[0])[:, None]
     kx = scipy.fft.fftfreq(columns, step[1])
     x, y = scipy.fft.fft2(np.moveaxis(field, -1, 0))
-    transfer = _inverse_square(ky, kx, highpass)
+    transfer = _inverse_square(ky, kx) * _highpass(ky, kx, highpass)
     return scipy.fft.ifft2(1j * (kx * x + ky * y) * transfer / (2 * np.pi)).real
 
 
@@ -235,11 +235,12 @@ def _integral_of_mirrored(field: np.ndarray, step, highpass) -> np.ndarray:
     sources[:, 1:] -= slopes_x
     sources[:-1] += slopes_y
     sources[1:] -= slopes_y
-    ky, kx = (
-        2 * np.sin(np.pi * np.arange(n) / (2 * n)) / one
-        for n, one in zip(field.shape[:2], step, strict=True)
+    ky, kx = (np.arange(n) / (2 * n * one) for n, one in zip(field.shape[:2], step, strict=True))
+    # Of differences, not of slopes.
+    by_y, by_x = (
+        np.sin(np.pi * k * one) / (np.pi * one) for k, one in zip((ky, kx), step, strict=True)
     )
-    transfer = _inverse_square(ky[:, None] / (2 * np.pi), kx / (2 * np.pi), highpass)
+    transfer = _inverse_square(by_y[:, None], by_x) * _highpass(ky[:, None], kx, highpass)
     transformed = scipy.fft.dctn(sources, type=2, norm="ortho") * transfer / (4 * np.pi**2)
     return scipy.fft.idctn(transformed, type=2, norm="ortho")
 
@@ -257,11 +258,15 @@ def _between(values: np.ndarray) -> np.ndarray:
     return means
 
 
-def _inverse_square(ky: np.ndarray, kx: np.ndarray, highpass: float | None) -> np.ndarray:
-    """1 / |k|^2 without the constant, times the high-pass."""
+def _inverse_square(ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
+    """1 / |k|^2 without the constant."""
     square = ky**2 + kx**2
     square[0, 0] = np.inf
-    transfer = 1 / square
-    if highpass is not None:
-        transfer *= -np.expm1(-2 * np.pi**2 * np.minimum(square, 1e300) * highpass**2)
-    return transfer
+    return 1 / square
+
+
+def _highpass(ky: np.ndarray, kx: np.ndarray, length: float | None):
+    """What a Gaussian blur of a standard deviation takes away."""
+    if length is None:
+        return 1.0
+    return -np.expm1(-2 * np.pi**2 * (ky**2 + kx**2) * length**2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.plotting import plot_profile
+from emsparse_hs.plotting import profile as profile_module
 from emsparse_hs.signals import ElectricField
 
 
@@ -94,3 +95,16 @@ def test_says_what_is_wrong(field):
         plot_profile(field, width=0)
     with pytest.raises(ValueError, match="no length"):
         plot_profile(field, start=(11, 11), end=(11, 11))
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize(("start", "end"), [((0, 5), (11, 5)), ((1, 1), (9, 9)), ((0, 2), (11, 8))])
+def test_no_position_is_averaged_twice(width, start, end):
+    scan = hs.signals.Signal1D(np.zeros((12, 12, 2)))
+    _, (rows, columns) = profile_module._line(scan.axes_manager.navigation_axes, start, end, width)
+    first = profile_module._first_of_their_kind(rows, columns)
+    for point in range(rows.shape[1]):
+        taken = {(r, c) for r, c in zip(rows[:, point], columns[:, point], strict=True)}
+        assert first[:, point].sum() == len(taken)
+    if start[1] == end[1]:
+        assert all(len(set(rows[:, point])) == width for point in range(rows.shape[1]))

@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from emsparse_hs.data._simulated_scan import simulated_scan
 from emsparse_hs.stem4d import centroid, rotate_vectors, scan_rotation
@@ -143,3 +144,15 @@ def test_simulated_scan(seed, dose):
     assert found.flip == flip
     assert abs(error) < (0.01 if dose is None else 4 * found.sigma)
     assert dose is None or 0.1 < found.sigma < 0.6
+
+
+def test_significance_of_polarity_is_that_of_chance_in_smooth_fields():
+    """A Gaussian random potential has no polarity, however alike neighbours are."""
+    random = np.random.default_rng(9)
+    found = []
+    for _ in range(60):
+        potential = gaussian_filter(random.normal(size=(64, 64)), 6, mode="wrap")
+        down, across = np.gradient(potential)
+        found.append(scan_rotation(np.stack([across, down], -1)).polarity_significance)
+    assert np.mean(np.array(found) > 5) < 0.05
+    assert np.sqrt(np.mean(np.square(found))) < 2
