@@ -44,7 +44,7 @@ else:
     BeamShift = require("pyxem.signals", extra="diffraction").BeamShift
 
 #: Significance, in standard deviations, from which on the sign of what stands out is believed.
-_SURE_OF_POLARITY = 5
+_SURE_OF_POLARITY = 3
 
 #: How much more curl the wrong handedness leaves at the least where the right one is believed.
 _SURE_OF_FLIP = 1.5

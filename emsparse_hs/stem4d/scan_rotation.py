@@ -45,8 +45,8 @@ class ScanRotation(NamedTuple):
     other_curl_ratio : float
         The same for the other handedness. The flip is certain where it is much the larger.
     polarity_significance : float
-        Skewness of the divergence in units of what chance gives. Below about 5 the angle may be
-        wrong by 180 degrees.
+        Skewness of the divergence in units of what chance gives in a Gaussian field as smooth.
+        Below about 3 the angle may be wrong by 180 degrees.
     """
 
     angle: float
