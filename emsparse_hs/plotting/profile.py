@@ -108,12 +108,7 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     end = (x.axis[-1], middle) if end is None else end
     # In positions, y before x as in arrays; the ends are clipped to the scan.
     ends = [
-        np.array(
-            [
-                np.interp(one, axis.axis, range(axis.size))
-                for one, axis in zip(place[::-1], (y, x), strict=True)
-            ]
-        )
+        np.array([_position(axis, one) for one, axis in zip(place[::-1], (y, x), strict=True)])
         for place in (start, end)
     ]
     length = np.linalg.norm(ends[1] - ends[0])
@@ -131,6 +126,14 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     ]
     total = np.hypot(*sides)
     return np.linspace(0, total, points), np.rint(places).astype(int)
+
+
+def _position(axis, value: float) -> float:
+    """Where a value lies among the positions of an axis, which may fall."""
+    values, positions = axis.axis, np.arange(axis.size)
+    if values[0] > values[-1]:
+        values, positions = values[::-1], positions[::-1]
+    return np.interp(value, values, positions)
 
 
 def _first_of_their_kind(rows, columns) -> np.ndarray:

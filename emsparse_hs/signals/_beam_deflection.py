@@ -216,6 +216,7 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
             )
         variance = variance_of(self)
         rotated = self._deepcopy_with_new_data(rotate_vectors(self.data, angle, flip))
+        rotated.metadata.set_item("Beam_deflection.is_rotated", True)
         if variance is not None:
             set_variance(rotated, variance @ (rotation_matrix(angle, flip) ** 2).T)
         return rotated

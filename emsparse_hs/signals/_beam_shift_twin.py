@@ -40,7 +40,8 @@ class BeamShiftTwin:
         Raises
         ------
         ValueError
-            If the deflection is an angle, and the size of a detector pixel is not in the metadata.
+            If the deflection is an angle, and the size of a detector pixel is not in the metadata;
+            or it was rotated, so that it is no longer in the frame of the detector.
         """
         sizes, variance = self._units_per_pixel(), variance_of(self)
         shift = self._deepcopy_with_new_data(-self.data / sizes)
@@ -88,6 +89,11 @@ class BeamShiftTwin:
         )
 
     def _units_per_pixel(self) -> np.ndarray:
+        if self.metadata.get_item("Beam_deflection.is_rotated", default=False):
+            raise ValueError(
+                "The deflection was rotated into the frame of the scan, and patterns are shifted "
+                "in that of the detector. Take to_beam_shift() of the deflection before rotate()."
+            )
         scale = self.metadata.get_item("Beam_deflection.scale", default=None)
         if scale is not None:
             return np.array(scale, float)

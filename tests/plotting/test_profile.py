@@ -108,3 +108,16 @@ def test_no_position_is_averaged_twice(width, start, end):
         assert first[:, point].sum() == len(taken)
     if start[1] == end[1]:
         assert all(len(set(rows[:, point])) == width for point in range(rows.shape[1]))
+
+
+def test_axes_may_fall():
+    made = ElectricField(np.indices((9, 12)).transpose(1, 2, 0).astype(float))
+    made.axes_manager[0].scale, made.axes_manager[0].offset = -1, 11
+    made.axes_manager[1].scale, made.axes_manager[1].offset = -1, 8
+    default = lines(made.plot_profile())
+    np.testing.assert_array_equal(default["x"].get_ydata(), 4)
+    np.testing.assert_array_equal(default["y"].get_ydata(), np.arange(12))
+    part = lines(made.plot_profile(start=(8, 5), end=(2, 5)))
+    np.testing.assert_array_equal(part["x"].get_ydata(), 3)
+    np.testing.assert_array_equal(part["y"].get_ydata(), np.arange(3, 10))
+    plt.close("all")

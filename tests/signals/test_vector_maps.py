@@ -381,3 +381,8 @@ def test_that_it_is_no_angle_is_said_before_the_beam_energy():
         angles = calibrate(BeamDeflection(np.zeros((*SHAPE, 2))))
         angles.units = ["mrad", "mrad"]
         angles.to_electric_field("30 nm", beam_energy=300)
+
+
+def test_a_rotated_deflection_is_no_shift_of_patterns(deflection):
+    with pytest.raises(ValueError, match="before rotate"):
+        deflection.rotate(90).to_beam_shift()
