@@ -116,7 +116,11 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"The line from {start} to {end} has no length within the scan.")
     points = int(np.ceil(length)) + 1
     along = np.linspace(ends[0], ends[1], points, axis=1)
-    across = np.array([ends[1][1] - ends[0][1], ends[0][0] - ends[1][0]]) / length
+    # Perpendicular in space, where a position along y may be longer than one along x.
+    ratio = abs(np.ptp(y.axis) / max(y.size - 1, 1)) / abs(np.ptp(x.axis) / max(x.size - 1, 1) or 1)
+    ratio = ratio or 1.0
+    across = np.array([(ends[1][1] - ends[0][1]) / ratio, (ends[0][0] - ends[1][0]) * ratio])
+    across /= np.linalg.norm(across)
     # Half a position is a little less, so that an even width takes neighbours on both sides alike.
     offsets = (np.arange(width) - (width - 1) / 2) * (1 - 1e-9) - 1e-6
     places = along[:, None, :] + across[:, None, None] * offsets[:, None]

@@ -121,3 +121,18 @@ def test_axes_may_fall():
     np.testing.assert_array_equal(part["x"].get_ydata(), 3)
     np.testing.assert_array_equal(part["y"].get_ydata(), np.arange(3, 10))
     plt.close("all")
+
+
+def test_the_width_is_perpendicular_in_space():
+    """An edge across an oblique line is as sharp with any width."""
+    rows, columns = np.indices((41, 61))
+    y, x = 2.0 * rows, 0.5 * columns
+    direction = np.array([20.0, 50.0]) / np.hypot(20, 50)
+    beyond = (x - 15) * direction[0] + (y - 35) * direction[1] > 0
+    made = ElectricField(np.stack([beyond, beyond], -1).astype(float))
+    made.axes_manager[0].scale, made.axes_manager[1].scale = 0.5, 2.0
+    for width in (1, 9):
+        line = lines(made.plot_profile(start=(5, 10), end=(25, 60), width=width))["x"]
+        mixed = line.get_xdata()[(line.get_ydata() > 0.01) & (line.get_ydata() < 0.99)]
+        assert len(mixed) == 0 or np.ptp(mixed) < 3
+    plt.close("all")
