@@ -117,12 +117,11 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     points = int(np.ceil(length)) + 1
     along = np.linspace(ends[0], ends[1], points, axis=1)
     # Perpendicular in space, where a position along y may be longer than one along x.
-    ratio = abs(np.ptp(y.axis) / max(y.size - 1, 1)) / abs(np.ptp(x.axis) / max(x.size - 1, 1) or 1)
-    ratio = ratio or 1.0
+    ratio = _step(y) / _step(x)
     across = np.array([(ends[1][1] - ends[0][1]) / ratio, (ends[0][0] - ends[1][0]) * ratio])
     across /= np.linalg.norm(across)
-    # Half a position is a little less, so that an even width takes neighbours on both sides alike.
-    offsets = (np.arange(width) - (width - 1) / 2) * (1 - 1e-9) - 1e-6
+    # Half a position is a little less, so that all halves are rounded to the same side.
+    offsets = np.arange(width) - (width - 1) / 2 - 1e-6
     places = along[:, None, :] + across[:, None, None] * offsets[:, None]
     sides = [
         np.diff(np.interp([one, other], range(axis.size), axis.axis))[0]
@@ -130,6 +129,11 @@ def _line(navigation, start, end, width: int) -> tuple[np.ndarray, np.ndarray]:
     ]
     total = np.hypot(*sides)
     return np.linspace(0, total, points), np.rint(places).astype(int)
+
+
+def _step(axis) -> float:
+    """Distance between positions of an axis, on average."""
+    return np.ptp(axis.axis) / (axis.size - 1) if axis.size > 1 else 1.0
 
 
 def _position(axis, value: float) -> float:

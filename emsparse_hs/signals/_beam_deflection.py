@@ -344,10 +344,9 @@ class BeamDeflection(VectorMap, BeamShiftTwin, BeamShift):
 
     def _milliradians(self, beam_energy: float | None) -> tuple[np.ndarray, float]:
         """Size of the units of x and y in mrad, and the beam energy in keV."""
-        known = self.metadata.get_item(
-            "Acquisition_instrument.TEM.beam_energy", default=beam_energy
-        )
-        beam_energy = known if beam_energy is None else beam_energy
+        if beam_energy is None:
+            path = "Acquisition_instrument.TEM.beam_energy"
+            beam_energy = self.metadata.get_item(path, default=None)
         sizes = [milliradians_per_unit(str(units), beam_energy) for units in self.units]
         # That it is an angle comes first: without one no beam energy helps.
         if None in sizes:

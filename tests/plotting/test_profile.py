@@ -136,3 +136,15 @@ def test_the_width_is_perpendicular_in_space():
         mixed = line.get_xdata()[(line.get_ydata() > 0.01) & (line.get_ydata() < 0.99)]
         assert len(mixed) == 0 or np.ptp(mixed) < 3
     plt.close("all")
+
+
+def test_the_band_is_that_of_the_positions_that_were_taken():
+    made = ElectricField(np.zeros((12, 12, 2)))
+    made.set_noise_variance(hs.signals.Signal1D(np.ones((12, 12, 2))))
+    figure = made.plot_profile(start=(1, 1), end=(9, 9), width=4)
+    vertices = figure.axes[0].collections[0].get_paths()[0].vertices
+    _, (rows, columns) = profile_module._line(made.axes_manager.navigation_axes, (1, 1), (9, 9), 4)
+    numbers = [len(set(zip(*each, strict=True))) for each in zip(rows.T, columns.T, strict=True)]
+    assert min(numbers) < 4
+    assert vertices[:, 1].max() == pytest.approx(1 / np.sqrt(min(numbers)))
+    plt.close("all")

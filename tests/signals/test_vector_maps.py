@@ -386,3 +386,22 @@ def test_that_it_is_no_angle_is_said_before_the_beam_energy():
 def test_a_rotated_deflection_is_no_shift_of_patterns(deflection):
     with pytest.raises(ValueError, match="before rotate"):
         deflection.rotate(90).to_beam_shift()
+
+
+def test_spatial_frequencies_take_the_beam_energy_that_is_known():
+    made = calibrate(BeamDeflection(np.ones((*SHAPE, 2))))
+    made.units = ["1/nm", "1/nm"]
+    with pytest.raises(ValueError, match="beam energy"):
+        made.to_electric_field(10)
+    passed = made.to_electric_field(10, beam_energy=300)
+    made.metadata.set_item("Acquisition_instrument.TEM.beam_energy", 300)
+    np.testing.assert_array_equal(made.to_electric_field(10).data, passed.data)
+
+
+def test_results_have_a_variance_of_their_own(deflection):
+    found = deflection.subtract_descan(robust=False)
+    expected = variance(found).copy()
+    if not deflection._lazy:
+        deflection.metadata.Signal.Noise_properties.variance.data[...] = 99
+    np.testing.assert_array_equal(variance(found), expected)
+    found.metadata.Signal.Noise_properties.variance.data[...] = 1
