@@ -13,6 +13,7 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.stem4d import (
     DiscModel,
+    beam_is_cut,
     centroid,
     estimate_disc,
     fit_disc,
@@ -32,9 +33,14 @@ _ARGUMENTS = {
 #: Order of the polynomial that the intensity of a disc without the specimen needs at the most.
 _EVEN = 2
 
-#: Pixels from the frame's edge that a rim must keep away from, and the part of a beam that masked
-#: pixels may hide.
-_RIM_MARGIN, _MOST_HIDDEN = 5, 0.1
+#: Pixels from the frame's edge that a rim must keep away from: there it has no gradient across it.
+_RIM_MARGIN = 5
+
+_CUT = (
+    "The beam reaches the edge of the detector, or masked pixels hide more than a tenth of it: "
+    "what is missing in the correlation makes errors larger than sigma. The method 'disc', with a "
+    "radius and an edge_width if it can't estimate them, is right there."
+)
 
 #: Patterns of the scan that a disc's shape or a mean pattern is taken of.
 _SAMPLE = 96
@@ -97,7 +103,8 @@ def finder_of(
         # The scan's own noise is in its mean, and a rim is smoothed in its own way.
         smoothing = 1.0 if own and method == "template" else 0.0
         known = mean_template(patterns, pixels, smoothing=smoothing, align=own)
-        _warn_of_cut_beam(known, pixels, method)
+        if beam_is_cut(known, pixels, margin=_RIM_MARGIN if method == "edge" else 1):
+            warnings.warn(_CUT, stacklevel=3)
     return Finder(method, known, float(dose_per_count))
 
 
@@ -121,26 +128,6 @@ def find_beam(
         match = match_template if method == "template" else match_edge
         found = match(frames, known, pixels, dose_per_count=dose_per_count)
     return np.concatenate(found, axis=-1)
-
-
-def _warn_of_cut_beam(template: np.ndarray, pixels: np.ndarray | None, method: str) -> None:
-    """Say that a beam which frame or mask cut off can't be matched as if it were whole."""
-    background = np.percentile(template, 5)
-    beam = template - background > 0.5 * (template.max() - background)
-    margin = _RIM_MARGIN if method == "edge" else 1
-    inner = np.zeros(template.shape, bool)
-    inner[margin:-margin, margin:-margin] = True
-    hidden = np.zeros(template.shape, bool) if pixels is None else ~pixels
-    # In the frame's edge a rim has no gradient across it.
-    cut = np.count_nonzero(beam & ~inner) > 0.02 * np.sqrt(4 * np.pi * beam.sum())
-    if cut or hidden[beam].mean() > _MOST_HIDDEN:
-        warnings.warn(
-            f"The beam reaches the edge of the detector, or masked pixels hide more than "
-            f"{100 * _MOST_HIDDEN:.0f} % of it: what is missing in the correlation makes errors "
-            "larger than sigma. The method 'disc', with a radius and an edge_width if it can't "
-            "estimate them, is right there.",
-            stacklevel=4,
-        )
 
 
 def _disc_of(blocks: Blocks, pixels, dose_per_count: float, given: dict) -> DiscModel:

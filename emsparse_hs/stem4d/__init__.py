@@ -14,7 +14,7 @@ from emsparse_hs.stem4d.field import (
     tesla_metres_per_radian,
 )
 from emsparse_hs.stem4d.masks import annulus, disc
-from emsparse_hs.stem4d.matching import match_edge, match_template, mean_template
+from emsparse_hs.stem4d.matching import beam_is_cut, match_edge, match_template, mean_template
 from emsparse_hs.stem4d.scan_rotation import ScanRotation, rotate_vectors, scan_rotation
 from emsparse_hs.stem4d.vector_calculus import curl, divergence, potential
 
@@ -23,6 +23,7 @@ __all__ = [
     "DiscModel",
     "ScanRotation",
     "annulus",
+    "beam_is_cut",
     "centroid",
     "curl",
     "deflection_to_field",

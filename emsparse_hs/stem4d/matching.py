@@ -164,6 +164,32 @@ def mean_template(
     return gaussian_filter(mean, smoothing) if smoothing else mean
 
 
+def beam_is_cut(template: np.ndarray, mask: np.ndarray | None = None, *, margin: int = 1) -> bool:
+    """Whether frame or mask hide a part of the beam, which correlation takes for whole.
+
+    Parameters
+    ----------
+    template : array of shape (y, x)
+        The pattern that is to be matched.
+    mask : bool array of shape (y, x), optional
+        True where a pixel counts. All by default.
+    margin : int, optional
+        Pixels along the edge of the frame in which the beam must not be.
+
+    Returns
+    -------
+    bool
+        True if more than 2 % of the beam's rim lie in the margin, or more than a tenth of it is
+        masked. The beam is what is above half of the maximum.
+    """
+    background = np.percentile(template, 5)
+    beam = template - background > 0.5 * (template.max() - background)
+    inner = beam[margin:-margin, margin:-margin]
+    rim = np.sqrt(4 * np.pi * beam.sum())
+    hidden = 0.0 if mask is None else np.mean(~mask[beam])
+    return bool(beam.sum() - inner.sum() > 0.02 * rim or hidden > 0.1)
+
+
 def _aligned_mean(stack: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Mean of frames at the whole pixels at which they match a blurred mean best."""
     places, _ = match_template(stack, gaussian_filter(without_spikes(mean), 1.0))

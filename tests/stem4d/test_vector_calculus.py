@@ -141,3 +141,16 @@ def test_potential_of_cubic_order_is_exact_up_to_the_borders():
     expected = x**3 - 2 * x**2 * y + 0.5 * y**3
     field = -np.stack([3 * x**2 - 4 * x * y, -2 * x**2 + 1.5 * y**2], -1)
     np.testing.assert_allclose(potential(field, STEP), expected - expected.mean(), atol=1e-9)
+
+
+def test_highpass_subtracts_the_blur_that_it_states():
+    """Of a Gaussian of width a, blurred by b, the width is the root of a^2 + b^2."""
+    y, x = (0.25 * (np.indices((160, 160))[i] - 79.5) for i in (0, 1))
+    square = x**2 + y**2
+    bump = np.exp(-square / 2)
+    field = np.stack([x * bump, y * bump], -1)
+    for length in (0.3, 1.0):
+        blurred = np.exp(-square / 2 / (1 + length**2)) / (1 + length**2)
+        found = potential(field, (0.25, 0.25), highpass=length)
+        expected = bump - blurred
+        np.testing.assert_allclose(found, expected - expected.mean(), atol=4e-4)
