@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -47,7 +48,8 @@ def fit_blocks(
 
     An estimator that says by a method ``convert_block`` in which form it keeps a block, and by
     ``stack_blocks`` how those are joined, as `PoissonNMF` does with sparse counts, gets all of
-    them in that form: one reading. Any other gets data of up to half a gigabyte at once. More data
+    them in that form: one reading. If its ``fit_transform`` takes ``scan``, it learns where the
+    pixels are. Any other gets data of up to half a gigabyte at once. More data
     go block by block into ``partial_fit``, if there is one, and at once otherwise. What is fitted
     at once does not depend on chunks.
 
@@ -87,7 +89,7 @@ def fit_blocks(
     if hasattr(estimator, "convert_block"):
         held = blocks.hold(estimator.convert_block, **how)
         rows = estimator.stack_blocks(list(held))[blocks.scan_order]
-        loadings = blocks.place(estimator.fit_transform(rows))
+        loadings = blocks.place(_fit_where_they_are(estimator, rows, blocks))
     elif hasattr(estimator, "partial_fit") and (
         size > AT_ONCE or not hasattr(estimator, "fit_transform")
     ):
@@ -123,6 +125,13 @@ def check_contract(estimator) -> None:
             f"and lacks {', '.join(missing) or 'an instance (call the class)'}. Pass an estimator "
             "such as sklearn.decomposition.MiniBatchNMF(4) or emsparse_hs.PoissonNMF(4)."
         )
+
+
+def _fit_where_they_are(estimator, rows, blocks: Blocks) -> np.ndarray:
+    """Tell an estimator that asks for it where in the scan the rows are."""
+    if "scan" in inspect.signature(estimator.fit_transform).parameters:
+        return estimator.fit_transform(rows, scan=blocks.navigation_keep)
+    return estimator.fit_transform(rows)
 
 
 def _warn_of_memory(estimator, size: int) -> None:

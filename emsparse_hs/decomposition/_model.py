@@ -66,10 +66,10 @@ class CountModel:
     def __init__(self, counts: sparse.csr_array, components, loadings) -> None:
         self.counts = counts
         self.n_components = len(components)
-        self.loadings = _padded(loadings)
-        self.spectra, sums = _normalised(_padded(components.T).astype(np.float64))
+        self.loadings = padded(loadings)
+        self.spectra, sums = normalised(padded(components.T).astype(np.float64))
         self.scale = sums.astype(np.float32)
-        self.ranges = _ranges(counts, self.spectra.size)
+        self.ranges = ranges(counts, self.spectra.size)
 
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,10 +83,10 @@ class CountModel:
     def update(self) -> None:
         """Update the loadings, then the spectra."""
         numerator, totals = np.zeros(self.spectra.shape), np.zeros(len(self.scale))
-        for part, part_totals in _in_threads(self._update, self.ranges):
+        for part, part_totals in in_threads(self._update, self.ranges):
             numerator += part
             totals += part_totals
-        self.spectra, sums = _normalised(self.spectra * numerator)
+        self.spectra, sums = normalised(self.spectra * numerator)
         self.scale = (sums / np.where(totals > 0, totals, 1)).astype(np.float32)
 
     def _update(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +98,7 @@ class CountModel:
 
     def climb(self) -> None:
         """Bring the loadings to their maximum likelihood."""
-        for _ in _in_threads(self._climb, self.ranges):
+        for _ in in_threads(self._climb, self.ranges):
             pass
 
     def _climb(self, first: int, last: int) -> None:
@@ -108,7 +108,7 @@ class CountModel:
 
     def log_likelihood(self) -> float:
         """Sum of x log y."""
-        return sum(_in_threads(self._log_likelihood, self.ranges))
+        return sum(in_threads(self._log_likelihood, self.ranges))
 
     def _log_likelihood(self, first: int, last: int) -> float:
         return _kernels.log_likelihood(
@@ -120,7 +120,7 @@ class CountModel:
         return float(self.loadings.sum(0, dtype=np.float64) @ self.scale)
 
 
-def _padded(columns: np.ndarray) -> np.ndarray:
+def padded(columns: np.ndarray) -> np.ndarray:
     """With columns of zeros up to a multiple of the kernels' group."""
     groups = -(-columns.shape[1] // _kernels.GROUP)
     padded = np.zeros((len(columns), groups * _kernels.GROUP), np.float32)
@@ -128,7 +128,7 @@ def _padded(columns: np.ndarray) -> np.ndarray:
     return padded
 
 
-def _normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
     sums = spectra.sum(0)
     spectra = spectra / np.where(sums > 0, sums, 1)
@@ -136,7 +136,7 @@ def _normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return spectra.astype(np.float32), sums
 
 
-def _ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
+def ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
     """Ranges of pixels with about as many stored counts, and not fewer than sums to be merged."""
     n_ranges = max(1, counts.nnz // max(RANGE, 4 * size))
     targets = np.arange(1, n_ranges) * (counts.nnz // n_ranges)
@@ -144,7 +144,7 @@ def _ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
     return list(zip(cuts[:-1], cuts[1:], strict=True))
 
 
-def _in_threads(function: Callable, ranges: list[tuple[int, int]]) -> Iterator:
+def in_threads(function: Callable, ranges: list[tuple[int, int]]) -> Iterator:
     """Results for all ranges in their order."""
     n_threads = min(len(ranges), cpu_count())
     if n_threads == 1:

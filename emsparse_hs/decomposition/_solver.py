@@ -15,13 +15,32 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._kernels import TINY
 from ._model import RANGE, CountModel, flat_loadings
-from .start import cluster_start, feature_sums
+from .start import cluster_start, feature_sums, scaled_nmf_start
 
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
 
 #: Iterations from one look at the objective to the next: it costs as much as an iteration.
 CHECK_EVERY = 10
+
+
+#: Part of the objective at the start by which it must sink in that many iterations to go on.
+TOL = 1e-4
+
+
+class Prior(NamedTuple):
+    """Prior of a pixel's fractions.
+
+    Attributes
+    ----------
+    alpha : float
+        Shape of the Dirichlet distribution.
+    spatial : float
+        Counts that the neighbours weigh as much as.
+    """
+
+    alpha: float
+    spatial: float
 
 
 class Solution(NamedTuple):
@@ -35,31 +54,38 @@ class Solution(NamedTuple):
         Passes over the counts.
     objectives : float64 array
         At the start, and after every `CHECK_EVERY` iterations and the last one.
+    prior : Prior, optional
+        None for maximum likelihood.
+    abundances : float32 array of shape (n_pixels, n_components), optional
+        Those of the counts that were fitted, where the prior depends on neighbours.
     """
 
     components: np.ndarray
     n_iter: int
     objectives: np.ndarray
+    prior: Prior | None = None
+    abundances: np.ndarray | None = None
 
 
-def solve(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
+def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
     """Iterate from the estimator's start, its parameters being checked, until it is done."""
-    loadings, spectra = _start(estimator, counts)
+    loadings, spectra = start_spectra(estimator, counts)
     model = CountModel(counts, spectra, loadings)
+    tol = TOL if estimator.tol is None else estimator.tol
     constant, total = _least_divergence(counts), counts.sum(dtype=np.float64)
     objectives = [_divergence(model, constant)]
     # No decrease below what rounding to float32 makes of the objective can be told from none.
-    enough = estimator.tol * objectives[0] + 2 * np.finfo(np.float32).eps * total
+    enough = tol * objectives[0] + 2 * np.finfo(np.float32).eps * total
     for n_iter in range(1, estimator.max_iter + 1):
         model.update()
         if n_iter % CHECK_EVERY and n_iter < estimator.max_iter:
             continue
         objectives.append(_divergence(model, constant))
         decrease = objectives[-2] - objectives[-1]
-        if estimator.tol > 0 and n_iter % CHECK_EVERY == 0 and decrease < enough:
+        if tol > 0 and n_iter % CHECK_EVERY == 0 and decrease < enough:
             break
     else:
-        if estimator.tol > 0:
+        if tol > 0:
             warnings.warn(
                 f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
                 "or tol where that is good enough.",
@@ -83,7 +109,7 @@ def _least_divergence(counts: sparse.csr_array) -> float:
     return total
 
 
-def _start(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+def start_spectra(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
     """Loadings and spectra to start from, checked."""
     k, init = estimator.n_components, estimator.init
     n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
@@ -95,7 +121,8 @@ def _start(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray,
             f"{counts.shape[1]}). Take fewer, or more data."
         )
     if isinstance(init, str):
-        return flat_loadings(counts, k), cluster_start(counts, k, estimator.random_state)
+        start = scaled_nmf_start if init == "nmf" else cluster_start
+        return flat_loadings(counts, k), start(counts, k, estimator.random_state)
     loadings, spectra = init if isinstance(init, tuple) else (None, init)
     spectra = _checked(spectra, (k, counts.shape[1]), "spectra")
     if loadings is None:
@@ -126,10 +153,22 @@ def check_parameters(estimator: PoissonNMF) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
             raise ValueError(f"{name}={value!r}, and a whole number from {lowest} on is needed.")
-    if not isinstance(estimator.tol, numbers.Real) or not 0 <= estimator.tol < np.inf:
+    if estimator.tol is not None and not _is_number(estimator.tol):
         raise ValueError(f"tol={estimator.tol!r}, and a number from 0 on is needed.")
-    if isinstance(estimator.init, str) and estimator.init != "cluster":
+    if estimator.prior not in ("dirichlet", None):
+        raise ValueError(f"prior={estimator.prior!r} is not known. Use 'dirichlet' or None.")
+    if not _is_number(estimator.alpha) or estimator.alpha == 0:
+        raise ValueError(f"alpha={estimator.alpha!r}, and a number above 0 is needed.")
+    if estimator.spatial != "auto" and not _is_number(estimator.spatial):
         raise ValueError(
-            f"init={estimator.init!r} is not known. Use 'cluster', an array of spectra, or a pair "
-            "of arrays, abundances and spectra."
+            f"spatial={estimator.spatial!r}, and 'auto' or a number from 0 on is needed."
         )
+    if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
+        raise ValueError(
+            f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
+            "spectra, or a pair of arrays, abundances and spectra."
+        )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, numbers.Real) and 0 <= value < np.inf

@@ -104,6 +104,41 @@ def stack_counts(blocks: Sequence[sparse.csr_array]) -> sparse.csr_array:
     return _csr(data, indices, _offsets(lengths), (len(lengths), widths[0]))
 
 
+def thin_counts(
+    counts: sparse.csr_array, share: float, random: np.random.RandomState
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Give each count to one of two parts at random.
+
+    If the counts are Poisson distributed, so are the parts, about `share` and ``1 - share`` of the
+    same expectation, and they are independent: what is learned from one can be judged by the
+    other.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them, of an unsigned dtype.
+    share : float
+        Probability with which a count goes to the first part.
+    random : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    first, second : csr_array
+        Which add up to `counts`.
+    """
+    first = random.binomial(counts.data, share).astype(counts.dtype)
+    parts = (first, counts.data - first)
+    return tuple(_stored(part, counts) for part in parts)
+
+
+def _stored(data: np.ndarray, counts: sparse.csr_array) -> sparse.csr_array:
+    """Counts at the same places, without those that are zero."""
+    some = data != 0
+    before = np.concatenate([[0], np.cumsum(some, dtype=counts.indptr.dtype)])
+    return _csr(data[some], counts.indices[some], before[counts.indptr], counts.shape)
+
+
 def _of_dense(rows: np.ndarray) -> sparse.csr_array:
     dtype = rows.dtype.newbyteorder("=")
     # The compiled loops know neither half nor extended precision.

@@ -1,10 +1,11 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Non-negative factorisation of counts by Poisson maximum likelihood."""
+"""Non-negative factorisation of counts that are Poisson distributed."""
 
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,72 +13,116 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
+from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
-from ._solver import Solution, check_parameters, solve
+from ._neighbours import as_scan
+from ._solver import Solution, check_parameters, solve_likelihood
+from ._variational import settled, solve_variational
 from .counts import as_counts, stack_counts
 
 #: Of all estimators, so that each can be pickled: blocks are joined and solved in one thread.
 _JOINING = threading.Lock()
 
 
+class Posterior(NamedTuple):
+    """What is known of the abundances of each pixel.
+
+    Attributes
+    ----------
+    abundances : float32 array of shape (n_pixels, n_components)
+        In counts.
+    widths : float32 array of shape (n_pixels, n_components)
+        Their standard deviations, in counts.
+    """
+
+    abundances: np.ndarray
+    widths: np.ndarray
+
+
 class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Spectra and abundances under which counts are most likely.
+    r"""Spectra, and how many counts each of them has in each pixel.
 
     Counts of pixel i in channel j are taken as Poisson distributed about
 
     .. math:: y_{ij} = \sum_k w_{ik} h_{kj}, \qquad w, h \ge 0, \quad \sum_j h_{kj} = 1
 
-    and the generalised Kullback-Leibler divergence
+    Only counts that are not zero are stored and worked on. The spectra sum to 1, so that
+    abundances are in counts, and in each pixel they add up to the counts that it has.
+
+    **With the prior** the fractions of a pixel's counts have a Dirichlet distribution of shapes
+    :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of its neighbours, if it is
+    known where pixels are. The fractions are integrated out by variational Bayes, as in latent
+    Dirichlet allocation (Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed
+    at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
+    Several starts are tried, and the one is taken that has the highest bound of the evidence.
+
+    **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
     model, is minimised by multiplicative updates (Lee and Seung, Adv. Neural Inf. Process. Syst.
     13 (2001) 556; for given spectra that is the algorithm of Richardson, J. Opt. Soc. Am. 62
-    (1972) 55, and Lucy, Astron. J. 79 (1974) 745). Only counts that are not zero are stored and
-    worked on. The spectra sum to 1, so that abundances are in counts, and in each pixel they add
-    up to the counts that it has.
-
-    At a few counts a channel in a pixel, more iterations make a better fit and, from some point
-    on, worse spectra: the default `tol` stops early.
+    (1972) 55, and Lucy, Astron. J. 79 (1974) 745). More iterations make a better fit and, from
+    some point on, worse spectra: the default `tol` stops early.
 
     Parameters
     ----------
     n_components : int
         Number of spectra.
+    prior : "dirichlet" or None
+        Of the fractions. None is for maximum likelihood.
+    alpha : float
+        Shape of the prior: the smaller, the fewer components a pixel has.
+    spatial : "auto" or float
+        Counts beta that the neighbours of a pixel weigh as much as, in its abundances. 0 for none.
+        If "auto", as many as predict best some counts that are set aside. Spectra are learned
+        with 5 at most. It matters only where `scan` is passed to `fit`.
+    known_components : array of shape (n_known, n_features), optional
+        Spectra that are known: they come first, as they are but for their sums. The prior only.
     max_iter : int
         Most passes over the counts.
     tol : float
-        The fit ends when the objective sinks, in ten iterations, by less than this part of its
-        value at the start, or by less than rounding lets see. 0 for no such test.
-    init : "cluster", array or pair of arrays
+        With the prior, the fit ends when the sum of absolute changes of each spectrum in a pass is
+        below this; the default is 1e-3. Without, when the objective sinks, in ten iterations, by
+        less than this part of its value at the start, or by less than rounding lets see; the
+        default is 1e-4. 0 for no such test.
+    init : "auto", "cluster", "nmf", array or pair of arrays
         Where to start: from summed spectra of pixels that look alike (see `cluster_start`); from
-        spectra of shape (n_components, n_features); or from abundances of shape
-        (n_pixels, n_components) and such spectra. What is zero at the start stays zero.
+        a factorisation of scaled counts (see `scaled_nmf_start`); from spectra of shape
+        (n_components, n_features); or from abundances of shape (n_pixels, n_components) and such
+        spectra. "auto" tries the first two where it is known where pixels are, and takes clusters
+        otherwise. What is zero at the start stays zero without the prior.
     random_state : int, RandomState instance or None
-        Of the start from clusters. Pass an int for the same result each time.
+        Of the start, and of the counts that are set aside. Pass an int for the same result each
+        time.
 
     Attributes
     ----------
     components_ : float64 array of shape (n_components, n_features)
         The spectra. Each sums to 1; channels without counts are zero.
+    spatial_ : float or None
+        Counts that the neighbours weigh as much as.
     n_iter_ : int
         Passes that were made over the counts.
     objective_ : float
-        Divergence at the end, in nats.
+        At the end, in nats: the divergence, or the lower bound of the log evidence with its sign
+        turned, up to a term of the counts alone.
     objective_history_ : float64 array
-        Divergence at the start, after every tenth iteration and after the last.
+        Objective at the start, after every tenth iteration and after the last.
     n_features_in_ : int
         Number of channels.
 
     See Also
     --------
-    sklearn.decomposition.NMF : The same iterates with ``beta_loss="kullback-leibler"``,
-        ``solver="mu"``, in general and slower.
+    sklearn.decomposition.NMF : The same iterates as without prior, with
+        ``beta_loss="kullback-leibler"``, ``solver="mu"``, in general and slower.
 
     Notes
     -----
     After `partial_fit`, the counts of all blocks are kept, sparse, and the fit is made when a
     fitted attribute is first read. HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``,
     which hands over one block after the other, thus gets a fit with many passes over data that
-    was read once. Take a new estimator, or a clone, for each such call: blocks add up.
+    was read once. Take a new estimator, or a clone, for each such call: blocks add up. It does
+    not say where pixels are, so the neighbours are left out there;
+    ``s.emsparse.decomposition("PoissonNMF")`` does.
 
     Counts must come as they were measured. HyperSpy's ``decomposition`` of EDS signals scales
     them by default, so pass ``normalize_poissonian_noise=False`` there: scaled counts are not
@@ -87,7 +132,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     --------
     >>> import numpy as np
     >>> counts = np.random.default_rng(0).poisson(0.2, (300, 64))
-    >>> model = PoissonNMF(2, random_state=0).fit(counts)
+    >>> model = PoissonNMF(2, random_state=0).fit(counts, scan=(20, 15))
     >>> model.components_.shape
     (2, 64)
     """
@@ -100,12 +145,20 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self,
         n_components: int = 2,
         *,
-        max_iter: int = 200,
-        tol: float = 1e-4,
-        init="cluster",
+        prior: str | None = "dirichlet",
+        alpha: float = 0.02,
+        spatial: str | float = "auto",
+        known_components=None,
+        max_iter: int = 300,
+        tol: float | None = None,
+        init="auto",
         random_state=None,
     ) -> None:
         self.n_components = n_components
+        self.prior = prior
+        self.alpha = alpha
+        self.spatial = spatial
+        self.known_components = known_components
         self.max_iter = max_iter
         self.tol = tol
         self.init = init
@@ -115,7 +168,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     convert_block = staticmethod(as_counts)
     stack_blocks = staticmethod(stack_counts)
 
-    def fit(self, X, y=None) -> PoissonNMF:
+    def fit(self, X, y=None, *, scan=None) -> PoissonNMF:
         """Find the spectra. Blocks of earlier calls of `partial_fit` are forgotten.
 
         Parameters
@@ -124,6 +177,10 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Counts of any real dtype.
         y : None
             Not used.
+        scan : tuple of int or bool array, optional
+            Where the pixels are: the shape of a scan that has all of them, in C order, or an array
+            of that shape that is True for those that are there. Neighbours are sought along its
+            last two axes.
 
         Returns
         -------
@@ -133,29 +190,29 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If counts are negative, NaN, infinite or complex, or a parameter is out of its range;
-            `n_components` is at most the number of pixels, and of channels, that have counts.
+            If counts are negative, NaN, infinite or complex, a parameter is out of its range, or
+            the scan has another number of pixels; `n_components` is at most the number of pixels,
+            and of channels, that have counts.
         """
-        self._fit(X)
+        self._fit(X, scan)
         return self
 
-    def fit_transform(self, X, y=None) -> np.ndarray:
+    def fit_transform(self, X, y=None, *, scan=None) -> np.ndarray:
         """Find the spectra, and the abundances as `transform` does.
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype.
-        y : None
-            Not used.
+        X, y, scan
+            As for `fit`.
 
         Returns
         -------
         float32 array of shape (n_pixels, n_components)
             Abundances in counts.
         """
-        counts = self._fit(X)
-        return abundances(counts, self.components_)
+        counts = self._fit(X, scan)
+        found = self._solved().abundances
+        return self._abundances(counts) if found is None else found
 
     def partial_fit(self, X, y=None) -> PoissonNMF:
         """Take one more block of counts; the fit to all of them is made when it is needed.
@@ -179,22 +236,55 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             self._solution = None
         return self
 
-    def transform(self, X) -> np.ndarray:
-        """Abundances that make counts most likely, the spectra being as fitted.
+    def transform(self, X, *, scan=None) -> np.ndarray:
+        """Abundances, the spectra being as fitted.
 
         Parameters
         ----------
         X : array or CSR of shape (n_pixels, n_features)
             Counts of any real dtype.
+        scan : tuple of int or bool array, optional
+            Where the pixels are, as for `fit`.
 
         Returns
         -------
         float32 array of shape (n_pixels, n_components)
-            Abundances in counts. They add up to the counts of the pixel, without those in
-            channels where all spectra are zero; a pixel without counts has none.
+            Means of the posterior in counts, or without prior the abundances that make the counts
+            most likely. They add up to the counts of the pixel; without prior, to those in
+            channels where some spectrum is not zero. A pixel without counts has none.
         """
-        components = self._solved().components
-        return abundances(self._as_counts(X, reset=False), components)
+        return self._abundances(self._as_counts(X, reset=False), scan)
+
+    def posterior(self, X, *, scan=None) -> Posterior:
+        """Abundances as from `transform`, and how well they are known.
+
+        Widths come from the curvature of the posterior for given spectra and neighbours, with what
+        is not known of the origin of each count taken into account. They are those of a normal
+        distribution, and mean little for a component of less than a count.
+
+        Parameters
+        ----------
+        X : array or CSR of shape (n_pixels, n_features)
+            Counts of any real dtype.
+        scan : tuple of int or bool array, optional
+            Where the pixels are, as for `fit`.
+
+        Returns
+        -------
+        Posterior
+            Abundances and their standard deviations.
+
+        Raises
+        ------
+        ValueError
+            If there is no prior.
+        """
+        if self._solved().prior is None:
+            raise ValueError(
+                "Maximum likelihood has no posterior. Fit with prior='dirichlet' to get widths."
+            )
+        model = self._settled(self._as_counts(X, reset=False), scan)
+        return Posterior(model.abundances(), model.widths())
 
     def score(self, X, y=None) -> float:
         r"""Mean log-likelihood of a pixel, up to a term of the counts alone.
@@ -216,9 +306,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         float
             In nats.
         """
-        components = self._solved().components
         counts = self._as_counts(X, reset=False)
-        model = CountModel(counts, components, abundances(counts, components))
+        model = CountModel(counts, self._solved().components, self._abundances(counts))
         return (model.log_likelihood() - model.total()) / counts.shape[0]
 
     @property
@@ -227,18 +316,24 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self._solved().components
 
     @property
+    def spatial_(self) -> float | None:
+        """Counts that the neighbours weigh as much as, or None without prior."""
+        prior = self._solved().prior
+        return None if prior is None else prior.spatial
+
+    @property
     def n_iter_(self) -> int:
         """Passes that were made over the counts."""
         return self._solved().n_iter
 
     @property
     def objective_(self) -> float:
-        """Divergence at the end, in nats."""
+        """Divergence or turned bound of the evidence at the end, in nats."""
         return float(self._solved().objectives[-1])
 
     @property
     def objective_history_(self) -> np.ndarray:
-        """Divergence at the start, after every tenth iteration and after the last."""
+        """Objective at the start, after every tenth iteration and after the last."""
         return self._solved().objectives
 
     @property
@@ -262,12 +357,25 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X = validate_data(self, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
         return as_counts(X)
 
-    def _fit(self, X) -> sparse.csr_array:
+    def _fit(self, X, scan) -> sparse.csr_array:
         check_parameters(self)
         counts = self._as_counts(X, reset=True)
+        keep = None if scan is None else as_scan(scan, counts.shape[0])
         self._blocks = []
-        self._solution = solve(self, counts)
+        self._solution = solve(self, counts, keep)
         return counts
+
+    def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:
+        solution = self._solved()
+        if solution.prior is None:
+            return abundances(counts, solution.components)
+        return self._settled(counts, scan).abundances()
+
+    def _settled(self, counts: sparse.csr_array, scan) -> DirichletModel:
+        """Posterior of counts for the fitted spectra and prior."""
+        solution = self._solved()
+        keep = None if scan is None else as_scan(scan, counts.shape[0])
+        return settled(counts, solution.components, solution.prior, keep)
 
     def _solved(self) -> Solution:
         if not hasattr(self, "_solution"):
@@ -285,3 +393,10 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 self._blocks = [stack_counts(self._blocks)]
                 self._solution = solve(self, self._blocks[0])
             return self._solution
+
+
+def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solution:
+    """By variational Bayes if there is a prior, else by maximum likelihood."""
+    if estimator.prior is None:
+        return solve_likelihood(estimator, counts)
+    return solve_variational(estimator, counts, keep)

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
+from sklearn.exceptions import ConvergenceWarning
 
 from ._kernels import sum_by_label, weighted_gram
 
@@ -72,6 +74,50 @@ def cluster_start(counts: sparse.csr_array, n_components: int, random_state=None
         sums = sums[np.argsort(-sums.sum(1), kind="stable")]
     totals = sums.sum(1, keepdims=True)
     spectra = sums / np.where(totals > 0, totals, 1) + SHARE_OF_MEAN * mean / mean.sum()
+    return spectra / spectra.sum(1, keepdims=True)
+
+
+def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=None) -> np.ndarray:
+    r"""Factorise scaled counts by least squares.
+
+    Counts are scaled as for `cluster_start`, and factorised by scikit-learn's `NMF`. Where phases
+    are nowhere alone, as in particles with a shell on a support, sums of pixels are all mixtures,
+    and these spectra are purer.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    n_components : int
+        Number of spectra.
+    random_state : int, RandomState instance or None
+        Of the choice of pixels where not all are used.
+
+    Returns
+    -------
+    spectra : float64 array of shape (n_components, n_features)
+        Each sums to 1. A thousandth of each is the mean spectrum.
+    """
+    from sklearn.decomposition import NMF
+    from sklearn.utils import check_random_state
+
+    random = check_random_state(random_state)
+    mean = feature_sums(counts)
+    filled = np.flatnonzero(np.diff(counts.indptr))
+    some = counts[filled[_some(random, len(filled), MOST_CLUSTERED)]]
+    pixel_means = some.sum(1, dtype=np.float64) / some.shape[1]
+    features = np.flatnonzero(mean)
+    weights = 1 / np.sqrt(mean[features] / counts.shape[0])
+    scaled = some[:, features].astype(np.float32)
+    scaled = sparse.diags_array(1 / np.sqrt(pixel_means)) @ scaled @ sparse.diags_array(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = NMF(n_components, init="nndsvda", max_iter=200, random_state=random)
+        model.fit(scaled.astype(np.float32))
+    spectra = np.zeros((n_components, counts.shape[1]))
+    spectra[:, features] = model.components_ / weights
+    sums = spectra.sum(1, keepdims=True)
+    spectra = spectra / np.where(sums > 0, sums, 1) + SHARE_OF_MEAN * mean / mean.sum()
     return spectra / spectra.sum(1, keepdims=True)
 
 

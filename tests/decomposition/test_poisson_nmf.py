@@ -1,11 +1,12 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Poisson NMF against its definition, against scikit-learn, and against known truth."""
+"""Poisson NMF by maximum likelihood, against its definition, against scikit-learn, and against known truth."""
 
 import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from emsparse_hs.decomposition.counts import as_counts
 from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+likeliest = partial(PoissonNMF, prior=None)
 
 
 def problem(n_components=3, shape=(90, 37), seed=0):
@@ -59,7 +63,7 @@ def worst_cosine(true, found):
     return cosines[linear_sum_assignment(-cosines)].min()
 
 
-@parametrize_with_checks([PoissonNMF(max_iter=500)])
+@parametrize_with_checks([PoissonNMF(max_iter=500, prior=prior) for prior in (None, "dirichlet")])
 def test_keeps_scikit_learns_contract(estimator, check):
     check(estimator)
 
@@ -82,7 +86,7 @@ def test_same_iterates_as_scikit_learn(n_iter):
     x, w, h = problem()
     peer = NMF(3, solver="mu", beta_loss="kullback-leibler", init="custom", max_iter=n_iter, tol=0)
     peer.fit_transform(x.astype(float), W=w.copy(), H=h.copy())
-    model = PoissonNMF(3, init=(w, h), max_iter=n_iter, tol=0).fit(x)
+    model = likeliest(3, init=(w, h), max_iter=n_iter, tol=0).fit(x)
     spectra = peer.components_ / peer.components_.sum(1, keepdims=True)
     np.testing.assert_allclose(model.components_, spectra, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(model.objective_, peer.reconstruction_err_**2 / 2, rtol=1e-5)
@@ -91,7 +95,7 @@ def test_same_iterates_as_scikit_learn(n_iter):
 
 def test_objective_is_the_divergence_and_never_rises():
     x, w, h = problem()
-    model = PoissonNMF(3, init=(w, h), max_iter=300, tol=0).fit(x)
+    model = likeliest(3, init=(w, h), max_iter=300, tol=0).fit(x)
     np.testing.assert_allclose(model.objective_history_[0], divergence(x, w @ h), rtol=1e-5)
     assert (np.diff(model.objective_history_) <= 1e-6 * model.objective_history_[0]).all()
     assert len(model.objective_history_) == 31
@@ -99,7 +103,7 @@ def test_objective_is_the_divergence_and_never_rises():
 
 def test_stops_when_little_is_gained():
     x, *start = problem()
-    model = PoissonNMF(3, init=tuple(start), max_iter=1000, tol=1e-3).fit(x)
+    model = likeliest(3, init=tuple(start), max_iter=1000, tol=1e-3).fit(x)
     decrease = -np.diff(model.objective_history_) / model.objective_history_[0]
     assert decrease[-1] < 1e-3 <= decrease[:-1].min()
     assert model.n_iter_ == 10 * len(decrease) < 1000
@@ -119,7 +123,7 @@ def test_stops_when_little_is_gained():
 @pytest.mark.parametrize("factor", [1, 1e-6, 0.3])
 def test_stops_at_once_where_the_start_is_exact(counts, n_components, factor):
     x = np.asarray(counts) * factor
-    model = PoissonNMF(n_components, random_state=0)
+    model = likeliest(n_components, random_state=0)
     loadings = model.fit_transform(x)
     assert model.n_iter_ == 10
     np.testing.assert_allclose(loadings @ model.components_, x, rtol=1e-4)
@@ -128,19 +132,19 @@ def test_stops_at_once_where_the_start_is_exact(counts, n_components, factor):
 
 
 def test_without_tolerance_it_runs_to_the_end():
-    model = PoissonNMF(1, tol=0, max_iter=40).fit([[5, 3, 2]])
+    model = likeliest(1, tol=0, max_iter=40).fit([[5, 3, 2]])
     assert model.n_iter_ == 40
 
 
 def test_warns_when_it_was_not_done():
     x, *start = problem()
     with pytest.warns(ConvergenceWarning, match="after 12 iterations.*max_iter"):
-        PoissonNMF(3, init=tuple(start), max_iter=12).fit(x)
+        likeliest(3, init=tuple(start), max_iter=12).fit(x)
 
 
 def test_counts_are_conserved():
     x, *_ = problem()
-    model = PoissonNMF(3, random_state=0, max_iter=2000, tol=1e-9)
+    model = likeliest(3, random_state=0, max_iter=2000, tol=1e-9)
     loadings = model.fit_transform(x)
     np.testing.assert_allclose(model.components_.sum(1), 1)
     np.testing.assert_allclose(loadings.sum(1), x.sum(1), rtol=1e-5)
@@ -150,7 +154,7 @@ def test_counts_are_conserved():
 
 def test_transform_is_the_maximum_of_the_likelihood():
     x, *_ = problem()
-    model = PoissonNMF(3, random_state=0).fit(x)
+    model = likeliest(3, random_state=0).fit(x)
     w, h = model.transform(x).astype(float), model.components_
     y = np.maximum(w @ h, 1e-30)
     gradient = (x / y) @ h.T - 1
@@ -161,7 +165,7 @@ def test_transform_is_the_maximum_of_the_likelihood():
 
 def test_score_is_the_mean_log_likelihood():
     x, *_ = problem()
-    model = PoissonNMF(3, random_state=0).fit(x)
+    model = likeliest(3, random_state=0).fit(x)
     y = np.maximum(model.transform(x) @ model.components_, 1e-30)
     np.testing.assert_allclose(model.score(x), (x * np.log(y) - y).sum() / len(x), rtol=1e-5)
 
@@ -170,7 +174,7 @@ def test_score_is_the_mean_log_likelihood():
 def test_finds_the_spectra_of_a_simulated_map(seed):
     truth = simulate_spectra(seed=seed)
     x = truth.counts.reshape(-1, truth.counts.shape[-1])
-    model = PoissonNMF(4, random_state=0).fit(x)
+    model = likeliest(4, random_state=0).fit(x)
     *majors, particle = range(4)
     assert worst_cosine(truth.spectra[majors], model.components_) > 0.99
     # 1 % of the counts, and nowhere alone.
@@ -179,8 +183,8 @@ def test_finds_the_spectra_of_a_simulated_map(seed):
 
 def test_blocks_give_the_same_as_the_whole():
     x, *_ = problem()
-    whole = PoissonNMF(3, random_state=0).fit(x)
-    blocks = PoissonNMF(3, random_state=0)
+    whole = likeliest(3, random_state=0).fit(x)
+    blocks = likeliest(3, random_state=0)
     for rows in (x[:10], x[10:11], x[11:]):
         blocks.partial_fit(rows)
     np.testing.assert_array_equal(blocks.components_, whole.components_)
@@ -190,7 +194,7 @@ def test_blocks_give_the_same_as_the_whole():
 
 def test_a_block_more_is_taken_into_account_and_fit_forgets():
     x, *_ = problem()
-    model = PoissonNMF(3, random_state=0).partial_fit(x[:60])
+    model = likeliest(3, random_state=0).partial_fit(x[:60])
     part = model.components_
     whole = model.partial_fit(x[60:]).components_
     np.testing.assert_array_equal(whole, clone(model).fit(x).components_)
@@ -202,7 +206,7 @@ def test_solves_once_for_all_blocks(monkeypatch):
     x, *_ = problem()
     solve, calls = poisson_nmf.solve, []
     monkeypatch.setattr(poisson_nmf, "solve", lambda *a: calls.append(a) or solve(*a))
-    model = PoissonNMF(3, random_state=0)
+    model = likeliest(3, random_state=0)
     for rows in np.array_split(x, 4):
         model.partial_fit(rows)
     assert not calls
@@ -225,7 +229,7 @@ def test_threads_that_ask_at_once_share_one_solution(monkeypatch):
         return model.transform(x)
 
     monkeypatch.setattr(poisson_nmf, "solve", slow)
-    model = PoissonNMF(3, random_state=0)
+    model = likeliest(3, random_state=0)
     for rows in np.array_split(x, 4):
         model.partial_fit(rows)
     with ThreadPoolExecutor(6) as pool:
@@ -245,7 +249,7 @@ def test_a_block_that_comes_while_another_thread_solves_is_not_lost(monkeypatch)
         go_on.wait(10)
         return solve(*arguments)
 
-    model = PoissonNMF(3, random_state=0).partial_fit(x[:60])
+    model = likeliest(3, random_state=0).partial_fit(x[:60])
     monkeypatch.setattr(poisson_nmf, "solve", waiting)
     with ThreadPoolExecutor(2) as pool:
         pool.submit(lambda: model.components_)
@@ -260,11 +264,11 @@ def test_a_block_that_comes_while_another_thread_solves_is_not_lost(monkeypatch)
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csr_array])
 def test_same_result_for_every_kind_of_array(dtype, form):
     x, *_ = problem()
-    expected = PoissonNMF(3, random_state=0)
+    expected = likeliest(3, random_state=0)
     loadings = expected.fit_transform(x)
     if form is not np.asarray:
         dtype = dtype.replace(">", "")
-    model = PoissonNMF(3, random_state=0)
+    model = likeliest(3, random_state=0)
     np.testing.assert_array_equal(model.fit_transform(form(x.astype(dtype))), loadings)
     np.testing.assert_array_equal(model.components_, expected.components_)
     assert loadings.dtype == np.float32
@@ -273,8 +277,8 @@ def test_same_result_for_every_kind_of_array(dtype, form):
 @pytest.mark.parametrize("factor", [3e-7, 0.3, 3e5])
 def test_scale_of_the_data_does_not_matter(factor):
     x, *_ = problem()
-    expected = PoissonNMF(3, random_state=0).fit(x)
-    model = PoissonNMF(3, random_state=0)
+    expected = likeliest(3, random_state=0).fit(x)
+    model = likeliest(3, random_state=0)
     loadings = model.fit_transform(x * factor)
     np.testing.assert_allclose(model.components_, expected.components_, rtol=1e-2, atol=1e-4)
     np.testing.assert_allclose(loadings.sum(1), x.sum(1) * factor, rtol=1e-4)
@@ -282,13 +286,13 @@ def test_scale_of_the_data_does_not_matter(factor):
 
 def test_ranges_and_threads_give_the_same(monkeypatch):
     x, *_ = problem(5, (700, 11))
-    expected = PoissonNMF(5, random_state=0).fit(x).components_
+    expected = likeliest(5, random_state=0).fit(x).components_
     monkeypatch.setattr(_model, "RANGE", 300)
     results = []
     for n_threads in (1, 3):
         monkeypatch.setattr(_model, "cpu_count", lambda n=n_threads: n)
-        assert len(_model._ranges(as_counts(x), 55)) > 5
-        results.append(PoissonNMF(5, random_state=0).fit(x).components_)
+        assert len(_model.ranges(as_counts(x), 55)) > 5
+        results.append(likeliest(5, random_state=0).fit(x).components_)
     np.testing.assert_array_equal(*results)
     np.testing.assert_allclose(results[0], expected, rtol=1e-3, atol=1e-5)
 
@@ -305,7 +309,7 @@ def test_a_fit_in_the_background_runs_on_all_threads(monkeypatch):
 
     monkeypatch.setattr(_model, "RANGE", 300)
     monkeypatch.setattr(_model, "cpu_count", lambda: 2)
-    model = PoissonNMF(5, random_state=0).fit(x)
+    model = likeliest(5, random_state=0).fit(x)
     monkeypatch.setattr(CountModel, "_climb", recorded)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(model.transform, x).result()
@@ -333,7 +337,7 @@ def test_empty_pixels_and_channels():
     x, *_ = problem()
     x[[0, 5, 89]] = 0
     x[:, [0, 20, 36]] = 0
-    model = PoissonNMF(3, random_state=0, max_iter=1000)
+    model = likeliest(3, random_state=0, max_iter=1000)
     loadings = model.fit_transform(x)
     assert (loadings[[0, 5, 89]] == 0).all()
     assert (model.components_[:, [0, 20, 36]] == 0).all()
@@ -346,10 +350,10 @@ def test_empty_pixels_and_channels():
 
 def test_start_from_spectra_alone():
     x, _, h = problem()
-    model = PoissonNMF(3, init=h, max_iter=7, tol=0).fit(x)
+    model = likeliest(3, init=h, max_iter=7, tol=0).fit(x)
     flat = np.repeat(x.sum(1, keepdims=True) / 3, 3, axis=1)
     h = h / h.sum(1, keepdims=True)
-    same = PoissonNMF(3, init=(flat, h), max_iter=7, tol=0).fit(x)
+    same = likeliest(3, init=(flat, h), max_iter=7, tol=0).fit(x)
     np.testing.assert_allclose(model.components_, same.components_, rtol=1e-5)
 
 
@@ -374,9 +378,9 @@ def test_start_from_spectra_alone():
 def test_says_what_is_wrong_with_parameters(parameters, message):
     x, *_ = problem()
     with pytest.raises(ValueError, match=message):
-        PoissonNMF(**parameters).fit(x)
+        likeliest(**parameters).fit(x)
     with pytest.raises(ValueError, match=message):
-        PoissonNMF(**parameters).partial_fit(x).components_  # noqa: B018
+        likeliest(**parameters).partial_fit(x).components_  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -385,7 +389,7 @@ def test_says_what_is_wrong_with_parameters(parameters, message):
 )
 def test_says_what_is_wrong_with_counts(bad, message):
     x = problem()[0].astype(type(bad) if isinstance(bad, complex) else float)
-    model = PoissonNMF(2).fit(problem()[0])
+    model = likeliest(2).fit(problem()[0])
     x[4, 7] = bad
     for method in (model.fit, model.partial_fit, model.transform, model.fit_transform):
         with pytest.raises(ValueError, match=message):
@@ -394,11 +398,11 @@ def test_says_what_is_wrong_with_counts(bad, message):
 
 def test_no_counts_and_not_fitted():
     with pytest.raises(ValueError, match="0 pixels and 0 channels"):
-        PoissonNMF(1).fit(np.zeros((4, 5)))
+        likeliest(1).fit(np.zeros((4, 5)))
     with pytest.raises(NotFittedError, match="partial_fit"):
-        PoissonNMF(1).transform(np.ones((4, 5)))
-    assert not hasattr(PoissonNMF(1), "components_")
-    assert not hasattr(PoissonNMF(1), "mean_")
+        likeliest(1).transform(np.ones((4, 5)))
+    assert not hasattr(likeliest(1), "components_")
+    assert not hasattr(likeliest(1), "mean_")
 
 
 @pytest.mark.parametrize("signal_type", ["", "EDS_TEM"])
@@ -416,9 +420,9 @@ def test_hyperspys_own_decomposition(signal_type, chunks):
         s.data = s.data.rechunk((*chunks, -1))
     # EDS signals are scaled, and their vacuum is masked, by default.
     options = {"normalize_poissonian_noise": False, "navigation_mask": None, "print_info": False}
-    s.decomposition(algorithm=PoissonNMF(3, random_state=0), **options)
+    s.decomposition(algorithm=likeliest(3, random_state=0), **options)
     x = truth.counts.reshape(-1, 100)
-    model = PoissonNMF(3, random_state=0)
+    model = likeliest(3, random_state=0)
     loadings = model.fit_transform(x)
     np.testing.assert_allclose(s.learning_results.factors, model.components_.T, rtol=1e-5)
     np.testing.assert_allclose(s.learning_results.loadings, loadings, rtol=1e-5)

@@ -1,0 +1,209 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Counts with spectra and the posterior of each pixel's fractions of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from . import _dirichlet_kernels
+from ._kernels import TINY
+from ._model import in_threads, normalised, padded, ranges
+from ._neighbours import Neighbours
+from .start import feature_sums
+
+#: Iterations of a pixel's posterior in each pass over the counts, and the relative change at which
+#: they end before.
+CLIMBS, CLIMB_TOL = 3, 1e-3
+
+#: Counts with the mean spectrum that each spectrum gets in each pass: no channel with counts is
+#: ever impossible.
+COUNTS_OF_MEAN = 1e-3
+
+#: A step that goes on as the one before is prolonged by more and more, up to this factor.
+MOST_MOMENTUM = 4.0
+
+
+class DirichletModel:
+    r"""Fractions :math:`f_{ik}` with a Dirichlet prior, integrated out by variational Bayes.
+
+    Counts of pixel i are drawn from :math:`\sum_k f_{ik} h_{kj}`. The prior's shapes are
+    :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of the pixel's neighbours, and
+    the posterior's are those plus the counts that each component is expected to have made
+    (latent Dirichlet allocation: Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993).
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    components : array of shape (n_components, n_features)
+        Spectra to start from, of any sums.
+    fractions : array of shape (n_pixels, n_components)
+        Fractions to start from.
+    alpha : float
+        Shape of the prior that all pixels and components have.
+    spatial : float
+        Counts beta that the neighbours weigh as much as.
+    neighbours : Neighbours, optional
+        Without, the prior is the same everywhere.
+    n_known : int
+        So many spectra, the first ones, stay as they are.
+    """
+
+    def __init__(
+        self,
+        counts: sparse.csr_array,
+        components: np.ndarray,
+        fractions: np.ndarray,
+        alpha: float,
+        spatial: float = 0.0,
+        neighbours: Neighbours | None = None,
+        n_known: int = 0,
+    ) -> None:
+        self.counts = counts
+        self.n_components = len(components)
+        self.spectra, _ = normalised(padded(components.T).astype(np.float64))
+        self.alpha = padded(np.full((1, len(components)), alpha))[0]
+        self.spatial = spatial if neighbours is not None else 0.0
+        self.neighbours = neighbours
+        self.n_known = n_known
+        self.ranges = ranges(counts, self.spectra.size)
+        means = feature_sums(counts)
+        self._of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
+        self.totals = counts.sum(1, dtype=np.float64).astype(np.float32)[:, None]
+        self.prior = np.tile(self.alpha, (counts.shape[0], 1))
+        self.shapes = self.prior + self.totals * padded(fractions)
+        self._momentum, self._last_step = 0.0, None
+
+    def components(self) -> np.ndarray:
+        """Spectra of shape (n_components, n_features), of sum 1 in float64."""
+        spectra = self.spectra[:, : self.n_components].T.astype(np.float64)
+        return spectra / np.maximum(spectra.sum(1, keepdims=True), TINY)
+
+    def abundances(self) -> np.ndarray:
+        """Mean of the posterior in counts, float32 of shape (n_pixels, n_components)."""
+        return self.fractions() * self.totals
+
+    def fractions(self) -> np.ndarray:
+        """Mean of the posterior, float32 of shape (n_pixels, n_components)."""
+        return self._padded_fractions()[:, : self.n_components]
+
+    def _padded_fractions(self) -> np.ndarray:
+        return self.shapes / self.shapes.sum(1, keepdims=True)
+
+    def update(self) -> float:
+        """Update the prior from the neighbours, the posterior, then the spectra.
+
+        Returns
+        -------
+        float
+            Largest change of a spectrum, as a part of its noise: the sum of absolute changes over
+            that of standard deviations of Poisson distributed counts.
+        """
+        self._renew_prior()
+        numerator = np.zeros(self.spectra.shape)
+        for part in in_threads(self._update, self.ranges):
+            numerator += part
+        old = self.spectra.astype(np.float64)
+        made = old * numerator + self._of_mean[:, None] * (self.alpha > 0)
+        new = _of_sum_one(made)
+        learned = slice(self.n_known, self.n_components)
+        noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))
+        changes = np.abs(new - old).sum(0) / np.maximum(noise, TINY)
+        change = float(changes[learned].max(initial=0))
+        new = self._prolonged(old, new)
+        new[:, : self.n_known] = old[:, : self.n_known]
+        self.spectra, _ = normalised(new)
+        return change
+
+    def _update(self, first: int, last: int) -> np.ndarray:
+        numerator = np.zeros_like(self.spectra)
+        _dirichlet_kernels.variational_update(
+            *self._arrays(first, last), self.prior, CLIMBS, CLIMB_TOL, self.shapes, numerator
+        )
+        return numerator
+
+    def _prolonged(self, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Go further along steps that repeat, and start over when they turn round.
+
+        Over-relaxation of EM (Salakhutdinov and Roweis, Proc. ICML (2003) 664), with the restart
+        of O'Donoghue and Candes, Found. Comput. Math. 15 (2015) 715.
+        """
+        step = np.log(np.maximum(new, TINY)) - np.log(np.maximum(old, TINY))
+        repeats = self._last_step is not None and (new * step * self._last_step).sum() > 0
+        self._momentum = min(1.3 * self._momentum + 0.2, MOST_MOMENTUM) if repeats else 0.0
+        self._last_step = step
+        return _of_sum_one(new * np.exp(np.clip(self._momentum * step, -2, 2)))
+
+    def settle(self, most: int, tol: float) -> None:
+        """Bring the posterior to rest, the spectra being fixed.
+
+        Parameters
+        ----------
+        most : int
+            Most rounds, in each of which pixels look at their neighbours once.
+        tol : float
+            Mean change of the fractions at which they end before.
+        """
+        if self.neighbours is None or not self.spatial:
+            self._renew_prior()
+            self.infer(200, 1e-5)
+            return
+        for _ in range(most):
+            before = self._padded_fractions()
+            self._renew_prior()
+            self.infer(CLIMBS, CLIMB_TOL)
+            if np.abs(self._padded_fractions() - before).sum(1).mean() < tol:
+                break
+
+    def infer(self, most: int, tol: float) -> None:
+        """Bring the posterior to its best for the present prior and spectra."""
+
+        def infer(first: int, last: int) -> None:
+            arrays = self._arrays(first, last)
+            _dirichlet_kernels.infer_shapes(*arrays, self.prior, most, tol, self.shapes)
+
+        for _ in in_threads(infer, self.ranges):
+            pass
+
+    def bound(self) -> float:
+        """Lower bound of the log evidence, in nats, without the term of the counts alone."""
+
+        def bound(first: int, last: int) -> float:
+            arrays = self._arrays(first, last)
+            return _dirichlet_kernels.evidence_bound(*arrays, self.prior, self.shapes)
+
+        return sum(in_threads(bound, self.ranges))
+
+    def widths(self) -> np.ndarray:
+        """Standard deviations of the abundances in counts, float32 (n_pixels, n_components)."""
+        k = self.n_components
+
+        def widths(first: int, last: int) -> np.ndarray:
+            information = np.empty((last - first, *2 * self.spectra.shape[1:]), np.float32)
+            arrays = self._arrays(first, last)
+            _dirichlet_kernels.log_information(*arrays, self.prior, self.shapes, information)
+            # The prior's shapes may be 0 to rounding.
+            known = information[:, :k, :k] + 1e-6 * np.eye(k)
+            variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
+            return np.sqrt(np.maximum(variances, 0))
+
+        return self.abundances() * np.concatenate(list(in_threads(widths, self.ranges)))
+
+    def _renew_prior(self) -> None:
+        if self.neighbours is None or not self.spatial:
+            self.prior[:] = self.alpha
+            return
+        around = self.neighbours.means(self._padded_fractions())
+        np.multiply(around, np.float32(self.spatial), out=self.prior)
+        self.prior += self.alpha
+
+    def _arrays(self, first: int, last: int) -> tuple:
+        counts = self.counts
+        return counts.indptr, counts.indices, counts.data, first, last, self.spectra
+
+
+def _of_sum_one(spectra: np.ndarray) -> np.ndarray:
+    sums = spectra.sum(0)
+    return spectra / np.where(sums > 0, sums, 1)

@@ -1,0 +1,97 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What the neighbours of each pixel of a scan have on average."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+#: Width of the neighbourhood (standard deviation of a Gaussian) in px. The nearest eight weigh
+#: most: what is three pixels thick would be mixed with its surroundings by a wider one.
+WIDTH = 0.8
+
+#: Where the Gaussian is cut off, in standard deviations.
+_CUT_OFF = 3.0
+
+
+class Neighbours:
+    """Weighted means over the neighbours of each pixel, without the pixel itself.
+
+    Parameters
+    ----------
+    keep : bool array
+        The scan, True for pixels that are there. Neighbours are sought along its last two axes.
+    """
+
+    def __init__(self, keep: np.ndarray) -> None:
+        self.keep = keep
+        self._axes = range(max(keep.ndim - 2, 0), keep.ndim)
+        impulse = np.zeros(31)
+        impulse[15] = 1
+        self._own = float(_smooth(impulse, 0)[15]) ** len(self._axes)
+        ones = keep.astype(np.float32)
+        self._weights = self._around(ones)[keep]
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Mean of the neighbours' values.
+
+        Parameters
+        ----------
+        values : float32 array of shape (n_pixels, n_components)
+            One row for each pixel that is there, in C order of the scan.
+
+        Returns
+        -------
+        float32 array of shape (n_pixels, n_components)
+            Zero where a pixel has no neighbours.
+        """
+        if self.keep.all():
+            scan = values.reshape(*self.keep.shape, -1)
+        else:
+            scan = np.zeros((*self.keep.shape, values.shape[1]), np.float32)
+            scan[self.keep] = values
+        around = self._around(scan)
+        around = around.reshape(values.shape) if self.keep.all() else around[self.keep]
+        around /= np.maximum(self._weights, 1e-6)[:, None]
+        return np.maximum(around, 0, out=around)
+
+    def _around(self, scan: np.ndarray) -> np.ndarray:
+        smooth = scan
+        for axis in self._axes:
+            smooth = _smooth(smooth, axis)
+        return smooth - self._own * scan
+
+
+def _smooth(values: np.ndarray, axis: int) -> np.ndarray:
+    return gaussian_filter1d(values, WIDTH, axis, mode="constant", truncate=_CUT_OFF)
+
+
+def as_scan(scan, n_pixels: int) -> np.ndarray:
+    """Check where pixels are in a scan.
+
+    Parameters
+    ----------
+    scan : tuple of int or bool array
+        Shape of the scan, or which of its pixels are there.
+    n_pixels : int
+        How many there are to be.
+
+    Returns
+    -------
+    bool array
+        The scan, True for pixels that are there.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of pixels.
+    """
+    scan = np.asarray(scan)
+    keep = scan if scan.dtype == bool else np.ones(tuple(scan.astype(int)), bool)
+    if keep.sum() != n_pixels:
+        raise ValueError(
+            f"scan has {keep.sum()} pixels, and there are counts of {n_pixels}. Pass the shape of "
+            "the scan, or a bool array that is True for the pixels whose counts are given."
+        )
+    return keep

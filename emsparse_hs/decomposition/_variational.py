@@ -1,0 +1,256 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Spectra by variational Bayes: where it starts, which result is taken, how smooth the maps are."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from ._dirichlet import DirichletModel
+from ._kernels import TINY
+from ._neighbours import Neighbours
+from ._solver import CHECK_EVERY, Prior, Solution, start_spectra
+from .counts import thin_counts
+from .start import feature_sums, scaled_nmf_start
+
+if TYPE_CHECKING:
+    from .poisson_nmf import PoissonNMF
+
+#: Counts that the neighbours weigh as much as while spectra are learned. With more, the spectra of
+#: layers of a few pixels take on those of their surroundings.
+SPATIAL_OF_SPECTRA = 5.0
+
+#: Results from several starts are compared at so many counts a pixel, and with neighbours that
+#: weigh as much as this part of them.
+COMPARED_COUNTS, COMPARED_PART = 50, 0.2
+
+#: Strengths that maps may have, and the share of the counts from which the others are predicted.
+STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
+
+#: Change of a spectrum in a pass at which the fit ends, as a part of its noise, and how many times
+#: that while several starts are compared.
+TOL, ROUGHLY = 0.005, 4
+
+#: Share of a pixel's counts that the start gives to the spectrum that suits it best.
+SHARE_OF_BEST = 0.7
+
+#: Rounds over the map in which abundances come to rest, and their mean change at the end.
+ROUNDS, AT_REST = 30, 1e-3
+
+
+def solve_variational(
+    estimator: PoissonNMF, counts: sparse.csr_array, keep: np.ndarray | None
+) -> Solution:
+    """Learn spectra and maps, the estimator's parameters being checked.
+
+    Parameters
+    ----------
+    estimator : PoissonNMF
+        Its parameters are used.
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    keep : bool array, optional
+        Where the pixels are in a scan.
+
+    Returns
+    -------
+    Solution
+        With the abundances.
+    """
+    given = estimator.spatial
+    neighbours = None if keep is None or given == 0 else Neighbours(keep)
+    random = check_random_state(estimator.random_state)
+    climbs = [
+        _Climb(_model(estimator, counts, neighbours, *start), estimator)
+        for start in _starts(estimator, counts, neighbours)
+    ]
+    if len(climbs) > 1:
+        for climb in climbs:
+            climb.go_on(ROUGHLY)
+        climbs = [climbs[_likeliest([climb.model for climb in climbs], random)]]
+    climb = climbs[0]
+    climb.go_on(1)
+    climb.warn_if_moving()
+    model = climb.model
+    if neighbours is not None:
+        model.spatial = _best_strength(model, random) if given == "auto" else float(given)
+    prior = Prior(estimator.alpha, model.spatial)
+    solution = Solution(model.components(), climb.n_iter, -np.array(climb.bounds), prior)
+    if neighbours is None:
+        return solution
+    model.settle(ROUNDS, AT_REST)
+    return solution._replace(abundances=model.abundances())
+
+
+def settled(
+    counts: sparse.csr_array, components: np.ndarray, prior: Prior, keep: np.ndarray | None
+) -> DirichletModel:
+    """Posterior of the abundances for given spectra.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    components : array of shape (n_components, n_features)
+        Spectra of sum 1.
+    prior : Prior
+        As learned.
+    keep : bool array, optional
+        Where the pixels are in a scan.
+
+    Returns
+    -------
+    DirichletModel
+        At rest.
+    """
+    neighbours = None if keep is None or not prior.spatial else Neighbours(keep)
+    fractions = _sharp_fractions(counts, components)
+    model = DirichletModel(counts, components, fractions, prior.alpha, prior.spatial, neighbours)
+    model.settle(ROUNDS, AT_REST)
+    return model
+
+
+def _model(estimator, counts, neighbours, spectra, fractions) -> DirichletModel:
+    """The model to start from."""
+    known = estimator.known_components
+    n_known = 0 if known is None else len(known)
+    spatial = SPATIAL_OF_SPECTRA if estimator.spatial == "auto" else estimator.spatial
+    spatial = min(spatial, SPATIAL_OF_SPECTRA)
+    alpha = estimator.alpha
+    return DirichletModel(counts, spectra, fractions, alpha, spatial, neighbours, n_known)
+
+
+class _Climb:
+    """Passes over the counts from one start, and bounds of the evidence on the way."""
+
+    def __init__(self, model: DirichletModel, estimator: PoissonNMF) -> None:
+        self.model = model
+        self.n_iter, self.change = 0, np.inf
+        self.bounds = [model.bound()]
+        self._most = estimator.max_iter
+        self._tol = TOL if estimator.tol is None else estimator.tol
+
+    def go_on(self, factor: float) -> None:
+        """Until spectra change less than that many times the tolerance."""
+        while self.change >= factor * self._tol and self.n_iter < self._most:
+            self.change = self.model.update()
+            self.n_iter += 1
+            if self.n_iter % CHECK_EVERY == 0:
+                self.bounds.append(self.model.bound())
+        if self.n_iter % CHECK_EVERY:
+            self.bounds.append(self.model.bound())
+
+    def warn_if_moving(self) -> None:
+        """Say that there were too few passes, if a tolerance was asked for."""
+        if 0 < self._tol <= self.change:
+            warnings.warn(
+                f"PoissonNMF was still changing its spectra after {self.n_iter} iterations. "
+                "Increase max_iter, or tol where that is good enough.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+
+def _likeliest(models: list[DirichletModel], random) -> int:
+    """Number of the model of which the evidence has the highest bound.
+
+    It is bounded at few counts a pixel, whatever the dose: at many, the small departures of real
+    maps from the prior would decide.
+    """
+    if len(models) == 1:
+        return 0
+    counts = models[0].counts
+    share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
+    if share < 1 and counts.dtype.kind == "u":
+        counts, _ = thin_counts(counts, share, random)
+    strength = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
+    bounds = []
+    for model in models:
+        part = _with_counts(model, counts)
+        for part.spatial in (strength / 2, strength):
+            part.settle(20, AT_REST)
+        bounds.append(part.bound())
+    return int(np.argmax(bounds))
+
+
+def _with_counts(model: DirichletModel, counts: sparse.csr_array) -> DirichletModel:
+    """The model's spectra and prior, for part of its counts."""
+    alpha = float(model.alpha[0])
+    return DirichletModel(
+        counts, model.components(), model.fractions(), alpha, 0.0, model.neighbours
+    )
+
+
+def _best_strength(model: DirichletModel, random) -> float:
+    """How much neighbours weigh, by how well some of the counts predict the others.
+
+    Each count goes to one of the two parts at random, which makes them independent if counts are
+    Poisson distributed.
+    """
+    counts = model.counts
+    if counts.dtype.kind == "f":
+        return SPATIAL_OF_SPECTRA
+    known, unseen = thin_counts(counts, SHARE, random)
+    spectra = model.components()
+    best, most = 0.0, -np.inf
+    part = _with_counts(model, known)
+    for strength in STRENGTHS:
+        part.spatial = strength
+        part.settle(10, 3 * AT_REST)
+        score = log_likelihood(unseen, spectra, part.fractions())
+        if score <= most:
+            break
+        best, most = strength, score
+    return best
+
+
+def log_likelihood(counts: sparse.csr_array, spectra: np.ndarray, fractions: np.ndarray) -> float:
+    """Sum of x log y with unit sums, in nats, and TINY where the model says that can't be."""
+    from ._model import CountModel
+
+    return CountModel(counts, spectra, fractions).log_likelihood()
+
+
+def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Spectra and fractions to start from."""
+    init = estimator.init
+    if isinstance(init, tuple):
+        loadings, spectra = start_spectra(estimator, counts)
+        sums = loadings.sum(1, keepdims=True)
+        return [(spectra, loadings / np.where(sums > 0, sums, 1))]
+    starts = [start_spectra(estimator, counts)[1]]
+    # Without neighbours the evidence does not tell which spectra are purer.
+    if init == "auto" and neighbours is not None and estimator.n_components > 1:
+        starts.append(scaled_nmf_start(counts, estimator.n_components, estimator.random_state))
+    known = estimator.known_components
+    if known is not None and isinstance(init, str):
+        starts = [_with_known(spectra, np.asarray(known, float)) for spectra in starts]
+    return [(spectra, _sharp_fractions(counts, spectra)) for spectra in starts]
+
+
+def _with_known(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Known spectra first, each in place of the one that is most like it."""
+    left = list(spectra)
+    for one in known:
+        likeness = [one @ other / max(np.linalg.norm(other), TINY) for other in left]
+        left.pop(int(np.argmax(likeness)))
+    return np.vstack([known, *left])
+
+
+def _sharp_fractions(counts: sparse.csr_array, spectra: np.ndarray) -> np.ndarray:
+    """Most of each pixel to the spectrum under which its counts are likeliest."""
+    k = len(spectra)
+    mean = feature_sums(counts)
+    sums = spectra.sum(1, keepdims=True)
+    likely = spectra / np.where(sums > 0, sums, 1) + 1e-3 * mean / mean.sum()
+    logs = np.log(np.maximum(likely, TINY)).astype(np.float32)
+    best = (counts @ np.ascontiguousarray(logs.T)).argmax(1)
+    fractions = np.full((counts.shape[0], k), (1 - SHARE_OF_BEST) / k, np.float32)
+    fractions[np.arange(len(best)), best] += SHARE_OF_BEST
+    return fractions
