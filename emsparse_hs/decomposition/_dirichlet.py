@@ -108,13 +108,12 @@ class DirichletModel:
         old = self.spectra.astype(np.float64)
         made = old * numerator + self._of_mean[:, None] * (self.alpha > 0)
         new = _of_sum_one(made)
+        new[:, : self.n_known] = old[:, : self.n_known]
         learned = slice(self.n_known, self.n_components)
         noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))
         changes = np.abs(new - old).sum(0) / np.maximum(noise, TINY)
         change = float(changes[learned].max(initial=0))
-        new = self._prolonged(old, new)
-        new[:, : self.n_known] = old[:, : self.n_known]
-        self.spectra, _ = normalised(new)
+        self.spectra, _ = normalised(self._prolonged(old, new))
         return change
 
     def _update(self, first: int, last: int) -> np.ndarray:

@@ -170,5 +170,30 @@ def check_parameters(estimator: PoissonNMF) -> None:
         )
 
 
+def check_known(estimator: PoissonNMF, n_features: int) -> None:
+    """Refuse known spectra that don't fit the counts."""
+    known = estimator.known_components
+    if known is None:
+        return
+    if estimator.prior is None:
+        raise ValueError("Known spectra can only be kept with prior='dirichlet'.")
+    known = np.asarray(known)
+    if known.ndim != 2 or known.shape[1] != n_features or known.dtype.kind not in "biuf":
+        raise ValueError(
+            f"known_components are of shape {known.shape} and dtype {known.dtype}, and real "
+            f"numbers of shape (n_known, {n_features}) are needed."
+        )
+    if len(known) > estimator.n_components:
+        raise ValueError(
+            f"There are {len(known)} known spectra, and n_components={estimator.n_components} "
+            "counts them as well. Take more."
+        )
+    if not np.isfinite(known).all() or (known < 0).any() or not known.any(1).all():
+        raise ValueError(
+            "known_components are negative, NaN, infinite, or one of them is all zero. Pass "
+            "spectra that counts can be drawn from."
+        )
+
+
 def _is_number(value) -> bool:
     return isinstance(value, numbers.Real) and 0 <= value < np.inf

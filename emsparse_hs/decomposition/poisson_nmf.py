@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
 from ._neighbours import as_scan
-from ._solver import Solution, check_parameters, solve_likelihood
+from ._solver import Solution, check_known, check_parameters, solve_likelihood
 from ._variational import settled, solve_variational
 from .counts import as_counts, stack_counts
 
@@ -397,6 +397,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
 def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solution:
     """By variational Bayes if there is a prior, else by maximum likelihood."""
+    check_known(estimator, counts.shape[1])
     if estimator.prior is None:
         return solve_likelihood(estimator, counts)
     return solve_variational(estimator, counts, keep)

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Poisson NMF by maximum likelihood, against its definition, against scikit-learn, and against known truth."""
+"""Poisson NMF by maximum likelihood: its definition, scikit-learn's, and known truth."""
 
 import pickle
 import threading

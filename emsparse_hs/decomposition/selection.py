@@ -1,0 +1,137 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""How many components there are, as counts that were set aside say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from ._kernels import TINY
+from .counts import as_counts, thin_counts
+from .poisson_nmf import PoissonNMF
+from .start import feature_sums
+
+#: Share of the mean spectrum in what is predicted: what was not seen before is not impossible.
+SHARE_OF_MEAN = 0.01
+
+#: Another component must be better by so many standard errors.
+SIGNIFICANT = 2.0
+
+
+@dataclass(frozen=True)
+class ComponentSelection:
+    """How well models of several numbers of components predict counts they have not seen.
+
+    Attributes
+    ----------
+    candidates : int array of shape (n_candidates,)
+        Numbers of components, ascending.
+    gains : float64 array of shape (n_candidates,)
+        Log-likelihood of the unseen counts above that for one spectrum, in nats a pixel.
+    errors : float64 array of shape (n_candidates,)
+        Standard error of the difference between each gain and the highest one.
+    n_components : int
+        The smallest number that is not significantly worse than the best.
+    share : float
+        Part of the counts that the models were fitted to.
+    """
+
+    candidates: np.ndarray
+    gains: np.ndarray
+    errors: np.ndarray
+    n_components: int
+    share: float
+
+
+def select_n_components(
+    counts,
+    candidates: Iterable[int] = range(1, 9),
+    *,
+    estimator: PoissonNMF | None = None,
+    scan=None,
+    share: float = 0.7,
+    random_state=None,
+) -> ComponentSelection:
+    """Choose the number of components by counts that are set aside.
+
+    Each count goes to one of two parts at random. If counts are Poisson distributed, the parts
+    are independent, and have the same expectation but for a factor (binomial thinning; Neufeld
+    et al., J. Mach. Learn. Res. 25 (2024) 1). Models are fitted to the first part and score by the
+    likelihood of the second one.
+
+    Parameters
+    ----------
+    counts : array or CSR of shape (n_pixels, n_features)
+        Whole numbers.
+    candidates : iterable of int
+        Numbers of components to compare.
+    estimator : PoissonNMF, optional
+        Its other parameters are used. By default those of ``PoissonNMF()``.
+    scan : tuple of int or bool array, optional
+        Where the pixels are, as for `PoissonNMF.fit`.
+    share : float
+        Part of the counts that models are fitted to.
+    random_state : int, RandomState instance or None
+        Of the choice of counts, and of the starts of the fits.
+
+    Returns
+    -------
+    ComponentSelection
+        The number, and the evidence for it.
+
+    Raises
+    ------
+    ValueError
+        If counts are not whole numbers, there are no candidates or not all are from 1 on, or
+        `share` is not between 0 and 1.
+    """
+    numbers = np.unique(np.array(list(candidates), int))
+    if not len(numbers) or numbers[0] < 1:
+        raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
+    if not 0 < share < 1:
+        raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
+    counts = as_counts(counts)
+    if counts.dtype.kind != "u":
+        raise ValueError(
+            "Counts must be whole numbers, so that each can be in one of two parts. Take the data "
+            "as they were measured, without scaling or smoothing."
+        )
+    random = check_random_state(random_state)
+    known, unseen = thin_counts(counts, share, random)
+    seed = random.randint(2**31 - 1)
+    estimator = PoissonNMF() if estimator is None else estimator
+    scores = []
+    for number in numbers:
+        model = clone(estimator).set_params(n_components=int(number), random_state=seed)
+        loadings = model.fit_transform(known, scan=scan)
+        scores.append(_scores(known, unseen, loadings, model.components_))
+    return _selection(numbers, np.array(scores), share)
+
+
+def _scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Log-likelihood of each pixel's unseen counts above that of the mean spectrum."""
+    mean = feature_sums(known)
+    mean /= mean.sum()
+    fractions = loadings / np.maximum(loadings.sum(1, keepdims=True), TINY)
+    pixels = np.repeat(np.arange(unseen.shape[0]), np.diff(unseen.indptr))
+    expected = np.zeros(unseen.nnz)
+    for fraction, spectrum in zip(fractions.T, components, strict=True):
+        expected += fraction[pixels] * spectrum[unseen.indices]
+    always = mean[unseen.indices]
+    # A channel that was empty before says nothing about how many spectra there are.
+    ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN
+    logs = np.where(always > 0, np.log(ratio), 0)
+    return np.bincount(pixels, unseen.data * logs, minlength=unseen.shape[0])
+
+
+def _selection(numbers: np.ndarray, scores: np.ndarray, share: float) -> ComponentSelection:
+    gains = scores.mean(1)
+    best = int(gains.argmax())
+    errors = (scores - scores[best]).std(1) / np.sqrt(scores.shape[1])
+    enough = gains >= gains[best] - SIGNIFICANT * errors
+    return ComponentSelection(numbers, gains, errors, int(numbers[enough.argmax()]), share)
