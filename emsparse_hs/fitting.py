@@ -87,8 +87,7 @@ def fit_blocks(
     how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     size = 8 * blocks.n_pixels * blocks.n_features
     if hasattr(estimator, "convert_block"):
-        held = blocks.hold(estimator.convert_block, **how)
-        rows = estimator.stack_blocks(list(held))[blocks.scan_order]
+        rows = held_rows(estimator, blocks, **how)
         loadings = blocks.place(_fit_where_they_are(estimator, rows, blocks))
     elif hasattr(estimator, "partial_fit") and (
         size > AT_ONCE or not hasattr(estimator, "fit_transform")
@@ -101,6 +100,27 @@ def fit_blocks(
         rows = np.concatenate(list(blocks))[blocks.scan_order]
         loadings = blocks.place(estimator.fit_transform(rows))
     return _with_mean(estimator, loadings)
+
+
+def held_rows(estimator, blocks: Blocks, **how) -> Any:
+    """All blocks in the form in which an estimator keeps them, joined in the order of the scan.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``convert_block`` and ``stack_blocks``.
+    blocks : Blocks
+        The data.
+    **how
+        As for `Blocks.hold`.
+
+    Returns
+    -------
+    object
+        One row a kept pixel.
+    """
+    held = blocks.hold(estimator.convert_block, **how)
+    return estimator.stack_blocks(list(held))[blocks.scan_order]
 
 
 def check_contract(estimator) -> None:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
+
+    from emsparse_hs.decomposition import ComponentSelection
 
 
 class SignalMethods:
@@ -31,7 +34,7 @@ class SignalMethods:
     def decomposition(
         self,
         algorithm: str | Any = "PoissonNMF",
-        output_dimension: int | None = None,
+        output_dimension: int | str | None = None,
         *,
         navigation_mask=None,
         signal_mask=None,
@@ -53,8 +56,9 @@ class SignalMethods:
         algorithm : str or estimator
             ``"PoissonNMF"``, for counts (see `emsparse_hs.PoissonNMF`), or any estimator with
             scikit-learn's contract and ``components_``. It is cloned, never changed.
-        output_dimension : int, optional
-            Number of components. As the estimator says, if one is given.
+        output_dimension : int or "auto", optional
+            Number of components. As the estimator says, if one is given. With ``"auto"``
+            `PoissonNMF` takes as many as `select_n_components` finds.
         navigation_mask : BaseSignal or bool array, optional
             True where pixels are left out; an array has HyperSpy's ``navigation_shape`` (x, y).
         signal_mask : BaseSignal or bool array, optional
@@ -68,7 +72,8 @@ class SignalMethods:
         show_progressbar, num_workers
             As in HyperSpy.
         **kwargs
-            For the algorithm, where it is given by name.
+            For the algorithm, where it is given by name. `known_components` may be a signal, and
+            has all channels, masked ones as well.
 
         Returns
         -------
@@ -89,12 +94,72 @@ class SignalMethods:
         from emsparse_hs.fitting import fit_blocks
         from emsparse_hs.learning_results import write_learning_results
 
-        estimator = _estimator(algorithm, output_dimension, kwargs)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
+        kwargs = _without_masked_channels(kwargs, blocks)
+        estimator = _estimator(algorithm, output_dimension, kwargs)
         _check_rank(estimator, blocks)
         fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
         write_learning_results(self._signal, fit, blocks)
         return fit.estimator if return_info else None
+
+    def select_n_components(
+        self,
+        candidates: Iterable[int] = range(1, 9),
+        *,
+        navigation_mask=None,
+        signal_mask=None,
+        share: float = 0.7,
+        random_state=None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        **kwargs,
+    ) -> ComponentSelection:
+        """Choose the number of components by counts that are set aside.
+
+        Each count goes to one of two parts at random. `PoissonNMF` is fitted to one of them with
+        each number of components, and scores by how well it predicts the other one. Nothing of the
+        signal changes. See `emsparse_hs.plotting.plot_n_components` for a figure of the result.
+
+        Parameters
+        ----------
+        candidates : iterable of int
+            Numbers of components to compare.
+        navigation_mask, signal_mask
+            As for `decomposition`.
+        share : float
+            Part of the counts that models are fitted to.
+        random_state : int, RandomState instance or None
+            Of the choice of counts, and of the starts of the fits.
+        show_progressbar, num_workers
+            As in HyperSpy, for reading the data.
+        **kwargs
+            For `PoissonNMF`, such as ``spatial=0``.
+
+        Returns
+        -------
+        ComponentSelection
+            The number as ``n_components``, and the evidence for it.
+
+        Raises
+        ------
+        ValueError
+            If counts are not whole numbers, or as for `decomposition`.
+        """
+        from emsparse_hs.blocks import Blocks
+        from emsparse_hs.decomposition import PoissonNMF, select_n_components
+        from emsparse_hs.fitting import held_rows
+
+        blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
+        estimator = PoissonNMF(**_without_masked_channels(kwargs, blocks))
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return select_n_components(
+            held_rows(estimator, blocks, **how),
+            candidates,
+            estimator=estimator,
+            scan=blocks.navigation_keep,
+            share=share,
+            random_state=random_state,
+        )
 
     def cluster_analysis(self, cluster_source="decomposition", **kwargs) -> Any:
         """Cluster as HyperSpy does, with the largest cluster first.
@@ -179,7 +244,7 @@ def frame_shape(signal: BaseSignal) -> tuple[int, int]:
     return shape
 
 
-def _estimator(algorithm, output_dimension: int | None, kwargs: dict):
+def _estimator(algorithm, output_dimension: int | str | None, kwargs: dict):
     """The estimator of that name, or the given one with that number of components."""
     if isinstance(algorithm, str):
         return _estimator_by_name(algorithm, output_dimension, kwargs)
@@ -199,17 +264,36 @@ def _estimator(algorithm, output_dimension: int | None, kwargs: dict):
     return clone(algorithm).set_params(n_components=output_dimension)
 
 
-def _estimator_by_name(name: str, output_dimension: int | None, kwargs: dict):
+def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: dict):
     if name != "PoissonNMF":
         raise ValueError(
             f"No algorithm is called {name!r} here. Use 'PoissonNMF' or an estimator, such as "
             "sklearn.decomposition.MiniBatchNMF(4); HyperSpy's own are at s.decomposition."
         )
     if output_dimension is None:
-        raise ValueError("Say how many components there are: output_dimension=3, for instance.")
+        raise ValueError(
+            "Say how many components there are: output_dimension=3, for instance, or 'auto' to "
+            "have the number chosen by counts that are set aside."
+        )
     from emsparse_hs.decomposition import PoissonNMF
 
     return PoissonNMF(output_dimension, **kwargs)
+
+
+def _without_masked_channels(kwargs: dict, blocks) -> dict:
+    """The arguments, with known spectra of the channels that are used."""
+    known = kwargs.get("known_components")
+    if known is None:
+        return kwargs
+    known = np.asarray(getattr(known, "data", known))
+    keep = blocks.signal_keep.ravel()
+    known = known.reshape(-1, keep.size) if known.size % keep.size == 0 else known
+    if known.ndim != 2 or known.shape[1] != keep.size:
+        raise ValueError(
+            f"known_components are of shape {known.shape}, and spectra of all {keep.size} channels "
+            "are needed, one a row."
+        )
+    return {**kwargs, "known_components": known[:, keep]}
 
 
 def _check_rank(estimator, blocks) -> None:

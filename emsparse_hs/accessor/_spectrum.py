@@ -4,7 +4,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from emsparse_hs.accessor._base import SignalMethods
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
 
 
 class SpectrumMethods(SignalMethods):
@@ -12,3 +19,97 @@ class SpectrumMethods(SignalMethods):
 
     _kind = "spectra"
     _made_by = "Move the spectra to the signal axis with s.transpose(signal_axes=1)."
+
+    def component_spectra(self) -> BaseSignal:
+        """Spectrum of each component in counts, over all pixels.
+
+        Of the same type as the signal, with what its metadata say of sample and instrument, so
+        that its tools apply: lines, windows and quantification of exSpy, models, saving.
+
+        Returns
+        -------
+        BaseSignal
+            Of one navigation axis, the components. Channels that were left out are 0.
+
+        Raises
+        ------
+        ValueError
+            If there is no decomposition.
+        """
+        signal, results = self._signal, self._signal.learning_results
+        if results.factors is None or results.loadings is None:
+            raise ValueError(
+                f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3)"
+                " or s.decomposition(...) before."
+            )
+        spectra = signal.get_decomposition_factors()
+        counts = np.nansum(results.loadings, 0)
+        spectra.data = np.nan_to_num(results.factors.T) * counts[:, None]
+        for node in ("Sample", "Acquisition_instrument"):
+            if signal.metadata.has_item(node):
+                spectra.metadata[node] = signal.metadata[node].deepcopy()
+        title = signal.metadata.get_item("General.title", default="")
+        spectra.metadata.General.title = f"Components of {title}".strip()
+        return spectra
+
+    def quantify_components(
+        self,
+        factors,
+        method: str = "CL",
+        xray_lines=None,
+        line_width: tuple[float, float] = (2.0, 2.0),
+        **kwargs,
+    ) -> list[BaseSignal]:
+        """Composition of each component of an EDS map, by exSpy.
+
+        Lines are integrated above the background on both sides of them.
+
+        Parameters
+        ----------
+        factors : sequence of float
+            Of the lines, in alphabetical order, as in exSpy's `quantification`: Cliff-Lorimer or
+            zeta factors, or cross sections.
+        method : {"CL", "zeta", "cross_section"}
+            As there.
+        xray_lines : sequence of str, optional
+            Such as ``["Fe_Ka", "Si_Ka"]``. By default those of the metadata, or of the elements
+            there.
+        line_width : tuple of float
+            Distance of the windows of the background from the line below and above, in widths of
+            the line.
+        **kwargs
+            For exSpy's `quantification`.
+
+        Returns
+        -------
+        list of BaseSignal
+            Atomic percent of one element each, along the components.
+
+        Raises
+        ------
+        ValueError
+            If the signal is no EDS map, there is no decomposition, or a window of the background
+            is beyond the energy axis.
+        """
+        spectra = self.component_spectra()
+        if not hasattr(spectra, "quantification"):
+            raise ValueError(
+                f"{self._signal!r} is no EDS map. Install exspy and set its type with "
+                "s.set_signal_type('EDS_TEM')."
+            )
+        # exSpy leaves out lines beyond the energy axis, and windows must be those of the others.
+        found = spectra.get_lines_intensity(xray_lines)
+        lines = [line.metadata.Sample.xray_lines[0] for line in found]
+        windows = spectra.estimate_background_windows(list(line_width), xray_lines=lines)
+        axis = spectra.axes_manager.signal_axes[0]
+        for line, window in zip(lines, windows, strict=True):
+            if window.min() < axis.low_value or window.max() > axis.high_value:
+                raise ValueError(
+                    f"The background of {line} is looked for from {window.min():.3f} to "
+                    f"{window.max():.3f} {axis.units}, which is beyond the energy axis. Pass a "
+                    f"smaller line_width than {line_width}, or xray_lines without this one."
+                )
+        intensities = spectra.get_lines_intensity(lines, background_windows=windows)
+        # Components are no pixels: none of them is vacuum.
+        kwargs = {"show_progressbar": False, "navigation_mask": None, **kwargs}
+        return spectra.quantification(intensities, method=method, factors=factors, **kwargs)

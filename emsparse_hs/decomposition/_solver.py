@@ -19,6 +19,7 @@ from .start import cluster_start, feature_sums, scaled_nmf_start
 
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
+    from .selection import ComponentSelection
 
 #: Iterations from one look at the objective to the next: it costs as much as an iteration.
 CHECK_EVERY = 10
@@ -58,6 +59,8 @@ class Solution(NamedTuple):
         None for maximum likelihood.
     abundances : float32 array of shape (n_pixels, n_components), optional
         Those of the counts that were fitted, where the prior depends on neighbours.
+    selection : ComponentSelection, optional
+        How the number of components was chosen, if it was.
     """
 
     components: np.ndarray
@@ -65,6 +68,7 @@ class Solution(NamedTuple):
     objectives: np.ndarray
     prior: Prior | None = None
     abundances: np.ndarray | None = None
+    selection: ComponentSelection | None = None
 
 
 def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
@@ -111,7 +115,7 @@ def _least_divergence(counts: sparse.csr_array) -> float:
 
 def start_spectra(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
     """Loadings and spectra to start from, checked."""
-    k, init = estimator.n_components, estimator.init
+    k, init = int(estimator.n_components), estimator.init
     n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
     n_features = int(np.count_nonzero(feature_sums(counts)))
     if k > min(n_pixels, n_features):
@@ -151,6 +155,8 @@ def check_parameters(estimator: PoissonNMF) -> None:
     """Refuse parameters that are out of their range, whatever the counts."""
     for name, lowest in (("n_components", 1), ("max_iter", 1)):
         value = getattr(estimator, name)
+        if name == "n_components" and isinstance(value, str) and value == "auto":
+            continue
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
             raise ValueError(f"{name}={value!r}, and a whole number from {lowest} on is needed.")
     if estimator.tol is not None and not _is_number(estimator.tol):
@@ -183,7 +189,7 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
             f"known_components are of shape {known.shape} and dtype {known.dtype}, and real "
             f"numbers of shape (n_known, {n_features}) are needed."
         )
-    if len(known) > estimator.n_components:
+    if isinstance(estimator.n_components, int) and len(known) > estimator.n_components:
         raise ValueError(
             f"There are {len(known)} known spectra, and n_components={estimator.n_components} "
             "counts them as well. Take more."
@@ -196,4 +202,4 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and 0 <= value < np.inf
+    return isinstance(value, numbers.Real) and 0 <= float(value) < np.inf

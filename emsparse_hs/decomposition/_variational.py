@@ -226,7 +226,8 @@ def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]
         return [(spectra, loadings / np.where(sums > 0, sums, 1))]
     starts = [start_spectra(estimator, counts)[1]]
     # Without neighbours the evidence does not tell which spectra are purer.
-    if isinstance(init, str) and init == "auto" and neighbours is not None and estimator.n_components > 1:
+    several = isinstance(init, str) and init == "auto" and neighbours is not None
+    if several and estimator.n_components > 1:
         starts.append(scaled_nmf_start(counts, estimator.n_components, estimator.random_state))
     known = estimator.known_components
     if known is not None and isinstance(init, str):

@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
@@ -19,6 +24,9 @@ from ._neighbours import as_scan
 from ._solver import Solution, check_known, check_parameters, solve_likelihood
 from ._variational import settled, solve_variational
 from .counts import as_counts, stack_counts
+
+if TYPE_CHECKING:
+    from .selection import ComponentSelection
 
 #: Of all estimators, so that each can be pickled: blocks are joined and solved in one thread.
 _JOINING = threading.Lock()
@@ -65,8 +73,9 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Parameters
     ----------
-    n_components : int
-        Number of spectra.
+    n_components : int or "auto"
+        Number of spectra. If "auto", as many as predict best some counts that are set aside (see
+        `select_n_components`); counts must be whole numbers then.
     prior : "dirichlet" or None
         Of the fractions. None is for maximum likelihood.
     alpha : float
@@ -100,6 +109,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         The spectra. Each sums to 1; channels without counts are zero.
     spatial_ : float or None
         Counts that the neighbours weigh as much as.
+    selection_ : ComponentSelection or None
+        How the number of components was chosen, if it was.
     n_iter_ : int
         Passes that were made over the counts.
     objective_ : float
@@ -143,7 +154,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: int | str = 2,
         *,
         prior: str | None = "dirichlet",
         alpha: float = 0.02,
@@ -322,6 +333,11 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return None if prior is None else prior.spatial
 
     @property
+    def selection_(self) -> ComponentSelection | None:
+        """How the number of components was chosen, if it was."""
+        return self._solved().selection
+
+    @property
     def n_iter_(self) -> int:
         """Passes that were made over the counts."""
         return self._solved().n_iter
@@ -374,6 +390,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _settled(self, counts: sparse.csr_array, scan) -> DirichletModel:
         """Posterior of counts for the fitted spectra and prior."""
         solution = self._solved()
+        assert solution.prior is not None
         keep = None if scan is None else as_scan(scan, counts.shape[0])
         return settled(counts, solution.components, solution.prior, keep)
 
@@ -398,6 +415,12 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solution:
     """By variational Bayes if there is a prior, else by maximum likelihood."""
     check_known(estimator, counts.shape[1])
+    if estimator.n_components == "auto":
+        from .selection import grow_n_components
+
+        selection = grow_n_components(counts, estimator, keep)
+        chosen = clone(estimator).set_params(n_components=selection.n_components)
+        return solve(chosen, counts, keep)._replace(selection=selection)
     if estimator.prior is None:
         return solve_likelihood(estimator, counts)
     return solve_variational(estimator, counts, keep)

@@ -19,6 +19,9 @@ from .start import feature_sums
 #: Share of the mean spectrum in what is predicted: what was not seen before is not impossible.
 SHARE_OF_MEAN = 0.01
 
+#: Part of the counts that models are fitted to.
+SHARE = 0.7
+
 #: Another component must be better by so many standard errors.
 SIGNIFICANT = 2.0
 
@@ -54,7 +57,7 @@ def select_n_components(
     *,
     estimator: PoissonNMF | None = None,
     scan=None,
-    share: float = 0.7,
+    share: float = SHARE,
     random_state=None,
 ) -> ComponentSelection:
     """Choose the number of components by counts that are set aside.
@@ -95,22 +98,85 @@ def select_n_components(
         raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
     if not 0 < share < 1:
         raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
-    counts = as_counts(counts)
-    if counts.dtype.kind != "u":
-        raise ValueError(
-            "Counts must be whole numbers, so that each can be in one of two parts. Take the data "
-            "as they were measured, without scaling or smoothing."
-        )
-    random = check_random_state(random_state)
-    known, unseen = thin_counts(counts, share, random)
-    seed = random.randint(2**31 - 1)
     estimator = PoissonNMF() if estimator is None else estimator
-    scores = []
-    for number in numbers:
-        model = clone(estimator).set_params(n_components=int(number), random_state=seed)
-        loadings = model.fit_transform(known, scan=scan)
-        scores.append(_scores(known, unseen, loadings, model.components_))
-    return _selection(numbers, np.array(scores), share)
+    judge = _Judge(as_counts(counts), estimator, scan, share, random_state)
+    for number in numbers.tolist():
+        judge.hear(number)
+    return judge.verdict()
+
+
+def grow_n_components(counts, estimator: PoissonNMF, scan=None) -> ComponentSelection:
+    """Add components until counts that are set aside are predicted no better any more.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+    estimator : PoissonNMF
+        Its parameters are used but for the number of components.
+    scan : tuple of int or bool array, optional
+        Where the pixels are.
+
+    Returns
+    -------
+    ComponentSelection
+        Numbers from 1, or from that of the known spectra, to two beyond the best.
+
+    Raises
+    ------
+    ValueError
+        If counts are not whole numbers.
+    """
+    judge = _Judge(counts, estimator, scan, SHARE, estimator.random_state)
+    known = estimator.known_components
+    number = 1 if known is None else len(known)
+    most = min(np.count_nonzero(np.diff(counts.indptr)), np.count_nonzero(feature_sums(counts)))
+    while number <= most and judge.since_best() < 2:
+        judge.hear(number)
+        number += 1
+    return judge.verdict()
+
+
+class _Judge:
+    """Fits models to part of the counts, and scores them by the others."""
+
+    def __init__(self, counts, estimator: PoissonNMF, scan, share: float, random_state) -> None:
+        if counts.dtype.kind != "u":
+            raise ValueError(
+                "Counts must be whole numbers to choose the number of components, so that each can "
+                "be in one of two parts. Take the data as they were measured, without scaling or "
+                "smoothing, or say how many components there are."
+            )
+        random = check_random_state(random_state)
+        self.known, self.unseen = thin_counts(counts, share, random)
+        self.seed = random.randint(2**31 - 1)
+        self.estimator, self.scan, self.share = estimator, scan, share
+        self.numbers: list[int] = []
+        self.scores: list[np.ndarray] = []
+
+    def hear(self, number: int) -> None:
+        """Fit a model of that many components."""
+        model = clone(self.estimator).set_params(n_components=number, random_state=self.seed)
+        loadings = model.fit_transform(self.known, scan=self.scan)
+        self.numbers.append(number)
+        self.scores.append(_scores(self.known, self.unseen, loadings, model.components_))
+
+    def since_best(self) -> int:
+        """How many models in a row were no better than the best one before."""
+        if not self.scores:
+            return 0
+        gains = np.mean(self.scores, axis=1)
+        return len(gains) - 1 - int(gains.argmax())
+
+    def verdict(self) -> ComponentSelection:
+        """The smallest number that is not significantly worse than the best."""
+        numbers, scores = np.array(self.numbers), np.array(self.scores)
+        gains = scores.mean(1)
+        best = int(gains.argmax())
+        errors = (scores - scores[best]).std(1) / np.sqrt(scores.shape[1])
+        enough = gains >= gains[best] - SIGNIFICANT * errors
+        number = int(numbers[enough.argmax()])
+        return ComponentSelection(numbers, gains, errors, number, self.share)
 
 
 def _scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
@@ -127,11 +193,3 @@ def _scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.n
     ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN
     logs = np.where(always > 0, np.log(ratio), 0)
     return np.bincount(pixels, unseen.data * logs, minlength=unseen.shape[0])
-
-
-def _selection(numbers: np.ndarray, scores: np.ndarray, share: float) -> ComponentSelection:
-    gains = scores.mean(1)
-    best = int(gains.argmax())
-    errors = (scores - scores[best]).std(1) / np.sqrt(scores.shape[1])
-    enough = gains >= gains[best] - SIGNIFICANT * errors
-    return ComponentSelection(numbers, gains, errors, int(numbers[enough.argmax()]), share)

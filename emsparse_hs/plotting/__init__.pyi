@@ -1,12 +1,14 @@
 from .bands import plot_bands, plot_radon
 from .decomposition import plot_components
 from .profile import plot_profile
+from .selection import plot_n_components
 from .tomogram import plot_orthogonal_slices, plot_sinogram
 from .vector_field import plot_vector_field
 
 __all__ = [
     "plot_bands",
     "plot_components",
+    "plot_n_components",
     "plot_orthogonal_slices",
     "plot_profile",
     "plot_radon",
