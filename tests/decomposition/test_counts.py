@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from emsparse_hs.decomposition.counts import as_counts, stack_counts
+from emsparse_hs.decomposition.counts import as_counts, stack_counts, thin_counts
 
 DTYPES = ["?", "u1", "i2", ">u2", "u4", "i8", "f2", "f4", ">f4", "f8", "g"]
 
@@ -138,3 +138,23 @@ def test_says_what_is_wrong_with_arrays():
         as_counts(np.array([[1, None]], object))
     with pytest.raises(ValueError, match="3 dimensions.*reshape"):
         as_counts(np.ones((2, 3, 4)))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+def test_thinned_counts_are_two_independent_parts(dtype):
+    random = np.random.RandomState(0)
+    x = np.random.default_rng(0).poisson(3, (400, 300)).astype(dtype)
+    whole = as_counts(x)
+    first, second = thin_counts(whole, 0.3, random)
+    np.testing.assert_array_equal(first.toarray() + second.toarray(), x)
+    for part, mean in ((first, 0.9), (second, 2.1)):
+        assert part.has_canonical_format
+        assert part.data.all()
+        assert part.dtype == whole.dtype
+        dense = part.toarray().astype(float)
+        # Poisson: the variance is the mean; within five standard deviations.
+        assert abs(dense.mean() - mean) < 5 * np.sqrt(mean / x.size)
+        assert abs(dense.var() - mean) < 5 * np.sqrt((mean + 2 * mean**2) / x.size)
+    covariance = np.cov(first.toarray().ravel(), second.toarray().ravel())[0, 1]
+    assert abs(covariance) < 5 * np.sqrt(0.9 * 2.1 / x.size)
+    np.testing.assert_array_equal(whole.toarray(), x)

@@ -1,0 +1,175 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Decompositions of spectrum images through the accessor: neighbours, numbers, compositions."""
+
+import hyperspy.api as hs
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from emsparse_hs.data._simulated_spectra import simulate_spectra
+from emsparse_hs.decomposition import PoissonNMF, select_n_components
+from emsparse_hs.plotting import plot_n_components
+
+SCAN, CHANNELS = (24, 30), 128
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return simulate_spectra(SCAN, CHANNELS, 100, seed=1000)
+
+
+def signal_of(truth, chunks=None, signal_type=""):
+    s = hs.signals.Signal1D(truth.counts)
+    s.set_signal_type(signal_type)
+    axis = s.axes_manager[-1]
+    axis.scale, axis.offset, axis.units = truth.energy_scale, truth.energy_offset, "keV"
+    if chunks:
+        s = s.as_lazy()
+        s.rechunk(nav_chunks=chunks[:2], sig_chunks=chunks[2:])
+    return s
+
+
+CHUNKS = [None, (7, 11, -1), (24, 30, 50)]
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_pixels_are_told_where_they_are(truth, chunks, masked):
+    s = signal_of(truth, chunks)
+    keep = np.ones(SCAN, bool)
+    if masked:
+        keep[5:9, :20] = False
+    s.emsparse.decomposition(output_dimension=4, navigation_mask=(~keep).T, random_state=0)
+    model = PoissonNMF(4, random_state=0)
+    expected = model.fit_transform(truth.counts[keep], scan=keep)
+    assert model.spatial_ > 0
+    np.testing.assert_array_equal(s.learning_results.factors.T, model.components_)
+    loadings = s.learning_results.loadings.reshape(*SCAN, 4)
+    np.testing.assert_array_equal(loadings[keep], expected)
+    assert np.isnan(loadings[~keep]).all()
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_number_of_components(truth, chunks):
+    s = signal_of(truth, chunks)
+    found = s.emsparse.select_n_components(range(2, 6), random_state=0)
+    rows = truth.counts.reshape(-1, CHANNELS)
+    expected = select_n_components(rows, range(2, 6), scan=SCAN, random_state=0)
+    np.testing.assert_array_equal(found.gains, expected.gains)
+    assert found.n_components == expected.n_components
+    assert s.learning_results.loadings is None
+
+
+def test_automatic_output_dimension(truth):
+    s = signal_of(truth)
+    model = s.emsparse.decomposition(output_dimension="auto", random_state=0, return_info=True)
+    assert s.learning_results.output_dimension == model.selection_.n_components
+    assert s.learning_results.factors.shape[1] == model.selection_.n_components
+
+
+def test_known_components_have_all_channels(truth):
+    s = signal_of(truth)
+    channels = np.arange(CHANNELS) < 9
+    known = truth.spectra[[2]]
+    found = []
+    for form in (known, hs.signals.Signal1D(known), known[0]):
+        s.emsparse.decomposition(
+            output_dimension=3, signal_mask=channels, known_components=form, random_state=0
+        )
+        found.append(s.learning_results.factors)
+    expected = known[0, ~channels] / known[0, ~channels].sum()
+    np.testing.assert_allclose(found[0][~channels, 0], expected, rtol=1e-4, atol=1e-9)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    with pytest.raises(ValueError, match=f"all {CHANNELS} channels"):
+        s.emsparse.decomposition(output_dimension=3, known_components=known[:, :90])
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_components_add_up_to_the_data(truth, chunks):
+    s = signal_of(truth, chunks)
+    s.metadata.General.title = "map"
+    s.metadata.set_item("Sample.elements", ["Al", "Fe"])
+    s.emsparse.decomposition(output_dimension=3, random_state=0)
+    spectra = s.emsparse.component_spectra()
+    assert spectra.data.shape == (3, CHANNELS)
+    np.testing.assert_allclose(spectra.data.sum(), truth.counts.sum(), rtol=1e-5)
+    assert spectra.metadata.Sample.elements == ["Al", "Fe"]
+    spectra.metadata.Sample.elements.append("Ni")
+    assert s.metadata.Sample.elements == ["Al", "Fe"]
+    assert spectra.axes_manager[-1].scale == s.axes_manager[-1].scale
+    assert spectra.metadata.General.title == "Components of map"
+
+
+def test_masked_channels_are_zero(truth):
+    s = signal_of(truth)
+    channels = np.arange(CHANNELS) < 9
+    mask = np.zeros(SCAN, bool)
+    mask[3] = True
+    s.emsparse.decomposition(
+        output_dimension=2, signal_mask=channels, navigation_mask=mask.T, random_state=0
+    )
+    spectra = s.emsparse.component_spectra().data
+    assert (spectra[:, channels] == 0).all()
+    np.testing.assert_allclose(spectra.sum(), truth.counts[~mask][:, ~channels].sum(), rtol=1e-5)
+
+
+def test_composition_of_components():
+    pytest.importorskip("exspy")
+    truth = simulate_spectra(SCAN, 512, 400, seed=1000)
+    s = signal_of(truth, signal_type="EDS_TEM")
+    s.set_microscope_parameters(beam_energy=200)
+    lines = ["Al_Ka", "Fe_Ka", "Ni_Ka", "Ti_Ka"]
+    s.add_lines(lines)
+    s.emsparse.decomposition(output_dimension=4, random_state=0)
+    found = s.emsparse.quantify_components([1.0] * 4)
+    # The same tools on the true spectra.
+    true = s.emsparse.component_spectra()
+    true.data = 1e5 * truth.spectra
+    intensities = true.get_lines_intensity(
+        lines, background_windows=true.estimate_background_windows([2, 2], xray_lines=lines)
+    )
+    expected = true.quantification(
+        intensities, "CL", [1.0] * 4, navigation_mask=None, show_progressbar=False
+    )
+    unit = [
+        a / np.linalg.norm(a, axis=1, keepdims=True)
+        for a in (truth.spectra, s.learning_results.factors.T)
+    ]
+    order = (unit[0] @ unit[1].T).argmax(1)
+    # Platinum has none of these elements.
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.data[order][:3], theirs.data[:3], atol=5)
+    nickel_iron = {s.metadata.Sample.elements[0]: s.data[order][2] for s in found}
+    assert nickel_iron["Fe"] + nickel_iron["Ni"] > 95
+    with pytest.raises(ValueError, match="Al_Ka.*smaller line_width"):
+        s.emsparse.quantify_components([1.0] * 4, line_width=(15, 2))
+
+
+def test_what_is_missing_is_said(truth):
+    s = signal_of(truth)
+    with pytest.raises(ValueError, match="has no decomposition"):
+        s.emsparse.component_spectra()
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    with pytest.raises(ValueError, match="no EDS map"):
+        s.emsparse.quantify_components([1.0])
+    with pytest.raises(ValueError, match="'auto' to have the number chosen"):
+        s.emsparse.decomposition()
+    s.change_dtype("float32")
+    s.data *= 0.7
+    with pytest.raises(ValueError, match="whole numbers"):
+        s.emsparse.select_n_components()
+
+
+def test_figure_of_the_evidence(truth):
+    found = select_n_components(
+        truth.counts.reshape(-1, CHANNELS), range(1, 5), scan=SCAN, random_state=0
+    )
+    figure = plot_n_components(found)
+    whole, near = figure.axes
+    assert whole.get_title("left") == f"{found.n_components} components"
+    np.testing.assert_allclose(whole.lines[0].get_ydata(), found.gains)
+    np.testing.assert_allclose(near.lines[0].get_ydata(), found.gains.max() - found.gains)
+    assert near.yaxis_inverted()
+    plt.close(figure)

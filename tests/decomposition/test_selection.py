@@ -1,0 +1,110 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The number of components, against known truth."""
+
+import numpy as np
+import pytest
+
+from emsparse_hs.data._simulated_spectra import simulate_spectra
+from emsparse_hs.decomposition import PoissonNMF, as_counts, select_n_components, selection
+
+SCAN = (40, 48)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return simulate_spectra(SCAN, 128, seed=1000).counts.reshape(-1, 128)
+
+
+def grains(n_phases, seed):
+    """Stripes of phases that border on each other sharply."""
+    random = np.random.default_rng(seed)
+    spectra = random.dirichlet(np.full(60, 0.3), n_phases)
+    phases = (np.add.outer(np.arange(32) // 5, np.arange(32) // 7)) % n_phases
+    return random.poisson(30 * spectra[phases.ravel()])
+
+
+@pytest.mark.parametrize("n_phases", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_finds_the_number_of_phases(n_phases, seed):
+    x = grains(n_phases, seed)
+    found = select_n_components(x, range(1, 8), scan=(32, 32), random_state=0)
+    assert found.n_components == n_phases
+    np.testing.assert_array_equal(found.candidates, range(1, 8))
+    assert found.errors[found.gains.argmax()] == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_estimator_chooses_by_itself(seed):
+    x = grains(3, seed)
+    model = PoissonNMF("auto", random_state=0)
+    loadings = model.fit_transform(x, scan=(32, 32))
+    assert model.components_.shape == (3, 60)
+    assert loadings.shape == (1024, 3)
+    # It went on to two more that were no better.
+    np.testing.assert_array_equal(model.selection_.candidates, range(1, 6))
+    same = PoissonNMF(3, random_state=0).fit(x, scan=(32, 32))
+    np.testing.assert_array_equal(model.components_, same.components_)
+    assert same.selection_ is None
+
+
+def test_gains_are_those_of_the_definition():
+    x = grains(2, 0)
+    found = select_n_components(x, [2], scan=(32, 32), share=0.6, random_state=3)
+    random = np.random.RandomState(3)
+    known, unseen = selection.thin_counts(as_counts(x), 0.6, random)
+    model = PoissonNMF(2, random_state=random.randint(2**31 - 1))
+    w = model.fit_transform(known, scan=(32, 32))
+    known, unseen = known.toarray(), unseen.toarray()
+    mean = known.sum(0) / known.sum()
+    predicted = w / w.sum(1, keepdims=True) @ model.components_
+    always = mean > 0
+    ratio = 0.99 * predicted[:, always] / mean[always] + 0.01
+    expected = (unseen[:, always] * np.log(ratio)).sum() / len(x)
+    np.testing.assert_allclose(found.gains, expected, rtol=1e-4)
+
+
+def test_more_components_than_needed_score_lower(counts):
+    found = select_n_components(counts, [1, 3, 4, 9], scan=SCAN, random_state=0)
+    assert found.gains[0] == pytest.approx(0, abs=0.05)
+    assert found.gains[-1] < found.gains.max() - 2 * found.errors[-1]
+    assert found.n_components in (3, 4)
+
+
+def test_known_spectra_are_counted(counts):
+    truth = simulate_spectra(SCAN, 128, seed=1000)
+    model = PoissonNMF("auto", known_components=truth.spectra[:2], random_state=0)
+    model.fit(counts, scan=SCAN)
+    assert model.selection_.candidates[0] == 2
+    assert model.selection_.n_components >= 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_counts_and_empty_pixels():
+    x = np.zeros((20, 9), int)
+    x[3, 4], x[5, 6] = 2, 1
+    assert select_n_components(x, [1, 2], share=0.99, random_state=0).n_components in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"candidates": []}, "from 1 on"),
+        ({"candidates": [0, 1]}, "from 1 on"),
+        ({"share": 0}, "share=0"),
+        ({"share": 1.0}, "share=1.0"),
+        ({"scan": (3, 3)}, "shape of the scan"),
+    ],
+)
+def test_says_what_is_wrong(counts, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        select_n_components(counts, **arguments)
+
+
+def test_counts_must_be_whole(counts):
+    with pytest.raises(ValueError, match="whole numbers"):
+        select_n_components(counts * 0.7)
+    with pytest.raises(ValueError, match="say how many components"):
+        PoissonNMF("auto").fit(counts * 0.7)
+    with pytest.raises(ValueError, match="n_components='some'"):
+        PoissonNMF("some").fit(counts)
