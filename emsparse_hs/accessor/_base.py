@@ -149,6 +149,8 @@ class SignalMethods:
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
         from emsparse_hs.fitting import held_rows
 
+        if "n_components" in kwargs:
+            raise TypeError("The numbers of components to compare are given as candidates.")
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = PoissonNMF(**_without_masked_channels(kwargs, blocks))
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}

@@ -55,35 +55,31 @@ class SpectrumMethods(SignalMethods):
     def quantify_components(
         self,
         factors,
-        method: str = "CL",
         xray_lines=None,
         line_width: tuple[float, float] = (2.0, 2.0),
         **kwargs,
     ) -> list[BaseSignal]:
-        """Composition of each component of an EDS map, by exSpy.
+        """Composition of each component of an EDS map, by exSpy's Cliff-Lorimer quantification.
 
         Lines are integrated above the background on both sides of them.
 
         Parameters
         ----------
         factors : sequence of float
-            Of the lines, in alphabetical order, as in exSpy's `quantification`: Cliff-Lorimer or
-            zeta factors, or cross sections.
-        method : {"CL", "zeta", "cross_section"}
-            As there.
+            Cliff-Lorimer factors, in the order of the lines.
         xray_lines : sequence of str, optional
             Such as ``["Fe_Ka", "Si_Ka"]``. By default those of the metadata, or of the elements
-            there.
+            there, in alphabetical order.
         line_width : tuple of float
             Distance of the windows of the background from the line below and above, in widths of
             the line.
         **kwargs
-            For exSpy's `quantification`.
+            For exSpy's `quantification`, such as ``composition_units="weight"``.
 
         Returns
         -------
         list of BaseSignal
-            Atomic percent of one element each, along the components.
+            Atomic percent of one element each, along the components, in the order of the lines.
 
         Raises
         ------
@@ -112,4 +108,4 @@ class SpectrumMethods(SignalMethods):
         intensities = spectra.get_lines_intensity(lines, background_windows=windows)
         # Components are no pixels: none of them is vacuum.
         kwargs = {"show_progressbar": False, "navigation_mask": None, **kwargs}
-        return spectra.quantification(intensities, method=method, factors=factors, **kwargs)
+        return spectra.quantification(intensities, method="CL", factors=factors, **kwargs)

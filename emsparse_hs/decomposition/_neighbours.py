@@ -88,7 +88,12 @@ def as_scan(scan, n_pixels: int) -> np.ndarray:
         If it has another number of pixels.
     """
     scan = np.asarray(scan)
-    keep = scan if scan.dtype == bool else np.ones(tuple(scan.astype(int)), bool)
+    if scan.dtype == bool:
+        keep = scan
+    elif scan.dtype.kind in "iu" and scan.ndim < 2 and (scan > 0).all() and scan.size <= 32:
+        keep = np.ones(tuple(np.atleast_1d(scan)), bool)
+    else:
+        raise ValueError(f"scan={scan} is neither the shape of the scan nor a bool array.")
     if keep.sum() != n_pixels:
         raise ValueError(
             f"scan has {keep.sum()} pixels, and there are counts of {n_pixels}. Pass the shape of "

@@ -29,6 +29,10 @@ CHECK_EVERY = 10
 TOL = 1e-4
 
 
+#: Counts that the prior may weigh as much as.
+MOST_COUNTS = 1e6
+
+
 class Prior(NamedTuple):
     """Prior of a pixel's fractions.
 
@@ -57,8 +61,6 @@ class Solution(NamedTuple):
         At the start, and after every `CHECK_EVERY` iterations and the last one.
     prior : Prior, optional
         None for maximum likelihood.
-    abundances : float32 array of shape (n_pixels, n_components), optional
-        Those of the counts that were fitted, where the prior depends on neighbours.
     selection : ComponentSelection, optional
         How the number of components was chosen, if it was.
     """
@@ -67,7 +69,6 @@ class Solution(NamedTuple):
     n_iter: int
     objectives: np.ndarray
     prior: Prior | None = None
-    abundances: np.ndarray | None = None
     selection: ComponentSelection | None = None
 
 
@@ -163,16 +164,21 @@ def check_parameters(estimator: PoissonNMF) -> None:
         raise ValueError(f"tol={estimator.tol!r}, and a number from 0 on is needed.")
     if estimator.prior not in ("dirichlet", None):
         raise ValueError(f"prior={estimator.prior!r} is not known. Use 'dirichlet' or None.")
-    if not _is_number(estimator.alpha) or estimator.alpha == 0:
-        raise ValueError(f"alpha={estimator.alpha!r}, and a number above 0 is needed.")
-    if estimator.spatial != "auto" and not _is_number(estimator.spatial):
-        raise ValueError(
-            f"spatial={estimator.spatial!r}, and 'auto' or a number from 0 on is needed."
-        )
+    if not _is_number(estimator.alpha) or not 1e-6 <= estimator.alpha <= MOST_COUNTS:
+        raise ValueError(f"alpha={estimator.alpha!r}, and a number from 1e-6 to 1e6 is needed.")
+    spatial = estimator.spatial
+    automatic = isinstance(spatial, str) and spatial == "auto"
+    if not automatic and not (_is_number(spatial) and float(spatial) <= MOST_COUNTS):
+        raise ValueError(f"spatial={spatial!r}, and 'auto' or a number from 0 to 1e6 is needed.")
     if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
         raise ValueError(
             f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
             "spectra, or a pair of arrays, abundances and spectra."
+        )
+    if estimator.n_components == "auto" and not isinstance(estimator.init, str):
+        raise ValueError(
+            "init has a number of spectra, so n_components='auto' can't be. Say the number, or "
+            "use init='auto'."
         )
 
 
@@ -189,7 +195,7 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
             f"known_components are of shape {known.shape} and dtype {known.dtype}, and real "
             f"numbers of shape (n_known, {n_features}) are needed."
         )
-    if isinstance(estimator.n_components, int) and len(known) > estimator.n_components:
+    if isinstance(estimator.n_components, numbers.Integral) and len(known) > estimator.n_components:
         raise ValueError(
             f"There are {len(known)} known spectra, and n_components={estimator.n_components} "
             "counts them as well. Take more."
@@ -202,4 +208,8 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and 0 <= float(value) < np.inf
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and 0 <= float(value) < np.inf
+    )

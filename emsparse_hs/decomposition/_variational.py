@@ -61,7 +61,7 @@ def solve_variational(
     Returns
     -------
     Solution
-        With the abundances.
+        Spectra, and the prior of the maps.
     """
     given = estimator.spatial
     neighbours = None if keep is None or given == 0 else Neighbours(keep)
@@ -78,14 +78,10 @@ def solve_variational(
     climb.go_on(1)
     climb.warn_if_moving()
     model = climb.model
-    if neighbours is not None:
-        model.spatial = _best_strength(model, random) if given == "auto" else float(given)
-    prior = Prior(estimator.alpha, model.spatial)
-    solution = Solution(model.components(), climb.n_iter, -np.array(climb.bounds), prior)
-    if neighbours is None:
-        return solution
-    model.settle(ROUNDS, AT_REST)
-    return solution._replace(abundances=model.abundances())
+    if given == "auto":
+        given = 0.0 if neighbours is None else _best_strength(model, random)
+    prior = Prior(estimator.alpha, float(given))
+    return Solution(model.components(), climb.n_iter, -np.array(climb.bounds), prior)
 
 
 def settled(
@@ -219,20 +215,25 @@ def log_likelihood(counts: sparse.csr_array, spectra: np.ndarray, fractions: np.
 
 def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:
     """Spectra and fractions to start from."""
-    init = estimator.init
-    if isinstance(init, tuple):
-        loadings, spectra = start_spectra(estimator, counts)
-        sums = loadings.sum(1, keepdims=True)
-        return [(spectra, loadings / np.where(sums > 0, sums, 1))]
-    starts = [start_spectra(estimator, counts)[1]]
+    init, known = estimator.init, estimator.known_components
+    loadings, spectra = start_spectra(estimator, counts)
+    starts = [spectra]
     # Without neighbours the evidence does not tell which spectra are purer.
     several = isinstance(init, str) and init == "auto" and neighbours is not None
     if several and estimator.n_components > 1:
         starts.append(scaled_nmf_start(counts, estimator.n_components, estimator.random_state))
-    known = estimator.known_components
-    if known is not None and isinstance(init, str):
-        starts = [_with_known(spectra, np.asarray(known, float)) for spectra in starts]
+    if known is not None:
+        place = _with_known if isinstance(init, str) else _with_known_first
+        starts = [place(spectra, np.asarray(known, float)) for spectra in starts]
+    if isinstance(init, tuple):
+        sums = loadings.sum(1, keepdims=True)
+        return [(starts[0], loadings / np.where(sums > 0, sums, 1))]
     return [(spectra, _sharp_fractions(counts, spectra)) for spectra in starts]
+
+
+def _with_known_first(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Known spectra in place of the first ones, where the order was given."""
+    return np.vstack([known, spectra[len(known) :]])
 
 
 def _with_known(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -82,10 +82,12 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Shape of the prior: the smaller, the fewer components a pixel has.
     spatial : "auto" or float
         Counts beta that the neighbours of a pixel weigh as much as, in its abundances. 0 for none.
-        If "auto", as many as predict best some counts that are set aside. Spectra are learned
-        with 5 at most. It matters only where `scan` is passed to `fit`.
+        If "auto", as many as predict best some counts that are set aside, or 5 where counts are
+        not whole numbers. Spectra are learned with 5 at most. It matters only where `scan` is
+        passed.
     known_components : array of shape (n_known, n_features), optional
-        Spectra that are known: they come first, as they are but for their sums. The prior only.
+        Spectra that are known: they come first, as they are but for their sums, and take the place
+        of the first ones of `init` if that is an array. With the prior only.
     max_iter : int
         Most passes over the counts.
     tol : float
@@ -97,7 +99,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Where to start: from summed spectra of pixels that look alike (see `cluster_start`); from
         a factorisation of scaled counts (see `scaled_nmf_start`); from spectra of shape
         (n_components, n_features); or from abundances of shape (n_pixels, n_components) and such
-        spectra. "auto" tries the first two where it is known where pixels are, and takes clusters
+        spectra. "auto" tries the first two where neighbours are known, and takes clusters
         otherwise. What is zero at the start stays zero without the prior.
     random_state : int, RandomState instance or None
         Of the start, and of the counts that are set aside. Pass an int for the same result each
@@ -221,9 +223,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         float32 array of shape (n_pixels, n_components)
             Abundances in counts.
         """
-        counts = self._fit(X, scan)
-        found = self._solved().abundances
-        return self._abundances(counts) if found is None else found
+        return self._abundances(self._fit(X, scan), scan)
 
     def partial_fit(self, X, y=None) -> PoissonNMF:
         """Take one more block of counts; the fit to all of them is made when it is needed.
@@ -255,7 +255,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X : array or CSR of shape (n_pixels, n_features)
             Counts of any real dtype.
         scan : tuple of int or bool array, optional
-            Where the pixels are, as for `fit`.
+            Where the pixels are, as for `fit`. Without, neighbours play no part, whatever the fit
+            was like.
 
         Returns
         -------
@@ -264,6 +265,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             most likely. They add up to the counts of the pixel; without prior, to those in
             channels where some spectrum is not zero. A pixel without counts has none.
         """
+        self._solved()
         return self._abundances(self._as_counts(X, reset=False), scan)
 
     def posterior(self, X, *, scan=None) -> Posterior:
@@ -297,7 +299,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         model = self._settled(self._as_counts(X, reset=False), scan)
         return Posterior(model.abundances(), model.widths())
 
-    def score(self, X, y=None) -> float:
+    def score(self, X, y=None, *, scan=None) -> float:
         r"""Mean log-likelihood of a pixel, up to a term of the counts alone.
 
         That is the mean over the pixels of :math:`\sum_j x_{ij} \log y_{ij} - y_{ij}`: the term
@@ -311,14 +313,17 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Counts of any real dtype.
         y : None
             Not used.
+        scan : tuple of int or bool array, optional
+            Where the pixels are, as for `fit`.
 
         Returns
         -------
         float
             In nats.
         """
+        components = self._solved().components
         counts = self._as_counts(X, reset=False)
-        model = CountModel(counts, self._solved().components, self._abundances(counts))
+        model = CountModel(counts, components, self._abundances(counts, scan))
         return (model.log_likelihood() - model.total()) / counts.shape[0]
 
     @property
@@ -377,6 +382,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_parameters(self)
         counts = self._as_counts(X, reset=True)
         keep = None if scan is None else as_scan(scan, counts.shape[0])
+        # What was fitted before does not belong to these features.
+        self.__dict__.pop("_solution", None)
         self._blocks = []
         self._solution = solve(self, counts, keep)
         return counts

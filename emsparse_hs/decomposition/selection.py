@@ -80,7 +80,7 @@ def select_n_components(
     share : float
         Part of the counts that models are fitted to.
     random_state : int, RandomState instance or None
-        Of the choice of counts, and of the starts of the fits.
+        Of the choice of counts, and of the starts of the fits. That of the estimator if None.
 
     Returns
     -------
@@ -93,12 +93,14 @@ def select_n_components(
         If counts are not whole numbers, there are no candidates or not all are from 1 on, or
         `share` is not between 0 and 1.
     """
-    numbers = np.unique(np.array(list(candidates), int))
-    if not len(numbers) or numbers[0] < 1:
+    numbers = np.unique(np.array(list(candidates)))
+    if not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
         raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
     if not 0 < share < 1:
         raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
     estimator = PoissonNMF() if estimator is None else estimator
+    if random_state is None:
+        random_state = estimator.random_state
     judge = _Judge(as_counts(counts), estimator, scan, share, random_state)
     for number in numbers.tolist():
         judge.hear(number)
@@ -129,11 +131,16 @@ def grow_n_components(counts, estimator: PoissonNMF, scan=None) -> ComponentSele
     """
     judge = _Judge(counts, estimator, scan, SHARE, estimator.random_state)
     known = estimator.known_components
-    number = 1 if known is None else len(known)
-    most = min(np.count_nonzero(np.diff(counts.indptr)), np.count_nonzero(feature_sums(counts)))
-    while number <= most and judge.since_best() < 2:
-        judge.hear(number)
+    number = 1 if known is None else max(1, len(known))
+    filled = np.count_nonzero(np.diff(judge.known.indptr))
+    most = min(filled, np.count_nonzero(feature_sums(judge.known)))
+    if most < number:
+        # There is nothing to judge by.
+        return ComponentSelection(np.array([number]), np.zeros(1), np.zeros(1), number, SHARE)
+    judge.hear(number)
+    while number < most and judge.since_best() < 2:
         number += 1
+        judge.hear(number)
     return judge.verdict()
 
 
@@ -163,8 +170,6 @@ class _Judge:
 
     def since_best(self) -> int:
         """How many models in a row were no better than the best one before."""
-        if not self.scores:
-            return 0
         gains = np.mean(self.scores, axis=1)
         return len(gains) - 1 - int(gains.argmax())
 
@@ -189,6 +194,9 @@ def _scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.n
     for fraction, spectrum in zip(fractions.T, components, strict=True):
         expected += fraction[pixels] * spectrum[unseen.indices]
     always = mean[unseen.indices]
+    # A pixel without counts in the known part has no abundances, and gets the mean spectrum.
+    unknown = loadings.sum(1)[pixels] == 0
+    expected[unknown] = always[unknown]
     # A channel that was empty before says nothing about how many spectra there are.
     ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN
     logs = np.where(always > 0, np.log(ratio), 0)

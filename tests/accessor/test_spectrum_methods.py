@@ -141,10 +141,15 @@ def test_composition_of_components():
     # Platinum has none of these elements.
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.data[order][:3], theirs.data[:3], atol=5)
+    # Factors go with their lines.
+    backwards = s.emsparse.quantify_components([4.0, 3.0, 2.0, 1.0], lines[::-1])
+    forwards = s.emsparse.quantify_components([1.0, 2.0, 3.0, 4.0], lines)
+    for one, other in zip(backwards[::-1], forwards, strict=True):
+        np.testing.assert_allclose(one.data, other.data)
     nickel_iron = {s.metadata.Sample.elements[0]: s.data[order][2] for s in found}
     assert nickel_iron["Fe"] + nickel_iron["Ni"] > 95
     with pytest.raises(ValueError, match="Al_Ka.*smaller line_width"):
-        s.emsparse.quantify_components([1.0] * 4, line_width=(15, 2))
+        s.emsparse.quantify_components([1.0] * 4, line_width=(30, 2))
 
 
 def test_what_is_missing_is_said(truth):
@@ -154,6 +159,8 @@ def test_what_is_missing_is_said(truth):
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     with pytest.raises(ValueError, match="no EDS map"):
         s.emsparse.quantify_components([1.0])
+    with pytest.raises(TypeError, match="given as candidates"):
+        s.emsparse.select_n_components(n_components=3)
     with pytest.raises(ValueError, match="'auto' to have the number chosen"):
         s.emsparse.decomposition()
     s.change_dtype("float32")

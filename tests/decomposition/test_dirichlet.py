@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln, psi
 from scipy.stats import beta
+from sklearn.exceptions import NotFittedError
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
 from emsparse_hs.decomposition import _variational
@@ -189,7 +190,9 @@ def test_transform_of_the_same_scan_gives_the_same_maps():
     model = PoissonNMF(4, random_state=0)
     loadings = model.fit_transform(x, scan=(40, 48))
     again = model.transform(x, scan=(40, 48))
-    assert np.abs(again - loadings).mean() < 0.03 * loadings.mean()
+    np.testing.assert_array_equal(again, loadings)
+    part = model.transform(x)
+    assert np.abs(part - loadings).mean() > 0.1
     posterior = model.posterior(x, scan=(40, 48))
     np.testing.assert_array_equal(posterior.abundances, again)
 
@@ -305,6 +308,24 @@ def test_start_from_given_spectra_and_abundances():
         assert worst_cosine(truth.spectra[:3], model.components_) > 0.99
 
 
+@pytest.mark.parametrize("with_loadings", [False, True])
+def test_known_spectra_take_the_first_places_of_a_start(with_loadings):
+    truth, x, abundances = scene(0)
+    start = np.vstack([np.ones(256), truth.spectra[1:]])
+    init = (abundances, start) if with_loadings else start
+    model = PoissonNMF(4, init=init, known_components=truth.spectra[:1]).fit(x)
+    np.testing.assert_allclose(model.components_[0], truth.spectra[0], rtol=1e-5, atol=1e-9)
+    assert worst_cosine(truth.spectra[:3], model.components_) > 0.99
+
+
+@pytest.mark.parametrize("scan", [60, (60,), [60], np.ones(60, bool)])
+def test_line_scans(scan):
+    _, x, _ = scene(0)
+    model = PoissonNMF(2, random_state=0).fit(x[:60], scan=scan)
+    same = PoissonNMF(2, random_state=0).fit(x[:60], scan=(1, 60))
+    np.testing.assert_allclose(model.components_, same.components_, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("error")
 def test_empty_pixels_and_channels():
     _, x, _ = scene(0)
@@ -330,7 +351,11 @@ def test_counts_that_are_not_whole_are_taken():
     ("parameters", "message"),
     [
         ({"prior": "gamma"}, "prior='gamma' is not known"),
-        ({"alpha": 0}, "alpha=0, and a number above 0"),
+        ({"alpha": 0}, "alpha=0, and a number from 1e-6"),
+        ({"alpha": 1e45}, "alpha=1e.45"),
+        ({"spatial": True}, "spatial=True"),
+        ({"spatial": 1e45}, "spatial=1e.45"),
+        ({"n_components": "auto", "init": np.ones((2, 37))}, "init has a number of spectra"),
         ({"alpha": "learn"}, "alpha='learn'"),
         ({"spatial": -1}, "spatial=-1, and 'auto' or a number"),
         ({"spatial": np.nan}, "spatial=nan"),
@@ -345,7 +370,31 @@ def test_counts_that_are_not_whole_are_taken():
 def test_says_what_is_wrong_with_parameters(parameters, message):
     x, _ = problem()
     with pytest.raises(ValueError, match=message):
-        PoissonNMF(2, **parameters).fit(x)
+        PoissonNMF(**{"n_components": 2, **parameters}).fit(x)
+
+
+@pytest.mark.parametrize("scan", [(-9, -10), (9.5, 10), "9x10", np.ones((9, 10), np.uint8)])
+def test_says_that_it_is_no_scan(scan):
+    x, _ = problem()
+    with pytest.raises(ValueError, match="neither the shape of the scan nor a bool array"):
+        PoissonNMF(2).fit(x, scan=scan)
+
+
+def test_a_given_strength_is_kept_for_later_scans():
+    _, x, _ = scene(0)
+    model = PoissonNMF(3, spatial=20, random_state=0).fit(x)
+    assert model.spatial_ == 20
+    assert np.abs(model.transform(x, scan=(40, 48)) - model.transform(x)).mean() > 0.1
+    assert model.score(x, scan=(40, 48)) < model.score(x)
+
+
+def test_a_fit_that_fails_leaves_nothing_behind():
+    x, _ = problem()
+    model = PoissonNMF(2, random_state=0).fit(x)
+    with pytest.raises(ValueError, match="n_components=30"):
+        model.set_params(n_components=30).fit(x[:, :10])
+    with pytest.raises(NotFittedError):
+        model.transform(x)
 
 
 @pytest.mark.parametrize("scan", [(9, 9), np.ones((9, 11), bool), np.zeros((10, 9), bool)])

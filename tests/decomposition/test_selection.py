@@ -80,10 +80,23 @@ def test_known_spectra_are_counted(counts):
 
 
 @pytest.mark.filterwarnings("error")
-def test_few_counts_and_empty_pixels():
+@pytest.mark.parametrize("seed", range(4))
+def test_few_counts_and_empty_pixels(seed):
+    x = np.random.default_rng(seed).poisson(0.3 * np.full((60, 5), 0.2))
+    found = select_n_components(x, [1, 2], random_state=0)
+    assert found.n_components == 1
+    np.testing.assert_allclose(found.gains[0], 0, atol=1e-6)
+    # So few that the part which is known may be empty.
     x = np.zeros((20, 9), int)
-    x[3, 4], x[5, 6] = 2, 1
-    assert select_n_components(x, [1, 2], share=0.99, random_state=0).n_components in (1, 2)
+    x[3, 4], x[5, 6] = 1, 1
+    assert PoissonNMF("auto", random_state=seed).fit(x).components_.shape == (1, 9)
+
+
+def test_the_estimator_says_the_seed():
+    x = grains(2, 0)
+    estimator = PoissonNMF(random_state=3)
+    found = [select_n_components(x, [1, 2], estimator=estimator).gains for _ in range(2)]
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +104,7 @@ def test_few_counts_and_empty_pixels():
     [
         ({"candidates": []}, "from 1 on"),
         ({"candidates": [0, 1]}, "from 1 on"),
+        ({"candidates": [1.5, 2]}, "whole numbers from 1 on"),
         ({"share": 0}, "share=0"),
         ({"share": 1.0}, "share=1.0"),
         ({"scan": (3, 3)}, "shape of the scan"),
@@ -106,5 +120,7 @@ def test_counts_must_be_whole(counts):
         select_n_components(counts * 0.7)
     with pytest.raises(ValueError, match="say how many components"):
         PoissonNMF("auto").fit(counts * 0.7)
+    with pytest.raises(ValueError, match="0 pixels and 0 channels"):
+        PoissonNMF("auto").fit(np.zeros((4, 5), int))
     with pytest.raises(ValueError, match="n_components='some'"):
         PoissonNMF("some").fit(counts)
