@@ -8,7 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "counts": ["as_counts", "stack_counts"],
-        "poisson_nmf": ["PoissonNMF", "Posterior"],
+        "_variational": ["Posterior"],
+        "poisson_nmf": ["PoissonNMF"],
         "selection": ["ComponentSelection", "select_n_components"],
         "start": ["cluster_start", "scaled_nmf_start"],
     },

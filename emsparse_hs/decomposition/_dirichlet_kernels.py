@@ -73,6 +73,15 @@ def _infer(indices, start, n, spectra, counts, prior, most, tol, shape, w, ratio
         w[q] = _geometric_mean(shape[q])
 
 
+@numba.njit(inline="always", **_OPTIONS)
+def _load(indices, data, start, n, spectra, counts, found):
+    """Bring the counts of one pixel, and the spectra where it has some, close together."""
+    for p in range(n):
+        counts[p] = np.float32(data[start + p])
+        for q in range(spectra.shape[1]):
+            found[p, q] = spectra[indices[start + p], q]
+
+
 @numba.njit(**_OPTIONS)
 def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, shapes):
     """Bring the posterior of some pixels' fractions to its best, the spectra being fixed.
@@ -102,10 +111,7 @@ def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, 
     for i in range(first, last):
         start = indptr[i]
         n = indptr[i + 1] - start
-        for p in range(n):
-            counts[p] = np.float32(data[start + p])
-            for q in range(spectra.shape[1]):
-                found[p, q] = spectra[indices[start + p], q]
+        _load(indices, data, start, n, spectra, counts, found)
         _infer(rows, 0, n, found, counts, prior[i], most, tol, shapes[i], w, ratio)
 
 
@@ -131,10 +137,7 @@ def variational_update(
     for i in range(first, last):
         start = indptr[i]
         n = indptr[i + 1] - start
-        for p in range(n):
-            counts[p] = np.float32(data[start + p])
-            for q in range(spectra.shape[1]):
-                found[p, q] = spectra[indices[start + p], q]
+        _load(indices, data, start, n, spectra, counts, found)
         _infer(rows, 0, n, found, counts, prior[i], most, tol, shapes[i], w, ratio)
         _expect(rows, 0, n, found, w, ratio)
         _divide(counts, n, ratio)

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ._dirichlet import DirichletModel
 from ._kernels import TINY
 from ._neighbours import Neighbours
-from ._solver import CHECK_EVERY, Prior, Solution, start_spectra
+from ._solver import CHECK_EVERY, Prior, Solution, check_known, solve_likelihood, start_spectra
 from .counts import thin_counts
 from .start import feature_sums, scaled_nmf_start
 
@@ -42,6 +43,35 @@ SHARE_OF_BEST = 0.7
 
 #: Rounds over the map in which abundances come to rest, and their mean change at the end.
 ROUNDS, AT_REST = 30, 1e-3
+
+
+class Posterior(NamedTuple):
+    """What is known of the abundances of each pixel.
+
+    Attributes
+    ----------
+    abundances : float32 array of shape (n_pixels, n_components)
+        In counts.
+    widths : float32 array of shape (n_pixels, n_components)
+        Their standard deviations, in counts.
+    """
+
+    abundances: np.ndarray
+    widths: np.ndarray
+
+
+def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solution:
+    """By variational Bayes if there is a prior, else by maximum likelihood."""
+    check_known(estimator, counts.shape[1])
+    if estimator.n_components == "auto":
+        from .selection import grow_n_components
+
+        selection = grow_n_components(counts, estimator, keep)
+        chosen = clone(estimator).set_params(n_components=selection.n_components)
+        return solve(chosen, counts, keep)._replace(selection=selection)
+    if estimator.prior is None:
+        return solve_likelihood(estimator, counts)
+    return solve_variational(estimator, counts, keep)
 
 
 def solve_variational(
@@ -159,8 +189,6 @@ def _likeliest(models: list[DirichletModel], random) -> int:
     It is bounded at few counts a pixel, whatever the dose: at many, the small departures of real
     maps from the prior would decide.
     """
-    if len(models) == 1:
-        return 0
     counts = models[0].counts
     share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
     if share < 1 and counts.dtype.kind == "u":

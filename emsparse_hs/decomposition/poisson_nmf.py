@@ -5,24 +5,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    clone,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
 from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
 from ._neighbours import as_scan
-from ._solver import Solution, check_known, check_parameters, solve_likelihood
-from ._variational import settled, solve_variational
+from ._solver import Solution, check_parameters
+from ._variational import Posterior, settled, solve
 from .counts import as_counts, stack_counts
 
 if TYPE_CHECKING:
@@ -30,21 +25,6 @@ if TYPE_CHECKING:
 
 #: Of all estimators, so that each can be pickled: blocks are joined and solved in one thread.
 _JOINING = threading.Lock()
-
-
-class Posterior(NamedTuple):
-    """What is known of the abundances of each pixel.
-
-    Attributes
-    ----------
-    abundances : float32 array of shape (n_pixels, n_components)
-        In counts.
-    widths : float32 array of shape (n_pixels, n_components)
-        Their standard deviations, in counts.
-    """
-
-    abundances: np.ndarray
-    widths: np.ndarray
 
 
 class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -417,17 +397,3 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 self._blocks = [stack_counts(self._blocks)]
                 self._solution = solve(self, self._blocks[0])
             return self._solution
-
-
-def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solution:
-    """By variational Bayes if there is a prior, else by maximum likelihood."""
-    check_known(estimator, counts.shape[1])
-    if estimator.n_components == "auto":
-        from .selection import grow_n_components
-
-        selection = grow_n_components(counts, estimator, keep)
-        chosen = clone(estimator).set_params(n_components=selection.n_components)
-        return solve(chosen, counts, keep)._replace(selection=selection)
-    if estimator.prior is None:
-        return solve_likelihood(estimator, counts)
-    return solve_variational(estimator, counts, keep)
