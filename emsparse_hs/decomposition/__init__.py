@@ -9,8 +9,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "counts": ["as_counts", "stack_counts"],
         "_variational": ["Posterior"],
+        "clustering": ["SphericalKMeans", "smooth_directions"],
+        "pca": ["WeightedGramPCA"],
         "poisson_nmf": ["PoissonNMF"],
         "selection": ["ComponentSelection", "select_n_components"],
+        "sparse_nmf": ["SparseNMF"],
         "start": ["cluster_start", "scaled_nmf_start"],
     },
 )

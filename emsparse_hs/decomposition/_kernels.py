@@ -304,27 +304,25 @@ def sum_by_label(indptr, indices, data, labels, sums):
 
 
 @numba.njit(**_OPTIONS)
-def weighted_gram(indptr, indices, data, pixels, pixel_weights, bins, bin_weights, gram):
-    """Sum the outer products of the weighted spectra of some pixels.
+def weighted_gram(indptr, indices, data, first, last, weights, bins, gram):
+    """Sum the outer products of the weighted rows of some pixels: the lower triangle.
 
     Parameters
     ----------
     indptr, indices, data : arrays
         Counts in CSR.
-    pixels : integer array
-        Those that are summed.
-    pixel_weights : float32 array of shape (n_pixels,)
+    first, last : int
+        Range of pixels.
+    weights : float32 array of shape (n_pixels,)
         Factor of each pixel's spectrum.
     bins : int32 array of shape (n_features,)
         Which features are added up before anything else; ascending.
-    bin_weights : float32 array of shape (n_bins,)
-        Factor of each bin.
     gram : float32 array of shape (n_bins, n_bins)
         Increased.
     """
     found = np.empty(gram.shape[0], np.int32)
     values = np.empty(gram.shape[0], np.float32)
-    for i in pixels:
+    for i in range(first, last):
         n = 0
         for p in range(indptr[i], indptr[i + 1]):
             b = bins[indices[p]]
@@ -332,7 +330,7 @@ def weighted_gram(indptr, indices, data, pixels, pixel_weights, bins, bin_weight
                 found[n] = b
                 values[n] = 0
                 n += 1
-            values[n - 1] += pixel_weights[i] * np.float32(data[p]) * bin_weights[b]
+            values[n - 1] += weights[i] * np.float32(data[p])
         for p in range(n):
-            for q in range(n):
+            for q in range(p + 1):
                 gram[found[p], found[q]] += values[p] * values[q]

@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.special import xlogy
 from sklearn.exceptions import ConvergenceWarning
 
+from ._checks import check_choice, check_number, check_whole
 from ._kernels import TINY
 from ._model import RANGE, CountModel, flat_loadings
 from .start import cluster_start, feature_sums, scaled_nmf_start
@@ -114,7 +115,9 @@ def _least_divergence(counts: sparse.csr_array) -> float:
     return total
 
 
-def start_spectra(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+def start_spectra(
+    estimator: PoissonNMF, counts: sparse.csr_array, scan=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Loadings and spectra to start from, checked."""
     k, init = int(estimator.n_components), estimator.init
     n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
@@ -126,8 +129,9 @@ def start_spectra(estimator: PoissonNMF, counts: sparse.csr_array) -> tuple[np.n
             f"{counts.shape[1]}). Take fewer, or more data."
         )
     if isinstance(init, str):
-        start = scaled_nmf_start if init == "nmf" else cluster_start
-        return flat_loadings(counts, k), start(counts, k, estimator.random_state)
+        if init == "nmf":
+            return flat_loadings(counts, k), scaled_nmf_start(counts, k, estimator.random_state)
+        return flat_loadings(counts, k), cluster_start(counts, k, estimator.random_state, scan)
     loadings, spectra = init if isinstance(init, tuple) else (None, init)
     spectra = _checked(spectra, (k, counts.shape[1]), "spectra")
     if loadings is None:
@@ -154,28 +158,21 @@ def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
 
 def check_parameters(estimator: PoissonNMF) -> None:
     """Refuse parameters that are out of their range, whatever the counts."""
-    for name, lowest in (("n_components", 1), ("max_iter", 1)):
-        value = getattr(estimator, name)
-        if name == "n_components" and isinstance(value, str) and value == "auto":
-            continue
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
-            raise ValueError(f"{name}={value!r}, and a whole number from {lowest} on is needed.")
-    if estimator.tol is not None and not _is_number(estimator.tol):
-        raise ValueError(f"tol={estimator.tol!r}, and a number from 0 on is needed.")
-    if estimator.prior not in ("dirichlet", None):
-        raise ValueError(f"prior={estimator.prior!r} is not known. Use 'dirichlet' or None.")
-    if not _is_number(estimator.alpha) or not 1e-6 <= estimator.alpha <= MOST_COUNTS:
-        raise ValueError(f"alpha={estimator.alpha!r}, and a number from 1e-6 to 1e6 is needed.")
-    spatial = estimator.spatial
-    automatic = isinstance(spatial, str) and spatial == "auto"
-    if not automatic and not (_is_number(spatial) and float(spatial) <= MOST_COUNTS):
-        raise ValueError(f"spatial={spatial!r}, and 'auto' or a number from 0 to 1e6 is needed.")
+    if not _is_auto(estimator.n_components):
+        check_whole(estimator, "n_components")
+    check_whole(estimator, "max_iter")
+    if estimator.tol is not None:
+        check_number(estimator, "tol")
+    check_choice(estimator, "prior", ("dirichlet", None))
+    check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
+    if not _is_auto(estimator.spatial):
+        check_number(estimator, "spatial", 0, MOST_COUNTS)
     if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
         raise ValueError(
             f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
             "spectra, or a pair of arrays, abundances and spectra."
         )
-    if estimator.n_components == "auto" and not isinstance(estimator.init, str):
+    if _is_auto(estimator.n_components) and not isinstance(estimator.init, str):
         raise ValueError(
             "init has a number of spectra, so n_components='auto' can't be. Say the number, or "
             "use init='auto'."
@@ -207,9 +204,5 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
         )
 
 
-def _is_number(value) -> bool:
-    return (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and 0 <= float(value) < np.inf
-    )
+def _is_auto(value) -> bool:
+    return isinstance(value, str) and value == "auto"

@@ -244,7 +244,8 @@ def log_likelihood(counts: sparse.csr_array, spectra: np.ndarray, fractions: np.
 def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:
     """Spectra and fractions to start from."""
     init, known = estimator.init, estimator.known_components
-    loadings, spectra = start_spectra(estimator, counts)
+    scan = None if neighbours is None else neighbours.keep
+    loadings, spectra = start_spectra(estimator, counts, scan)
     starts = [spectra]
     # Without neighbours the evidence does not tell which spectra are purer.
     several = isinstance(init, str) and init == "auto" and neighbours is not None
