@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import dask.array as da
 import numpy as np
 
 from emsparse_hs._reading import opened
@@ -108,3 +109,13 @@ def placed_results(
     placed = np.full(keep.shape + output_shape, fill, dtype=dtype)
     placed[keep] = values
     return placed
+
+
+def joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:
+    """One array of pieces that are given by where they start along each navigation axis."""
+    for axis in reversed(range(len(next(iter(pieces))))):
+        lines: dict[tuple[int, ...], list[da.Array]] = {}
+        for start in sorted(pieces):
+            lines.setdefault(start[:axis], []).append(pieces[start])
+        pieces = {start: da.concatenate(line, axis=axis) for start, line in lines.items()}
+    return pieces[()]

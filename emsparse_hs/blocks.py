@@ -17,7 +17,7 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, persist
 from emsparse_hs._masks import as_mask, kept
 from emsparse_hs._reading import Region, StoredPiece, read_pieces
-from emsparse_hs._rows import RowLayout, as_rows, placed_results, some_rows
+from emsparse_hs._rows import RowLayout, as_rows, joined, placed_results, some_rows
 
 #: Blocks that a sample is taken of.
 _SAMPLED_BLOCKS = 6
@@ -268,19 +268,19 @@ class Blocks:
         """
         shared = delayed(args, traverse=False)
         placed = {}
-        for region, chunk, layout in self._pieces:
-            keep = self.navigation_keep[region]
+        for piece in self._pieces:
+            keep = self.navigation_keep[piece.region]
             shape = keep.shape + output_shape
-            if chunk is None:
-                piece = da.full(shape, fill, dtype=dtype, chunks=-1)
+            if piece.chunk is None:
+                part = da.full(shape, fill, dtype=dtype, chunks=-1)
             else:
-                own = [np.asarray(values)[region][keep] for values in per_pixel]
+                own = self._own(piece, per_pixel)
                 task = delayed(placed_results)(
-                    chunk, layout, function, own, shared, keep, output_shape, dtype, fill
+                    *piece[1:], function, own, shared, keep, output_shape, dtype, fill
                 )
-                piece = da.from_delayed(task, shape, dtype=dtype)
-            placed[tuple(part.start for part in region)] = piece
-        result = _joined(placed)
+                part = da.from_delayed(task, shape, dtype=dtype)
+            placed[tuple(along.start for along in piece.region)] = part
+        result = joined(placed)
         if lazy_output:
             return result
         return compute(result, show_progressbar, num_workers)
@@ -290,6 +290,7 @@ class Blocks:
         function: Callable,
         merge: Callable,
         *args,
+        per_pixel: Sequence[np.ndarray] = (),
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
     ):
@@ -304,6 +305,8 @@ class Blocks:
             order, so that the result does not depend on the number of threads.
         *args
             Arrays and scalars, sent once.
+        per_pixel : sequence of arrays of shape (navigation_shape, ...)
+            As for `map`.
         show_progressbar, num_workers
             As in HyperSpy.
 
@@ -313,11 +316,19 @@ class Blocks:
             The contributions of all blocks, merged.
         """
         shared = delayed(args, traverse=False)
-        states = [delayed(_applied)(rows, function, shared) for rows in self._rows]
+        states = [
+            delayed(_applied)(rows, function, shared, self._own(piece, per_pixel))
+            for rows, piece in zip(self._rows, self._kept, strict=True)
+        ]
         while len(states) > 1:
             pairs = [delayed(merge)(a, b) for a, b in zip(states[::2], states[1::2], strict=False)]
             states = pairs + states[len(states) - len(states) % 2 :]
         return compute(states[0], show_progressbar, num_workers)
+
+    def _own(self, piece: _Piece, per_pixel: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the kept pixels of a piece have of their own."""
+        keep = self.navigation_keep[piece.region]
+        return [np.asarray(values)[piece.region][keep] for values in per_pixel]
 
     def sample(self, n_pixels: int) -> np.ndarray:
         """Some rows that are spread over the scan, in its order.
@@ -368,8 +379,8 @@ class Blocks:
             are still those of the data.
         """
         shared = delayed(args, traverse=False)
-        rows = [delayed(_applied)(rows, function, shared) for rows in self._rows]
-        held = iter(persist(rows, show_progressbar, num_workers))
+        converted = [delayed(_applied)(rows, function, shared) for rows in self._rows]
+        held = iter(persist(converted, show_progressbar, num_workers))
         pieces = [
             _Piece(piece.region, None if piece.chunk is None else next(held), None)
             for piece in self._pieces
@@ -377,15 +388,5 @@ class Blocks:
         return Blocks(pieces, self.navigation_keep, self.signal_keep, self.dtype)
 
 
-def _applied(rows, function: Callable, args: tuple):
-    return function(rows, *args)
-
-
-def _joined(pieces: dict[tuple[int, ...], da.Array]) -> da.Array:
-    """One array of pieces that are given by where they start along each navigation axis."""
-    for axis in reversed(range(len(next(iter(pieces))))):
-        lines: dict[tuple[int, ...], list[da.Array]] = {}
-        for start in sorted(pieces):
-            lines.setdefault(start[:axis], []).append(pieces[start])
-        pieces = {start: da.concatenate(line, axis=axis) for start, line in lines.items()}
-    return pieces[()]
+def _applied(rows, function: Callable, args: tuple, own: Sequence[np.ndarray] = ()):
+    return function(rows, *own, *args)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,9 +50,11 @@ def fit_blocks(
     An estimator that says by a method ``convert_block`` in which form it keeps a block, and by
     ``stack_blocks`` how those are joined, as `PoissonNMF` does with sparse counts, gets all of
     them in that form: one reading. If its ``fit_transform`` takes ``scan``, it learns where the
-    pixels are. Any other gets data of up to half a gigabyte at once. More data
-    go block by block into ``partial_fit``, if there is one, and at once otherwise. What is fitted
-    at once does not depend on chunks.
+    pixels are. Any other gets data of up to half a gigabyte at once. Of more data, one that says
+    by ``compressor`` how they are reduced, as `SparseNMF` does, gets what is left by
+    ``fit_transform_compressed``: two readings. Otherwise they go block by block into
+    ``partial_fit``, if there is one, and at once if not. What is fitted at once does not depend on
+    chunks.
 
     Parameters
     ----------
@@ -89,11 +92,15 @@ def fit_blocks(
     if hasattr(estimator, "convert_block"):
         rows = held_rows(estimator, blocks, **how)
         loadings = blocks.place(_fit_where_they_are(estimator, rows, blocks))
+    elif size > AT_ONCE and hasattr(estimator, "compressor"):
+        pca = learn(estimator.compressor(), blocks, **how)
+        scores = transformed(blocks, pca, how)[blocks.navigation_keep]
+        loadings = blocks.place(estimator.fit_transform_compressed(scores, pca))
     elif hasattr(estimator, "partial_fit") and (
         size > AT_ONCE or not hasattr(estimator, "fit_transform")
     ):
-        _learn(estimator, blocks, n_passes, show_progressbar)
-        loadings = _transformed(blocks, estimator, how)
+        estimator = learn(estimator, blocks, n_passes, show_progressbar, num_workers)
+        loadings = transformed(blocks, estimator, how)
     else:
         if size > AT_ONCE:
             _warn_of_memory(estimator, size)
@@ -162,13 +169,56 @@ def _warn_of_memory(estimator, size: int) -> None:
     )
 
 
-def _learn(estimator, blocks: Blocks, n_passes: int, show_progressbar: bool | None) -> None:
+def learn(
+    estimator,
+    blocks: Blocks,
+    n_passes: int = 1,
+    show_progressbar: bool | None = None,
+    num_workers: int | None = None,
+) -> Any:
+    """Give an estimator all blocks, one after the other, or side by side if it can `merge`.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``partial_fit``.
+    blocks : Blocks
+        The data.
+    n_passes : int
+        How often it sees them, if it can't merge.
+    show_progressbar, num_workers
+        As in HyperSpy.
+
+    Returns
+    -------
+    object
+        The fitted estimator; the given one, unless it can merge.
+    """
+    if hasattr(estimator, "merge"):
+        return blocks.reduce(
+            _fitted,
+            _merged,
+            estimator,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
     shown = is_shown(show_progressbar)
     with progressbar(total=n_passes * len(blocks), desc="Learn", disable=not shown) as bar:
         for _ in range(n_passes):
             for n_blocks, rows in _of_enough_rows(blocks, estimator):
                 estimator.partial_fit(rows)
                 bar.update(n_blocks)
+    return estimator
+
+
+def _fitted(rows: np.ndarray, estimator) -> Any:
+    from sklearn.base import clone
+
+    return clone(estimator).partial_fit(rows)
+
+
+def _merged(one, other) -> Any:
+    return copy(one).merge(other)
 
 
 def _of_enough_rows(blocks: Blocks, estimator) -> Iterator[tuple[int, np.ndarray]]:
@@ -187,7 +237,8 @@ def _of_enough_rows(blocks: Blocks, estimator) -> Iterator[tuple[int, np.ndarray
             waiting = []
 
 
-def _transformed(blocks: Blocks, estimator, how: dict) -> np.ndarray:
+def transformed(blocks: Blocks, estimator, how: dict) -> np.ndarray:
+    """Loadings of each pixel of the scan, as a fitted estimator says; NaN where masked."""
     components = _components(estimator)
     dtype = components.dtype if components.dtype.kind == "f" else np.float64
     return blocks.map(_transform, estimator, output_shape=(len(components),), dtype=dtype, **how)

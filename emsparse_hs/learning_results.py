@@ -9,6 +9,7 @@ from hyperspy.signal import BaseSignal
 
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.fitting import Fit
+from emsparse_hs.phases import Phases
 
 
 def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None:
@@ -71,6 +72,64 @@ _OF_OTHER_DECOMPOSITIONS = (
     "original_shape",
     "unmixing_matrix",
 )
+
+
+def write_clusters(signal: BaseSignal, phases: Phases, blocks: Blocks) -> None:
+    """Give a signal the results of a cluster analysis, as HyperSpy's own would have.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Eager or lazy; only its ``learning_results`` change.
+    phases : Phases
+        What was found.
+    blocks : Blocks
+        What was clustered: it knows the masks.
+
+    Raises
+    ------
+    ValueError
+        If there is no cluster.
+    """
+    n_clusters = len(phases.sums)
+    if not n_clusters:
+        raise ValueError(
+            f"{phases.clusterer!r} found no cluster. Change its parameters: directions are unit "
+            "vectors, so that distances are from 0 to 2."
+        )
+    keep = blocks.navigation_keep.ravel()
+    labels = phases.labels.ravel() == np.arange(n_clusters)[:, None]
+    members = [phases.directions[one[keep]] for one in labels]
+    centroids = np.array([one.mean(0) for one in members])
+    distances = np.full(labels.shape, np.nan)
+    for centroid, row in zip(centroids, distances, strict=True):
+        row[keep] = np.linalg.norm(phases.directions - centroid, axis=1)
+    results = signal.learning_results
+    results.number_of_clusters = n_clusters
+    results.cluster_algorithm = phases.clusterer
+    results.cluster_labels = labels
+    results.cluster_centroids = centroids
+    results.cluster_distances = distances
+    results.cluster_sum_signals = _all_features(phases.sums, blocks)
+    # The pixel that is nearest, among those of the cluster.
+    nearest = np.where(labels, distances, np.inf).argmin(1)
+    results.cluster_centroid_signals = _spectra_at(signal, nearest, blocks)
+    order_clusters(signal)
+
+
+def _all_features(rows: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """Rows of kept features among all, NaN elsewhere."""
+    placed = np.full((len(rows), blocks.signal_keep.size), np.nan)
+    placed[:, blocks.signal_keep.ravel()] = rows
+    return placed
+
+
+def _spectra_at(signal: BaseSignal, pixels: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """Spectra of some pixels, which are numbered in C order of the scan."""
+    places = [np.unravel_index(pixel, blocks.navigation_shape) for pixel in pixels]
+    data = signal._data_aligned_with_axes
+    spectra = np.stack([np.asarray(data[place]).ravel() for place in places])
+    return _all_features(spectra[:, blocks.signal_keep.ravel()], blocks)
 
 
 def order_clusters(signal: BaseSignal) -> None:

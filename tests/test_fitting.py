@@ -13,7 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF, PCA, FastICA, IncrementalPCA, MiniBatchNMF, TruncatedSVD
 
-from emsparse_hs import PoissonNMF, _reading, fitting
+from emsparse_hs import Blocks, PoissonNMF, _reading, fitting
+from emsparse_hs.decomposition import SparseNMF, WeightedGramPCA
+from emsparse_hs.fitting import fit_blocks, learn
 
 SHAPE = (12, 10, 48)
 CHUNKS = [(12, 10, 48), *itertools.product((5,), (4, 10), (48, 20))]
@@ -219,3 +221,33 @@ def test_empty_pixels_have_no_loadings(counts):
     signal.emsparse.decomposition("PoissonNMF", 2)
     loadings = signal.learning_results.loadings.reshape(12, 10, 2)
     assert (loadings[2:4] == 0).all() and (loadings[4:].sum(-1) > 0).all()
+
+
+def test_blocks_are_merged_where_an_estimator_can():
+    rows = np.random.default_rng(0).poisson(3.0, (8, 9, 20))
+    s = hs.signals.Signal1D(rows).as_lazy()
+    s.rechunk(nav_chunks=(3, 4))
+    blocks = Blocks.of(s)
+    model = WeightedGramPCA(3)
+    learned = learn(model, blocks, show_progressbar=False)
+    assert learned is not model and not model.__sklearn_is_fitted__()
+    expected = WeightedGramPCA(3).fit(rows.reshape(72, 20))
+    np.testing.assert_allclose(learned.components_, expected.components_, rtol=1e-4, atol=1e-7)
+    assert learned.n_samples_seen_ == 72
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_large_dense_data_are_reduced_before(masked, monkeypatch):
+    random = np.random.default_rng(1)
+    spectra = random.dirichlet(np.full(40, 0.3), 3)
+    rows = random.poisson(500 * random.dirichlet(np.full(3, 0.3), (12, 15)) @ spectra)
+    keep = np.ones((12, 15), bool)
+    keep[2:4, :7] = not masked
+    s = hs.signals.Signal1D(rows).as_lazy()
+    s.rechunk(nav_chunks=(5, 4))
+    at_once = SparseNMF(3, random_state=0).fit(rows[keep])
+    monkeypatch.setattr(fitting, "AT_ONCE", 1)
+    fit = fit_blocks(SparseNMF(3, random_state=0), Blocks.of(s, (~keep).T), show_progressbar=False)
+    np.testing.assert_allclose(fit.components, at_once.components_, atol=2e-3)
+    np.testing.assert_array_equal(np.isnan(fit.loadings).all(-1), ~keep)
+    assert np.abs(fit.loadings[keep] - at_once.transform(rows[keep])).mean() < 5

@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
@@ -54,7 +52,8 @@ class SignalMethods:
         Parameters
         ----------
         algorithm : str or estimator
-            ``"PoissonNMF"``, for counts (see `emsparse_hs.PoissonNMF`), or any estimator with
+            ``"PoissonNMF"``, for counts; ``"SparseNMF"``, for EELS and other dense data;
+            ``"WeightedGramPCA"`` (see `emsparse_hs.decomposition`); or any estimator with
             scikit-learn's contract and ``components_``. It is cloned, never changed.
         output_dimension : int or "auto", optional
             Number of components. As the estimator says, if one is given. With ``"auto"``
@@ -90,14 +89,19 @@ class SignalMethods:
         TypeError
             If the data are complex or ragged, or the estimator lacks the contract.
         """
+        from emsparse_hs.accessor._algorithms import (
+            check_rank,
+            estimator_of,
+            without_masked_channels,
+        )
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.fitting import fit_blocks
         from emsparse_hs.learning_results import write_learning_results
 
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
-        kwargs = _without_masked_channels(kwargs, blocks)
-        estimator = _estimator(algorithm, output_dimension, kwargs)
-        _check_rank(estimator, blocks)
+        kwargs = without_masked_channels(kwargs, blocks)
+        estimator = estimator_of(algorithm, output_dimension, kwargs)
+        check_rank(estimator, blocks)
         fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
         write_learning_results(self._signal, fit, blocks)
         return fit.estimator if return_info else None
@@ -145,6 +149,7 @@ class SignalMethods:
         ValueError
             If counts are not whole numbers, or as for `decomposition`.
         """
+        from emsparse_hs.accessor._algorithms import without_masked_channels
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
         from emsparse_hs.fitting import held_rows
@@ -152,7 +157,7 @@ class SignalMethods:
         if "n_components" in kwargs:
             raise TypeError("The numbers of components to compare are given as candidates.")
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
-        estimator = PoissonNMF(**_without_masked_channels(kwargs, blocks))
+        estimator = PoissonNMF(**without_masked_channels(kwargs, blocks))
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return select_n_components(
             held_rows(estimator, blocks, **how),
@@ -163,31 +168,67 @@ class SignalMethods:
             random_state=random_state,
         )
 
-    def cluster_analysis(self, cluster_source="decomposition", **kwargs) -> Any:
-        """Cluster as HyperSpy does, with the largest cluster first.
+    def cluster_analysis(
+        self,
+        cluster_source="decomposition",
+        n_clusters: int | None = None,
+        *,
+        algorithm: Any = None,
+        return_info: bool = False,
+        **kwargs,
+    ) -> Any:
+        """Sort pixels into clusters, the largest first.
 
-        HyperSpy 2.5 documents that order and mixes it up from three clusters on.
+        With ``cluster_source="directions"`` pixels are compared by the direction of their spectra
+        alone, since thickness is no phase: in the space of leading principal axes of scaled counts
+        (see `emsparse_hs.decomposition.WeightedGramPCA`), with neighbours averaged. No
+        decomposition is needed, and of lazy data no more is in memory than some numbers a pixel.
+
+        Any other source goes to HyperSpy's own `cluster_analysis`, which documents the order of
+        size and, in version 2.5, mixes it up from three clusters on.
+
+        The results are in ``s.learning_results``, for `plot_cluster_results`,
+        `get_cluster_labels` and saving.
 
         Parameters
         ----------
         cluster_source : str or BaseSignal
-            ``"decomposition"``, ``"bss"``, ``"signal"`` or a signal.
+            ``"directions"``; or, for HyperSpy, ``"decomposition"``, ``"bss"``, ``"signal"`` or a
+            signal.
+        n_clusters : int, optional
+            Number of clusters. Not needed where the algorithm has its own.
+        algorithm : object, optional
+            Any clustering with scikit-learn's ``fit_predict``, such as
+            ``sklearn.mixture.GaussianMixture(3)`` or ``sklearn.cluster.HDBSCAN(50)``, and for
+            HyperSpy's sources what HyperSpy takes. By default `SphericalKMeans` for directions.
+        return_info : bool
+            Whether to return the fitted clustering, as in HyperSpy.
         **kwargs
-            As for HyperSpy's own `cluster_analysis`, such as ``n_clusters=3``. Pixels that a
-            decomposition left out are left out here too, if nothing else is said.
+            For directions: `n_axes` (as many as clusters, or 10), `width` (0.8, standard deviation
+            in px of the Gaussian over which neighbours are averaged), `scaling` ("poisson", or
+            None for data whose noise is as strong everywhere), `random_state`,
+            `navigation_mask`, `signal_mask`, `show_progressbar` and `num_workers`, as for
+            `decomposition`. For other sources, as for HyperSpy's own; pixels that a decomposition
+            left out are left out here too, if nothing else is said.
 
         Returns
         -------
         object or None
-            As from HyperSpy's own: the clustering object if ``return_info=True``.
-        """
-        from emsparse_hs.learning_results import order_clusters
+            The clustering if `return_info`.
 
-        if isinstance(cluster_source, str) and cluster_source in ("decomposition", "bss"):
-            kwargs.setdefault("navigation_mask", self._signal.learning_results.navigation_mask)
-        info = self._signal.cluster_analysis(cluster_source=cluster_source, **kwargs)
-        order_clusters(self._signal)
-        return info
+        Raises
+        ------
+        ValueError
+            If there is no number of clusters, or as for `decomposition`.
+        """
+        from emsparse_hs.accessor._clusters import cluster_by_hyperspy, cluster_directions
+
+        if isinstance(cluster_source, str) and cluster_source == "directions":
+            info = cluster_directions(self._signal, n_clusters, algorithm, **kwargs)
+        else:
+            kwargs.update({"algorithm": algorithm} if algorithm is not None else {})
+            info = cluster_by_hyperspy(self._signal, cluster_source, n_clusters, kwargs)
+        return info if return_info else None
 
     def plot_components(self, **kwargs) -> Any:
         """Plot each component's map beside its spectrum or pattern.
@@ -244,67 +285,3 @@ def frame_shape(signal: BaseSignal) -> tuple[int, int]:
             "s.transpose(signal_axes=2)."
         )
     return shape
-
-
-def _estimator(algorithm, output_dimension: int | str | None, kwargs: dict):
-    """The estimator of that name, or the given one with that number of components."""
-    if isinstance(algorithm, str):
-        return _estimator_by_name(algorithm, output_dimension, kwargs)
-    if kwargs:
-        raise TypeError(
-            f"The arguments {sorted(kwargs)} are for an algorithm that is given by name. Give "
-            "them to the estimator itself."
-        )
-    from sklearn.base import clone
-
-    from emsparse_hs.fitting import check_contract
-
-    check_contract(algorithm)
-    if output_dimension is None:
-        return algorithm
-
-    return clone(algorithm).set_params(n_components=output_dimension)
-
-
-def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: dict):
-    if name != "PoissonNMF":
-        raise ValueError(
-            f"No algorithm is called {name!r} here. Use 'PoissonNMF' or an estimator, such as "
-            "sklearn.decomposition.MiniBatchNMF(4); HyperSpy's own are at s.decomposition."
-        )
-    if output_dimension is None:
-        raise ValueError(
-            "Say how many components there are: output_dimension=3, for instance, or 'auto' to "
-            "have the number chosen by counts that are set aside."
-        )
-    from emsparse_hs.decomposition import PoissonNMF
-
-    return PoissonNMF(output_dimension, **kwargs)
-
-
-def _without_masked_channels(kwargs: dict, blocks) -> dict:
-    """The arguments, with known spectra of the channels that are used."""
-    known = kwargs.get("known_components")
-    if known is None:
-        return kwargs
-    known = np.asarray(getattr(known, "data", known))
-    keep = blocks.signal_keep.ravel()
-    known = known.reshape(-1, keep.size) if known.size % keep.size == 0 else known
-    if known.ndim != 2 or known.shape[1] != keep.size:
-        raise ValueError(
-            f"known_components are of shape {known.shape}, and spectra of all {keep.size} channels "
-            "are needed, one a row."
-        )
-    return {**kwargs, "known_components": known[:, keep]}
-
-
-def _check_rank(estimator, blocks) -> None:
-    n_components = getattr(estimator, "n_components", None)
-    if n_components is None:
-        return
-    rank = min(blocks.n_pixels, blocks.n_features)
-    if isinstance(n_components, (int, np.integer)) and not 1 <= n_components <= rank:
-        raise ValueError(
-            f"{n_components} components can't be had: {blocks.n_pixels} pixels of "
-            f"{blocks.n_features} channels allow 1 to {rank}. Change output_dimension."
-        )

@@ -161,6 +161,23 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             self._sums, self._axes = sums, None
         return self
 
+    def merge(self, other: WeightedGramPCA) -> WeightedGramPCA:
+        """Add what another estimator has seen, of blocks that this one has not.
+
+        Parameters
+        ----------
+        other : WeightedGramPCA
+            With the same parameters, after `fit` or `partial_fit`.
+
+        Returns
+        -------
+        WeightedGramPCA
+            Itself.
+        """
+        with _ADDING:
+            self._sums, self._axes = self._sums.plus(other._sums), None
+        return self
+
     def transform(self, X) -> np.ndarray:
         """Loadings of the components.
 

@@ -48,9 +48,11 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     ard : bool
         Whether to leave out components that are too weak to tell from noise (automatic relevance
         determination). Those of few pixels are at risk.
-    init : "auto" or array of shape (n_components, n_features)
-        Spectra to start from. "auto" takes sums of pixels whose spectra point in the same
-        direction (see `SphericalKMeans`).
+    init : "clusters", "axes" or array of shape (n_components, n_features)
+        Spectra to start from: sums of pixels whose spectra point in the same direction (see
+        `SphericalKMeans`); or the parts of principal axes that are above or below zero (Boutsidis
+        and Gallopoulos, Pattern Recognit. 41 (2008) 1350). From the latter, spectra come out as
+        different from each other as counts allow.
     max_iter : int
         Most iterations.
     tol : float
@@ -92,7 +94,7 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         sparsity: float = 0.0,
         orthogonality: float = 0.0,
         ard: bool = False,
-        init="auto",
+        init="clusters",
         max_iter: int = 500,
         tol: float = 1e-4,
         random_state=None,
@@ -295,7 +297,10 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _start(self, data: ScaledData, scores: np.ndarray) -> np.ndarray:
         """Scaled spectra of shape (n_features, n_components)."""
         if isinstance(self.init, str):
-            check_choice(self, "init", ("auto",))
+            check_choice(self, "init", ("clusters", "axes"))
+            if self.init == "axes":
+                scores = data.row_weights[:, None] * scores
+                return _parts_of_axes(_leading(data, scores), scores)
             clusters = SphericalKMeans(self.n_components, random_state=self.random_state)
             labels = clusters.fit(scores).labels_
             members = (labels[:, None] == np.arange(self.n_components)).astype(np.float32)
@@ -316,6 +321,22 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         norms = np.linalg.norm(self.components_ * data.column_weights, axis=1)
         divisor = data.row_weights[:, None] * np.where(norms > 0, norms, 1)
         return (loadings / np.where(divisor > 0, divisor, np.inf)).astype(np.float32)
+
+
+def _leading(data: ScaledData, scores: np.ndarray) -> np.ndarray:
+    """Principal axes as columns, from the scores along them."""
+    axes = data.transposed_times(scores)
+    return axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny)
+
+
+def _parts_of_axes(axes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The part of each axis above or below zero that says more about the data."""
+    spectra = np.empty_like(axes)
+    for k, (axis, score) in enumerate(zip(axes.T, scores.T, strict=True)):
+        sides = [(np.maximum(s * axis, 0), np.maximum(s * score, 0)) for s in (1, -1)]
+        weights = [np.linalg.norm(one) * np.linalg.norm(other) for one, other in sides]
+        spectra[:, k] = sides[int(np.argmax(weights))][0]
+    return spectra
 
 
 def _unscaled(spectra: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=N
     n_components : int
         Number of spectra.
     random_state : int, RandomState instance or None
-        Of the start, and of the choice of pixels where not all are used.
+        Of the choice of pixels where not all are used.
 
     Returns
     -------
@@ -90,8 +90,7 @@ def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=N
     some = counts[filled[_some(random, len(filled), MOST_FACTORISED)]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = SparseNMF(n_components, max_iter=MOST_ITERATIONS, random_state=random)
-        model.fit(some)
+        model = SparseNMF(n_components, init="axes", max_iter=MOST_ITERATIONS).fit(some)
     return _with_mean(model.components_, feature_sums(counts))
 
 

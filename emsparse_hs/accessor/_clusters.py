@@ -1,0 +1,58 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Cluster analysis: HyperSpy's own, or of the directions of spectra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+
+def cluster_by_hyperspy(signal: BaseSignal, source, n_clusters: int | None, kwargs: dict) -> Any:
+    """HyperSpy's own analysis, and clusters in order of size."""
+    from emsparse_hs.learning_results import order_clusters
+
+    if isinstance(source, str) and source in ("decomposition", "bss"):
+        kwargs.setdefault("navigation_mask", signal.learning_results.navigation_mask)
+    if n_clusters is not None:
+        kwargs["n_clusters"] = n_clusters
+    info = signal.cluster_analysis(cluster_source=source, return_info=True, **kwargs)
+    order_clusters(signal)
+    return info
+
+
+def cluster_directions(
+    signal: BaseSignal,
+    n_clusters: int | None,
+    algorithm: Any,
+    *,
+    n_axes: int | None = None,
+    width: float = 0.8,
+    scaling: str | None = "poisson",
+    random_state=None,
+    navigation_mask=None,
+    signal_mask=None,
+    **how,
+) -> Any:
+    """Clusters of directions; arguments as for `SignalMethods.cluster_analysis`."""
+    from emsparse_hs.blocks import Blocks
+    from emsparse_hs.decomposition import SphericalKMeans
+    from emsparse_hs.learning_results import write_clusters
+    from emsparse_hs.phases import find_phases
+
+    if algorithm is None and n_clusters is None:
+        raise ValueError("Say how many clusters there are: n_clusters=3, for instance.")
+    if algorithm is None:
+        algorithm = SphericalKMeans(n_clusters, random_state=random_state)
+    elif n_clusters is not None or not hasattr(algorithm, "fit_predict"):
+        raise TypeError(
+            f"algorithm={algorithm!r}, and a clustering with fit_predict is needed, which has its "
+            "own number of clusters. Leave n_clusters out."
+        )
+    blocks = Blocks.of(signal, navigation_mask, signal_mask)
+    axes = n_axes or n_clusters or min(10, blocks.n_features, blocks.n_pixels)
+    phases = find_phases(algorithm, blocks, axes, width, scaling, **how)
+    write_clusters(signal, phases, blocks)
+    return phases.clusterer
