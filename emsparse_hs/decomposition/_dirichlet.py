@@ -9,7 +9,7 @@ from scipy import sparse
 
 from . import _dirichlet_kernels
 from ._kernels import TINY
-from ._model import in_threads, normalised, padded, ranges
+from ._model import in_threads, normalised, ranges
 from ._neighbours import Neighbours
 from .start import feature_sums
 
@@ -17,9 +17,14 @@ from .start import feature_sums
 #: they end before.
 CLIMBS, CLIMB_TOL = 3, 1e-3
 
+#: The same while neighbours come to rest, by what part a round goes beyond its own result, and how
+#: strong neighbours are in the first rounds.
+SETTLING_CLIMBS, BEYOND, WEAK, FIRST_ROUNDS = 2, 0.5, 5.0, 3
+
 #: Counts with the mean spectrum that each spectrum gets in each pass: no channel with counts is
 #: ever impossible.
 COUNTS_OF_MEAN = 1e-3
+
 
 #: A step that goes on as the one before is prolonged by more and more, up to this factor.
 MOST_MOMENTUM = 4.0
@@ -62,9 +67,8 @@ class DirichletModel:
         n_known: int = 0,
     ) -> None:
         self.counts = counts
-        self.n_components = len(components)
-        self.spectra, _ = normalised(padded(components.T).astype(np.float64))
-        self.alpha = padded(np.full((1, len(components)), alpha))[0]
+        self.spectra, _ = normalised(np.asarray(components, np.float64).T)
+        self.alpha = np.full(len(components), alpha, np.float32)
         self.spatial = spatial if neighbours is not None else 0.0
         self.neighbours = neighbours
         self.n_known = n_known
@@ -73,12 +77,12 @@ class DirichletModel:
         self._of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
         self.totals = counts.sum(1, dtype=np.float64).astype(np.float32)[:, None]
         self.prior = np.tile(self.alpha, (counts.shape[0], 1))
-        self.shapes = self.prior + self.totals * padded(fractions)
+        self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
         self._momentum, self._last_step = 0.0, None
 
     def components(self) -> np.ndarray:
         """Spectra of shape (n_components, n_features), of sum 1 in float64."""
-        spectra = self.spectra[:, : self.n_components].T.astype(np.float64)
+        spectra = self.spectra.T.astype(np.float64)
         return spectra / np.maximum(spectra.sum(1, keepdims=True), TINY)
 
     def abundances(self) -> np.ndarray:
@@ -87,9 +91,6 @@ class DirichletModel:
 
     def fractions(self) -> np.ndarray:
         """Mean of the posterior, float32 of shape (n_pixels, n_components)."""
-        return self._padded_fractions()[:, : self.n_components]
-
-    def _padded_fractions(self) -> np.ndarray:
         return self.shapes / self.shapes.sum(1, keepdims=True)
 
     def update(self) -> float:
@@ -106,13 +107,12 @@ class DirichletModel:
         for part in in_threads(self._update, self.ranges):
             numerator += part
         old = self.spectra.astype(np.float64)
-        made = old * numerator + self._of_mean[:, None] * (self.alpha > 0)
+        made = old * numerator + self._of_mean[:, None]
         new = _of_sum_one(made)
         new[:, : self.n_known] = old[:, : self.n_known]
-        learned = slice(self.n_known, self.n_components)
         noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))
         changes = np.abs(new - old).sum(0) / np.maximum(noise, TINY)
-        change = float(changes[learned].max(initial=0))
+        change = float(changes[self.n_known :].max(initial=0))
         self.spectra, _ = normalised(self._prolonged(old, new))
         return change
 
@@ -149,22 +149,41 @@ class DirichletModel:
             self._renew_prior()
             self.infer(200, 1e-5)
             return
-        for _ in range(most):
-            before = self._padded_fractions()
+        strength = self.spatial
+        for n in range(most):
+            # Weak neighbours at first: pixels come to an agreement faster.
+            self.spatial = min(strength, WEAK) if n < FIRST_ROUNDS else strength
             self._renew_prior()
-            self.infer(CLIMBS, CLIMB_TOL)
-            if np.abs(self._padded_fractions() - before).sum(1).mean() < tol:
+            change = self.infer(SETTLING_CLIMBS, CLIMB_TOL, BEYOND)
+            if change < tol and self.spatial == strength:
                 break
+        self.spatial = strength
 
-    def infer(self, most: int, tol: float) -> None:
-        """Bring the posterior to its best for the present prior and spectra."""
+    def infer(self, most: int, tol: float, beyond: float = 0.0) -> float:
+        """Bring the posterior to its best for the present prior and spectra.
 
-        def infer(first: int, last: int) -> None:
+        Parameters
+        ----------
+        most : int
+            Most iterations of a pixel.
+        tol : float
+            A pixel is done when no shape changes by more than this fraction of their sum.
+        beyond : float
+            By what part of the whole change shapes go further than to their best.
+
+        Returns
+        -------
+        float
+            Mean change of a pixel's fractions: the sum of their absolute changes.
+        """
+
+        def infer(first: int, last: int) -> float:
             arrays = self._arrays(first, last)
-            _dirichlet_kernels.infer_shapes(*arrays, self.prior, most, tol, self.shapes)
+            return _dirichlet_kernels.infer_shapes(
+                *arrays, self.prior, most, tol, beyond, self.shapes
+            )
 
-        for _ in in_threads(infer, self.ranges):
-            pass
+        return sum(in_threads(infer, self.ranges)) / len(self.shapes)
 
     def bound(self) -> float:
         """Lower bound of the log evidence, in nats, without the term of the counts alone."""
@@ -177,14 +196,14 @@ class DirichletModel:
 
     def widths(self) -> np.ndarray:
         """Standard deviations of the abundances in counts, float32 (n_pixels, n_components)."""
-        k = self.n_components
+        n_components = self.spectra.shape[1]
 
         def widths(first: int, last: int) -> np.ndarray:
             information = np.empty((last - first, *2 * self.spectra.shape[1:]), np.float32)
             arrays = self._arrays(first, last)
             _dirichlet_kernels.log_information(*arrays, self.prior, self.shapes, information)
             # The prior's shapes may be 0 to rounding.
-            known = information[:, :k, :k] + 1e-6 * np.eye(k)
+            known = information + 1e-6 * np.eye(n_components)
             variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
             return np.sqrt(np.maximum(variances, 0))
 
@@ -194,7 +213,7 @@ class DirichletModel:
         if self.neighbours is None or not self.spatial:
             self.prior[:] = self.alpha
             return
-        around = self.neighbours.means(self._padded_fractions())
+        around = self.neighbours.means(self.fractions())
         np.multiply(around, np.float32(self.spatial), out=self.prior)
         self.prior += self.alpha
 

@@ -13,10 +13,34 @@ import math
 import numba
 import numpy as np
 
-from ._kernels import _OPTIONS, TINY, _climb, _contribute, _divide, _expect, _longest
+from ._kernels import (
+    _OPTIONS,
+    TINY,
+    _climb,
+    _contribute,
+    _expect,
+    _find_ratios,
+    _gather,
+    _workspace,
+)
 
 #: Shape from which on the series of the digamma function is good to 1e-6.
 _LARGE = 5.0
+
+#: Room for the shapes of a pixel is a multiple of this, so that loops over them become vectors.
+_GROUP = 8
+
+#: Coefficients of 2^x from 0 to 1, good to 3e-9.
+_POWER = np.array(
+    [1.0, 0.693146933, 0.240230454, 0.0554806302, 0.00968418631, 0.00123913318, 0.000218657848],
+    np.float32,
+)
+
+#: Coefficients of exp(digamma(x + 1)) - x - 1/2 in powers of 1 / (x + 3/2), good to 6e-8 of the
+#: function for any positive x. The first is about 1/24, as in Abramowitz and Stegun, 6.3.18.
+_REST = np.array(
+    [0.04167524, 0.04151962, 0.03620005, 0.01936883, 0.01169953, -0.00990644], np.float32
+)
 
 
 @numba.njit(inline="always", **_OPTIONS)
@@ -31,60 +55,59 @@ def _digamma(x):
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _geometric_mean(shape):
-    """exp(digamma(shape)), and 0 for shape 0."""
-    if shape <= 0:
-        return np.float32(0)
-    x = np.float64(shape)
-    if x >= _LARGE:
-        return np.float32(_exp_digamma_series(x))
-    # Five steps of digamma(x) = digamma(x + 1) - 1 / x, with one division.
-    a, b, c, d = x * (x + 4), (x + 1) * (x + 3), x + 2, 2 * x + 4
-    below = (d * c * (a + b) + a * b) / (a * b * c)
-    return np.float32(_exp_digamma_series(x + 5) * math.exp(-below))
+def _geometric_means(shape, w):
+    """Fill `w` with exp(digamma(shape)), good to 4e-6; without branches, so that it is fast.
 
-
-@numba.njit(inline="always", **_OPTIONS)
-def _exp_digamma_series(x):
-    # In powers of 1 / (x - 1/2), in which it converges fast: exponentiate 6.3.18 term by term.
-    y = x - 0.5
-    square = 1 / (y * y)
-    return y * (1 + square * (1 / 24 - square * (37 / 5760 - square * (10313 / 2903040))))
-
-
-@numba.njit(inline="always", **_OPTIONS)
-def _infer(indices, start, n, spectra, counts, prior, most, tol, shape, w, ratio):
-    """Shapes of one pixel by coordinate ascent, and the geometric means that go with them."""
-    for _ in range(most):
-        for q in range(w.shape[0]):
-            w[q] = _geometric_mean(shape[q])
-        _expect(indices, start, n, spectra, w, ratio)
-        _divide(counts, n, ratio)
-        _climb(indices, start, n, spectra, ratio, w)
-        change, total = np.float32(0), np.float32(0)
-        for q in range(w.shape[0]):
-            new = prior[q] + w[q]
-            change = max(change, abs(new - shape[q]))
-            total += new
-            shape[q] = new
-        if change <= tol * total:
-            break
+    exp(digamma(x)) = exp(-1/x) exp(digamma(x + 1)) (Abramowitz and Stegun, 6.3.5).
+    """
+    one = np.float32(1)
     for q in range(w.shape[0]):
-        w[q] = _geometric_mean(shape[q])
-
-
-@numba.njit(inline="always", **_OPTIONS)
-def _load(indices, data, start, n, spectra, counts, found):
-    """Bring the counts of one pixel, and the spectra where it has some, close together."""
-    for p in range(n):
-        counts[p] = np.float32(data[start + p])
-        for q in range(spectra.shape[1]):
-            found[p, q] = spectra[indices[start + p], q]
+        # What comes of a smaller shape is zero to rounding.
+        x = max(shape[q], np.float32(1e-3))
+        power = max(np.float32(-1.442695) / x, np.float32(-120))
+        whole = np.int32(power) - np.int32(1)
+        part = power - np.float32(whole)
+        mantissa = _POWER[6]
+        for i in range(5, -1, -1):
+            mantissa = mantissa * part + _POWER[i]
+        u = one / (x + np.float32(1.5))
+        rest = _REST[5]
+        for i in range(4, -1, -1):
+            rest = rest * u + _REST[i]
+        scale = np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+        w[q] = scale * mantissa * (x + np.float32(0.5) + u * rest)
 
 
 @numba.njit(**_OPTIONS)
-def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, shapes):
+def _shapes_of_pixel(n_components):
+    """Room for a pixel's shapes, those of its prior, and their geometric means."""
+    room = (n_components + _GROUP - 1) // _GROUP * _GROUP
+    return np.ones(room, np.float32), np.ones(room, np.float32), np.empty(room, np.float32)
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _infer(found, n_components, counts, length, prior, most, tol, shape, w, ratio):
+    """Shapes of one pixel by coordinate ascent, and the geometric means that go with them."""
+    _geometric_means(shape, w)
+    for _ in range(most):
+        _find_ratios(found, w, n_components, counts, length, ratio)
+        _climb(found, n_components, ratio, length, w)
+        change, all_shapes = np.float32(0), np.float32(0)
+        for q in range(n_components):
+            new = prior[q] + w[q]
+            change = max(change, abs(new - shape[q]))
+            all_shapes += new
+            shape[q] = new
+        _geometric_means(shape, w)
+        if change <= tol * all_shapes:
+            break
+
+
+@numba.njit(**_OPTIONS)
+def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, beyond, shapes):
     """Bring the posterior of some pixels' fractions to its best, the spectra being fixed.
+
+    Returns the sum of the absolute changes of their fractions, as float64.
 
     Parameters
     ----------
@@ -100,19 +123,31 @@ def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, 
         Most iterations of a pixel.
     tol : float
         A pixel is done when no shape changes by more than this fraction of their sum.
+    beyond : float
+        By what part of the whole change shapes go further than to their best; at most to half of
+        it on the way down.
     shapes : float32 array of shape (n_pixels, n_components)
         Start; those of the range are replaced.
     """
-    longest = _longest(indptr, first, last)
-    ratio, counts = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    rows = np.arange(longest)
-    found = np.empty((longest, spectra.shape[1]), np.float32)
-    w = np.empty(spectra.shape[1], np.float32)
+    k = spectra.shape[1]
+    counts, ratio, found = _workspace(indptr, first, last, k)
+    shape, own, w = _shapes_of_pixel(k)
+    beyond, changes = np.float32(beyond), 0.0
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
-        _load(indices, data, start, n, spectra, counts, found)
-        _infer(rows, 0, n, found, counts, prior[i], most, tol, shapes[i], w, ratio)
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
+        shape[:k] = shapes[i]
+        own[:k] = prior[i]
+        _infer(found, k, counts, length, own, most, tol, shape, w, ratio)
+        before = shapes[i].sum()
+        for q in range(k):
+            further = shape[q] + beyond * (shape[q] - shapes[i, q])
+            shape[q] = max(further, shape[q] / 2)
+        after = shape[:k].sum()
+        for q in range(k):
+            changes += abs(shape[q] / after - shapes[i, q] / before)
+            shapes[i, q] = shape[q]
+    return changes
 
 
 @numba.njit(**_OPTIONS)
@@ -129,18 +164,17 @@ def variational_update(
         Increased by the counts that a component is expected to have made in a channel, over its
         spectrum there.
     """
-    longest = _longest(indptr, first, last)
-    ratio, counts = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    rows = np.arange(longest)
-    found = np.empty((longest, spectra.shape[1]), np.float32)
-    w = np.empty(spectra.shape[1], np.float32)
+    k = spectra.shape[1]
+    counts, ratio, found = _workspace(indptr, first, last, k)
+    shape, own, w = _shapes_of_pixel(k)
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
-        _load(indices, data, start, n, spectra, counts, found)
-        _infer(rows, 0, n, found, counts, prior[i], most, tol, shapes[i], w, ratio)
-        _expect(rows, 0, n, found, w, ratio)
-        _divide(counts, n, ratio)
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
+        shape[:k] = shapes[i]
+        own[:k] = prior[i]
+        _infer(found, k, counts, length, own, most, tol, shape, w, ratio)
+        shapes[i] = shape[:k]
+        _find_ratios(found, w, k, counts, length, ratio)
         _contribute(indices, start, n, ratio, w, numerator)
 
 
@@ -157,27 +191,29 @@ def evidence_bound(indptr, indices, data, first, last, spectra, prior, shapes):
     indptr, indices, data, first, last, spectra, prior, shapes
         As for `infer_shapes`.
     """
-    expected = np.empty(_longest(indptr, first, last), np.float32)
-    w = np.empty(spectra.shape[1], np.float32)
+    k = spectra.shape[1]
+    counts, expected, found = _workspace(indptr, first, last, k)
+    shape, _, w = _shapes_of_pixel(k)
     bound = 0.0
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
-        total, prior_total = 0.0, 0.0
-        for q in range(w.shape[0]):
-            total += shapes[i, q]
-            prior_total += prior[i, q]
-            w[q] = _geometric_mean(shapes[i, q])
-        log_mean = _digamma(total)
-        bound += math.lgamma(prior_total) - math.lgamma(total)
-        for q in range(w.shape[0]):
-            shape, own = np.float64(shapes[i, q]), np.float64(prior[i, q])
-            if shape > 0 and own > 0:
-                bound += math.lgamma(shape) - math.lgamma(own)
-                bound += (own - shape) * (_digamma(shape) - log_mean)
-        _expect(indices, start, n, spectra, w, expected)
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
+        shape[:k] = shapes[i]
+        _geometric_means(shape, w)
+        all_shapes, all_of_prior = 0.0, 0.0
+        for q in range(k):
+            all_shapes += shapes[i, q]
+            all_of_prior += prior[i, q]
+        log_mean = _digamma(all_shapes)
+        bound += math.lgamma(all_of_prior) - math.lgamma(all_shapes)
+        for q in range(k):
+            mine, own = np.float64(shapes[i, q]), np.float64(prior[i, q])
+            if mine > 0 and own > 0:
+                bound += math.lgamma(mine) - math.lgamma(own)
+                bound += (own - mine) * (_digamma(mine) - log_mean)
+        _expect(found, w, k, length, expected)
         for p in range(n):
-            bound += data[start + p] * (math.log(max(expected[p], TINY)) - log_mean)
+            bound += counts[p] * (math.log(max(expected[p], TINY)) - log_mean)
     return bound
 
 
@@ -196,22 +232,24 @@ def log_information(indptr, indices, data, first, last, spectra, prior, shapes, 
     information : float32 array of shape (last - first, n_components, n_components)
         Filled.
     """
-    longest = _longest(indptr, first, last)
-    expected, w = np.empty(longest, np.float32), np.empty(spectra.shape[1], np.float32)
-    part = np.empty(spectra.shape[1], np.float32)
+    k = spectra.shape[1]
+    counts, expected, found = _workspace(indptr, first, last, k)
+    shape, _, w = _shapes_of_pixel(k)
+    part = np.empty(k, np.float32)
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
+        shape[:k] = shapes[i]
+        _geometric_means(shape, w)
         own = information[i - first]
         own[:] = 0
-        for q in range(w.shape[0]):
-            w[q] = _geometric_mean(shapes[i, q])
+        for q in range(k):
             own[q, q] = prior[i, q]
-        _expect(indices, start, n, spectra, w, expected)
+        _expect(found, w, k, length, expected)
         for p in range(n):
             j, y = indices[start + p], max(expected[p], TINY)
-            for q in range(w.shape[0]):
+            for q in range(k):
                 part[q] = w[q] * spectra[j, q] / y
-            for q in range(w.shape[0]):
-                for r in range(w.shape[0]):
-                    own[q, r] += data[start + p] * part[q] * part[r]
+            for q in range(k):
+                for r in range(k):
+                    own[q, r] += counts[p] * part[q] * part[r]

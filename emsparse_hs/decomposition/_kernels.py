@@ -3,8 +3,8 @@
 """Compiled loops over sparse counts; their numpy twins are in the tests.
 
 Counts are in compressed sparse rows (CSR): `indptr`, `indices` and `data` of any real dtype, one
-row a pixel. The number of components is a multiple of `GROUP`, filled up with zeros, so that four
-of them stay in registers while a loop goes over the counts of a pixel.
+row a pixel. What belongs to a pixel is brought together first, so that vectors of neighbouring
+values can be worked on.
 """
 
 import math
@@ -13,8 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-#: Components that are worked on at once.
-GROUP = 4
+from ._simd import LANES, add_product, add_scaled, load, quotient, store, total, zeros
 
 #: A smaller expected count is none: the logarithm of the model is cut off there.
 TINY = np.float32(1e-30)
@@ -59,25 +58,19 @@ def multiplicative_update(
         Increased by sum_i w_ik.
     """
     n_components = spectra.shape[1]
-    longest = _longest(indptr, first, last)
-    ratio = np.empty(longest, np.float32)
-    counts = np.empty(longest, np.float32)
+    counts, ratio, found = _workspace(indptr, first, last, n_components)
     w = np.empty(n_components, np.float32)
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
-        for p in range(n):
-            counts[p] = np.float32(data[start + p])
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
         for q in range(n_components):
             w[q] = loadings[i, q] * scale[q]
-        _expect(indices, start, n, spectra, w, ratio)
-        _divide(counts, n, ratio)
-        _climb(indices, start, n, spectra, ratio, w)
+        _find_ratios(found, w, n_components, counts, length, ratio)
+        _climb(found, n_components, ratio, length, w)
         for q in range(n_components):
             loadings[i, q] = w[q]
             totals[q] += w[q]
-        _expect(indices, start, n, spectra, w, ratio)
-        _divide(counts, n, ratio)
+        _find_ratios(found, w, n_components, counts, length, ratio)
         _contribute(indices, start, n, ratio, w, numerator)
 
 
@@ -101,32 +94,21 @@ def maximise_likelihood(indptr, indices, data, first, last, spectra, max_iter, t
         Start, in counts; those of the range are replaced.
     """
     n_components = spectra.shape[1]
-    longest = _longest(indptr, first, last)
-    ratio = np.empty(longest, np.float32)
-    counts = np.empty(longest, np.float32)
-    rows = np.arange(longest)
-    found = np.empty((longest, n_components), np.float32)
+    counts, ratio, found = _workspace(indptr, first, last, n_components)
     w = np.empty(n_components, np.float32)
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
-        total = np.float32(0)
-        for p in range(n):
-            counts[p] = np.float32(data[start + p])
-            total += counts[p]
-            for q in range(n_components):
-                found[p, q] = spectra[indices[start + p], q]
-        for q in range(n_components):
-            w[q] = loadings[i, q]
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
+        own = counts[:n].sum()
+        w[:] = loadings[i]
         for _ in range(max_iter):
-            _expect(rows, 0, n, found, w, ratio)
-            _divide(counts, n, ratio)
-            _climb(rows, 0, n, found, ratio, w)
+            _find_ratios(found, w, n_components, counts, length, ratio)
+            _climb(found, n_components, ratio, length, w)
             change = np.float32(0)
             for q in range(n_components):
                 change = max(change, abs(w[q] - loadings[i, q]))
                 loadings[i, q] = w[q]
-            if change <= tol * total:
+            if change <= tol * own:
                 break
 
 
@@ -148,78 +130,107 @@ def log_likelihood(indptr, indices, data, first, last, spectra, scale, loadings)
         Loadings of the model.
     """
     n_components = spectra.shape[1]
-    expected = np.empty(_longest(indptr, first, last), np.float32)
+    counts, expected, found = _workspace(indptr, first, last, n_components)
     w = np.empty(n_components, np.float32)
-    total = 0.0
+    likelihood = 0.0
     for i in range(first, last):
-        start = indptr[i]
-        n = indptr[i + 1] - start
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, found)
         for q in range(n_components):
             w[q] = loadings[i, q] * scale[q]
-        _expect(indices, start, n, spectra, w, expected)
+        _expect(found, w, n_components, length, expected)
         for p in range(n):
-            total += data[start + p] * math.log(max(expected[p], TINY))
-    return total
+            likelihood += counts[p] * math.log(max(expected[p], TINY))
+    return likelihood
 
 
 @numba.njit(**_OPTIONS)
-def _longest(indptr, first, last):
+def _workspace(indptr, first, last, n_components):
+    """Room for one pixel: its counts, a value for each, and the spectra where it has counts.
+
+    The spectra are one after the other, each as long as the counts, which is a multiple of the
+    length of a vector.
+    """
     longest = 0
     for i in range(first, last):
         longest = max(longest, indptr[i + 1] - indptr[i])
-    return longest
+    longest = (longest + LANES - 1) // LANES * LANES
+    counts, values = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    return counts, values, np.empty(longest * n_components, np.float32)
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _expect(indices, start, n, spectra, w, expected):
-    """Fill `expected` with the model's counts y where counts are stored."""
+def _gather(indices, data, start, n, spectra, counts, found):
+    """Bring what belongs to one pixel together; how long it is, with zeros at the end."""
+    length = (n + LANES - 1) // LANES * LANES
+    longest, n_components = counts.shape[0], spectra.shape[1]
+    for p in range(n, length):
+        counts[p] = 0
+        for q in range(n_components):
+            found[q * longest + p] = 0
     for p in range(n):
-        expected[p] = 0
-    for q in range(0, w.shape[0], GROUP):
-        w0, w1, w2, w3 = w[q], w[q + 1], w[q + 2], w[q + 3]
+        counts[p] = np.float32(data[start + p])
+    # Four at once, so that the innermost loops are not over a handful of components.
+    fours = n_components - n_components % 4
+    for q in range(0, fours, 4):
+        place = q * longest
         for p in range(n):
             # Unsigned, so that no check for negative indices stands in the innermost loop.
             j = np.uint32(indices[start + p])
-            expected[p] += (w0 * spectra[j, q] + w1 * spectra[j, q + 1]) + (
-                w2 * spectra[j, q + 2] + w3 * spectra[j, q + 3]
-            )
-
-
-@numba.njit(inline="always", **_OPTIONS)
-def _divide(counts, n, ratio):
-    """Turn the model's counts y into ratios x / y, 0 where the model says a count can't be."""
-    for p in range(n):
-        y = ratio[p]
-        ratio[p] = counts[p] / y if y > TINY else np.float32(0)
-
-
-@numba.njit(inline="always", **_OPTIONS)
-def _climb(indices, start, n, spectra, ratio, w):
-    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing."""
-    total = np.float32(0)
-    for q in range(0, w.shape[0], GROUP):
-        g0 = g1 = g2 = g3 = np.float32(0)
+            found[place + p] = spectra[j, q]
+            found[place + longest + p] = spectra[j, q + 1]
+            found[place + 2 * longest + p] = spectra[j, q + 2]
+            found[place + 3 * longest + p] = spectra[j, q + 3]
+    for q in range(fours, n_components):
         for p in range(n):
-            j = np.uint32(indices[start + p])
-            r = ratio[p]
-            g0 += r * spectra[j, q]
-            g1 += r * spectra[j, q + 1]
-            g2 += r * spectra[j, q + 2]
-            g3 += r * spectra[j, q + 3]
-        w[q] *= g0
-        w[q + 1] *= g1
-        w[q + 2] *= g2
-        w[q + 3] *= g3
-        total += (w[q] + w[q + 1]) + (w[q + 2] + w[q + 3])
-    for q in range(w.shape[0]):
-        if w[q] < SMALLEST * total:
+            found[q * longest + p] = spectra[np.uint32(indices[start + p]), q]
+    return length
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _expect(found, w, n_components, length, expected):
+    """Fill `expected` with the model's counts y where counts are stored."""
+    longest = expected.shape[0]
+    for p in range(0, length, LANES):
+        y = zeros()
+        for q in range(n_components):
+            y = add_scaled(y, w[q], load(found, q * longest + p))
+        store(expected, p, y)
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _find_ratios(found, w, n_components, counts, length, ratio):
+    """Fill `ratio` with x / y, which is 0 where the model says a count can't be."""
+    longest = ratio.shape[0]
+    for p in range(0, length, LANES):
+        y = zeros()
+        for q in range(n_components):
+            y = add_scaled(y, w[q], load(found, q * longest + p))
+        store(ratio, p, quotient(load(counts, p), y, TINY))
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _climb(found, n_components, ratio, length, w):
+    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing."""
+    longest = ratio.shape[0]
+    all_of_pixel = np.float32(0)
+    for q in range(n_components):
+        gradient = zeros()
+        for p in range(0, length, LANES):
+            gradient = add_product(gradient, load(ratio, p), load(found, q * longest + p))
+        w[q] *= total(gradient)
+        all_of_pixel += w[q]
+    for q in range(n_components):
+        if w[q] < SMALLEST * all_of_pixel:
             w[q] = 0
 
 
 @numba.njit(inline="always", **_OPTIONS)
 def _contribute(indices, start, n, ratio, w, numerator):
     """Add (x_j / y_j) w_k of one pixel."""
-    for q in range(0, w.shape[0], GROUP):
+    n_components = numerator.shape[1]
+    fours = n_components - n_components % 4
+    for q in range(0, fours, 4):
         w0, w1, w2, w3 = w[q], w[q + 1], w[q + 2], w[q + 3]
         for p in range(n):
             j = np.uint32(indices[start + p])
@@ -228,6 +239,9 @@ def _contribute(indices, start, n, ratio, w, numerator):
             numerator[j, q + 1] += r * w1
             numerator[j, q + 2] += r * w2
             numerator[j, q + 3] += r * w3
+    for q in range(fours, n_components):
+        for p in range(n):
+            numerator[np.uint32(indices[start + p]), q] += ratio[p] * w[q]
 
 
 @numba.njit(**_OPTIONS)

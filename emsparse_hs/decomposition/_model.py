@@ -38,7 +38,7 @@ def abundances(counts: sparse.csr_array, components: np.ndarray) -> np.ndarray:
     """
     model = CountModel(counts, components, flat_loadings(counts, len(components)))
     model.climb()
-    return model.loadings[:, : len(components)].copy()
+    return model.loadings
 
 
 def flat_loadings(counts: sparse.csr_array, n_components: int) -> np.ndarray:
@@ -65,9 +65,8 @@ class CountModel:
 
     def __init__(self, counts: sparse.csr_array, components, loadings) -> None:
         self.counts = counts
-        self.n_components = len(components)
-        self.loadings = padded(loadings)
-        self.spectra, sums = normalised(padded(components.T).astype(np.float64))
+        self.loadings = np.array(loadings, np.float32)
+        self.spectra, sums = normalised(np.asarray(components, np.float64).T)
         self.scale = sums.astype(np.float32)
         self.ranges = ranges(counts, self.spectra.size)
 
@@ -77,7 +76,7 @@ class CountModel:
 
     def components(self) -> np.ndarray:
         """Spectra of shape (n_components, n_features), of sum 1 in float64."""
-        spectra = self.spectra[:, : self.n_components].T.astype(np.float64)
+        spectra = self.spectra.T.astype(np.float64)
         return spectra / np.maximum(spectra.sum(1, keepdims=True), _kernels.TINY)
 
     def update(self) -> None:
@@ -120,20 +119,12 @@ class CountModel:
         return float(self.loadings.sum(0, dtype=np.float64) @ self.scale)
 
 
-def padded(columns: np.ndarray) -> np.ndarray:
-    """With columns of zeros up to a multiple of the kernels' group."""
-    groups = -(-columns.shape[1] // _kernels.GROUP)
-    padded = np.zeros((len(columns), groups * _kernels.GROUP), np.float32)
-    padded[:, : columns.shape[1]] = columns
-    return padded
-
-
 def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
     sums = spectra.sum(0)
     spectra = spectra / np.where(sums > 0, sums, 1)
     spectra[spectra < _kernels.SMALLEST] = 0
-    return spectra.astype(np.float32), sums
+    return np.ascontiguousarray(spectra, np.float32), sums
 
 
 def ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:

@@ -11,6 +11,9 @@ from scipy.ndimage import gaussian_filter1d
 #: most: what is three pixels thick would be mixed with its surroundings by a wider one.
 WIDTH = 0.8
 
+#: Side of a tile in px, where some of the scan stands for all.
+SIDE = 64
+
 #: Where the Gaussian is cut off, in standard deviations.
 _CUT_OFF = 3.0
 
@@ -65,6 +68,38 @@ class Neighbours:
 
 def _smooth(values: np.ndarray, axis: int) -> np.ndarray:
     return gaussian_filter1d(values, WIDTH, axis, mode="constant", truncate=_CUT_OFF)
+
+
+def some_tiles(keep: np.ndarray, most: int, random) -> tuple[np.ndarray, np.ndarray]:
+    """Tiles of a scan, chosen at random.
+
+    Parameters
+    ----------
+    keep : bool array
+        The scan, True for pixels that are there.
+    most : int
+        How many pixels they have together, about.
+    random : RandomState
+        Of the choice.
+
+    Returns
+    -------
+    rows : integer array of shape (n_pixels,)
+        Their pixels, as numbers among those that are there, tile by tile.
+    tiles : bool array of shape (n_tiles, SIDE, SIDE)
+        A scan of these tiles: True for pixels that are there.
+    """
+    numbers = np.full(keep.shape, -1)
+    numbers[keep] = np.arange(keep.sum())
+    n_y, n_x = ((1,) + keep.shape)[-2:]
+    beyond = [(0, 0), (0, -n_y % SIDE), (0, -n_x % SIDE)]
+    padded = np.pad(numbers.reshape(-1, n_y, n_x), beyond, constant_values=-1)
+    tall, wide = padded.shape[1] // SIDE, padded.shape[2] // SIDE
+    tiles = padded.reshape(-1, tall, SIDE, wide, SIDE).swapaxes(2, 3)
+    tiles = random.permutation(tiles.reshape(-1, SIDE, SIDE))
+    filled = np.cumsum((tiles >= 0).sum((1, 2)))
+    tiles = tiles[: np.searchsorted(filled, most) + 1]
+    return tiles[tiles >= 0], tiles >= 0
 
 
 def as_scan(scan, n_pixels: int) -> np.ndarray:

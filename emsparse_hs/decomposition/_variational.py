@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from ._dirichlet import DirichletModel
 from ._kernels import TINY
-from ._neighbours import Neighbours
+from ._neighbours import Neighbours, some_tiles
 from ._solver import CHECK_EVERY, Prior, Solution, check_known, solve_likelihood, start_spectra
 from .counts import thin_counts
 from .start import feature_sums, scaled_nmf_start
@@ -38,11 +38,14 @@ STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
 #: that while several starts are compared.
 TOL, ROUGHLY = 0.005, 4
 
+#: Pixels of a larger map that the first fits are made to.
+MOST_AT_FIRST = 2**15
+
 #: Share of a pixel's counts that the start gives to the spectrum that suits it best.
 SHARE_OF_BEST = 0.7
 
 #: Rounds over the map in which abundances come to rest, and their mean change at the end.
-ROUNDS, AT_REST = 30, 1e-3
+ROUNDS, AT_REST = 30, 2e-3
 
 
 class Posterior(NamedTuple):
@@ -93,9 +96,34 @@ def solve_variational(
     Solution
         Spectra, and the prior of the maps.
     """
-    given = estimator.spatial
-    neighbours = None if keep is None or given == 0 else Neighbours(keep)
     random = check_random_state(estimator.random_state)
+    part, neighbours = _part(estimator, counts, keep, random)
+    climb = _best_climb(estimator, part, neighbours, random)
+    spatial = estimator.spatial
+    if spatial == "auto":
+        spatial = 0.0 if neighbours is None else _best_strength(climb.model, random)
+    if part is not counts:
+        climb = _on_all(climb, estimator, counts, keep)
+    climb.warn_if_moving()
+    prior = Prior(estimator.alpha, float(spatial))
+    return Solution(climb.model.components(), climb.n_iter, -np.array(climb.bounds), prior)
+
+
+def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
+    """Counts to start with: all, or those of some tiles of a large scan."""
+    if keep is not None and estimator.spatial == 0:
+        keep = None
+    if counts.shape[0] <= MOST_AT_FIRST or not isinstance(estimator.init, str):
+        return counts, None if keep is None else Neighbours(keep)
+    if keep is None:
+        rows = np.sort(random.choice(counts.shape[0], MOST_AT_FIRST, replace=False))
+        return counts[rows], None
+    rows, tiles = some_tiles(keep, MOST_AT_FIRST, random)
+    return counts[rows], Neighbours(tiles)
+
+
+def _best_climb(estimator, counts, neighbours, random) -> _Climb:
+    """To the end from the start that promises most."""
     climbs = [
         _Climb(_model(estimator, counts, neighbours, *start), estimator)
         for start in _starts(estimator, counts, neighbours)
@@ -104,14 +132,18 @@ def solve_variational(
         for climb in climbs:
             climb.go_on(ROUGHLY)
         climbs = [climbs[_likeliest([climb.model for climb in climbs], random)]]
-    climb = climbs[0]
+    climbs[0].go_on(1)
+    return climbs[0]
+
+
+def _on_all(climb: _Climb, estimator, counts, keep) -> _Climb:
+    """On all counts, from what some of them came to."""
+    neighbours = None if keep is None or estimator.spatial == 0 else Neighbours(keep)
+    spectra = climb.model.components()
+    model = _model(estimator, counts, neighbours, spectra, _sharp_fractions(counts, spectra))
+    climb = _Climb(model, estimator)
     climb.go_on(1)
-    climb.warn_if_moving()
-    model = climb.model
-    if given == "auto":
-        given = 0.0 if neighbours is None else _best_strength(model, random)
-    prior = Prior(estimator.alpha, float(given))
-    return Solution(model.components(), climb.n_iter, -np.array(climb.bounds), prior)
+    return climb
 
 
 def settled(
@@ -226,7 +258,7 @@ def _best_strength(model: DirichletModel, random) -> float:
     part = _with_counts(model, known)
     for strength in STRENGTHS:
         part.spatial = strength
-        part.settle(10, 3 * AT_REST)
+        part.settle(12, 2 * AT_REST)
         score = log_likelihood(unseen, spectra, part.fractions())
         if score <= most:
             break

@@ -20,8 +20,8 @@ from .sparse_nmf import SparseNMF
 #: Multiplications that the channels' Gram matrix may take, at about a nanosecond each.
 MOST_PRODUCTS = 2e9
 
-#: Pixels that are factorised where there are more, and most iterations for that.
-MOST_FACTORISED, MOST_ITERATIONS = 20_000, 100
+#: Stored counts that are factorised where there are more, and most iterations for that.
+MOST_FACTORISED, MOST_ITERATIONS = 600_000, 100
 
 #: Share of the mean spectrum in each start: what is zero stays zero in multiplicative updates.
 SHARE_OF_MEAN = 1e-3
@@ -87,7 +87,8 @@ def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=N
     """
     random = check_random_state(random_state)
     filled = np.flatnonzero(np.diff(counts.indptr))
-    some = counts[filled[_some(random, len(filled), MOST_FACTORISED)]]
+    share = MOST_FACTORISED / max(counts.nnz, 1)
+    some = counts[filled[_some(random, len(filled), max(int(share * len(filled)), 2000))]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = SparseNMF(n_components, init="axes", max_iter=MOST_ITERATIONS).fit(some)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from numba import njit
 from scipy.integrate import quad
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln, psi
@@ -13,9 +14,9 @@ from scipy.stats import beta
 from sklearn.exceptions import NotFittedError
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import _variational
+from emsparse_hs.decomposition import _dirichlet_kernels, _neighbours, _variational
 from emsparse_hs.decomposition._dirichlet import CLIMB_TOL, CLIMBS, DirichletModel
-from emsparse_hs.decomposition._neighbours import WIDTH, Neighbours
+from emsparse_hs.decomposition._neighbours import WIDTH, Neighbours, some_tiles
 from emsparse_hs.decomposition.counts import as_counts
 from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
 
@@ -33,10 +34,14 @@ def problem(n_components=3, shape=(90, 37), seed=0):
     return random.poisson(abundances @ spectra), random.gamma(2, 1, spectra.shape)
 
 
-def worst_cosine(true, found):
+def cosines(true, found):
     unit = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (true, found)]
-    cosines = unit[0] @ unit[1].T
-    return cosines[linear_sum_assignment(-cosines)].min()
+    products = unit[0] @ unit[1].T
+    return products[linear_sum_assignment(-products)]
+
+
+def worst_cosine(true, found):
+    return cosines(true, found).min()
 
 
 def inferred(x, h, prior, shape):
@@ -410,3 +415,58 @@ def test_maximum_likelihood_has_no_widths():
     x, _ = problem()
     with pytest.raises(ValueError, match="prior='dirichlet'"):
         likeliest(2, max_iter=1, tol=0).fit(x).posterior(x)
+
+
+def test_geometric_means_are_those_of_scipy():
+    shapes = np.geomspace(0.0125, 1e6, 4001, dtype=np.float32)[:4000]
+    found = geometric_means(shapes)
+    np.testing.assert_allclose(found, np.exp(psi(shapes.astype(float))), rtol=5e-6)
+    # What is smaller has no part in a pixel.
+    assert geometric_means(np.zeros(8, np.float32)).max() < 1e-30
+
+
+@njit
+def geometric_means(shapes):
+    """The inlined loop, called."""
+    means = np.empty_like(shapes)
+    _dirichlet_kernels._geometric_means(shapes, means)
+    return means
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_some_tiles_of_a_scan(masked):
+    keep = np.ones((3, 130, 70), bool)
+    keep[:, 60:70, 5:50] = not masked
+    rows, tiles = some_tiles(keep, 9000, np.random.RandomState(0))
+    assert 9000 <= len(rows) == tiles.sum() < 9000 + 64**2
+    assert len(np.unique(rows)) == len(rows)
+    # Rows are in the order of the tiles: neighbours in a tile are neighbours in the scan.
+    places = np.argwhere(keep)[rows]
+    numbers = np.full(tiles.shape, -1)
+    numbers[tiles] = np.arange(len(rows))
+    beside = tiles[:, :, 1:] & tiles[:, :, :-1]
+    steps = places[numbers[:, :, 1:][beside]] - places[numbers[:, :, :-1][beside]]
+    np.testing.assert_array_equal(steps, np.broadcast_to([0, 0, 1], steps.shape))
+
+
+@pytest.mark.parametrize("scan", [(64, 80), None])
+def test_a_large_map_starts_from_some_of_it(scan, monkeypatch):
+    """The first fits are made to few pixels, the last one to all of them."""
+    truth = simulate_spectra((64, 80), 256, 60, seed=1001)
+    rows = truth.counts.reshape(64 * 80, -1)
+    expected = PoissonNMF(4, random_state=0).fit(rows, scan=scan)
+    seen = []
+    update = DirichletModel.update
+
+    def counting(self):
+        seen.append(len(self.shapes))
+        return update(self)
+
+    monkeypatch.setattr(DirichletModel, "update", counting)
+    monkeypatch.setattr(_variational, "MOST_AT_FIRST", 2000)
+    monkeypatch.setattr(_neighbours, "SIDE", 16)
+    model = PoissonNMF(4, random_state=0).fit(rows, scan=scan)
+    n_last = seen.count(len(rows))
+    assert 0 < n_last == model.n_iter_ < len(seen) and seen[-n_last:] == n_last * [len(rows)]
+    # The particle, which is nowhere alone, may be in none of the tiles.
+    assert np.sort(cosines(expected.components_, model.components_))[1] > 0.995
