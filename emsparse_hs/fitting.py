@@ -53,8 +53,9 @@ def fit_blocks(
     pixels are. Any other gets data of up to half a gigabyte at once. Of more data, one that says
     by ``compressor`` how they are reduced, as `SparseNMF` does, gets what is left by
     ``fit_transform_compressed``: two readings. Otherwise they go block by block into
-    ``partial_fit``, if there is one, and at once if not. What is fitted at once does not depend on
-    chunks.
+    ``partial_fit``, if there is one, and at once if not; side by side if the estimator can
+    ``merge`` another one's sums into its own, as `WeightedGramPCA` can. What is fitted at once does
+    not depend on chunks.
 
     Parameters
     ----------
@@ -93,7 +94,8 @@ def fit_blocks(
         rows = held_rows(estimator, blocks, **how)
         loadings = blocks.place(_fit_where_they_are(estimator, rows, blocks))
     elif size > AT_ONCE and hasattr(estimator, "compressor"):
-        pca = learn(estimator.compressor(), blocks, **how)
+        compressor = estimator.compressor(min(blocks.n_pixels, blocks.n_features))
+        pca = learn(compressor, blocks, **how)
         scores = transformed(blocks, pca, how)[blocks.navigation_keep]
         loadings = blocks.place(estimator.fit_transform_compressed(scores, pca))
     elif hasattr(estimator, "partial_fit") and (

@@ -251,3 +251,11 @@ def test_large_dense_data_are_reduced_before(masked, monkeypatch):
     np.testing.assert_allclose(fit.components, at_once.components_, atol=2e-3)
     np.testing.assert_array_equal(np.isnan(fit.loadings).all(-1), ~keep)
     assert np.abs(fit.loadings[keep] - at_once.transform(rows[keep])).mean() < 5
+
+
+def test_few_channels_are_reduced_to_as_many_axes(monkeypatch):
+    rows = np.random.default_rng(0).poisson(20.0, (9, 10, 6))
+    monkeypatch.setattr(fitting, "AT_ONCE", 1)
+    model = SparseNMF(4, random_state=0, max_iter=5, tol=0)
+    fit = fit_blocks(model, Blocks.of(hs.signals.Signal1D(rows)), show_progressbar=False)
+    assert fit.components.shape == (4, 6)

@@ -69,6 +69,7 @@ def without_masked_channels(kwargs: dict, blocks) -> dict:
 
 
 def check_rank(estimator, blocks) -> None:
+    """Refuse more components than pixels or channels."""
     n_components = getattr(estimator, "n_components", None)
     if n_components is None:
         return

@@ -113,13 +113,14 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     After `partial_fit`, the counts of all blocks are kept, sparse, and the fit is made when a
     fitted attribute is first read. HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``,
     which hands over one block after the other, thus gets a fit with many passes over data that
-    was read once. Take a new estimator, or a clone, for each such call: blocks add up. It does
-    not say where pixels are, so the neighbours are left out there;
-    ``s.emsparse.decomposition("PoissonNMF")`` does.
+    was read once. Take a new estimator, or a clone, for each such call: blocks add up. Neighbours
+    are left out there; ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
+
+    Of more than 32768 pixels, some tiles decide on start and strength of the neighbours before all
+    are fitted: a phase that is in none of them may be missed.
 
     Counts must come as they were measured. HyperSpy's ``decomposition`` of EDS signals scales
-    them by default, so pass ``normalize_poissonian_noise=False`` there: scaled counts are not
-    Poisson distributed, and the spectra come out less distinct.
+    them by default, so pass ``normalize_poissonian_noise=False`` there.
 
     Examples
     --------

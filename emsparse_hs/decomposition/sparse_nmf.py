@@ -154,8 +154,13 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         data = self._scaled(rows, self._feature_weights)
         return self._fit(data, pca.transform(rows))
 
-    def compressor(self) -> WeightedGramPCA:
+    def compressor(self, most: int) -> WeightedGramPCA:
         """Estimator that reduces data to what `fit_transform_compressed` takes.
+
+        Parameters
+        ----------
+        most : int
+            Most axes there can be: the number of pixels or of channels, whichever is less.
 
         Returns
         -------
@@ -163,7 +168,8 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             Not fitted.
         """
         self._check()
-        return WeightedGramPCA(AXES * self.n_components, scaling=self.scaling)
+        n_axes = max(min(AXES * self.n_components, most), self.n_components)
+        return WeightedGramPCA(n_axes, scaling=self.scaling)
 
     def fit_transform_compressed(self, scores: np.ndarray, pca: WeightedGramPCA) -> np.ndarray:
         """Find spectra and loadings of data that are not in memory.

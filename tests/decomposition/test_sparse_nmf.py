@@ -95,7 +95,7 @@ def test_compressed_data_give_the_same_spectra(seed):
     counts, _, _ = edges(seed)
     model, compressed = SparseNMF(3, random_state=0), SparseNMF(3, random_state=0)
     model.fit(counts)
-    pca = compressed.compressor()
+    pca = compressed.compressor(80)
     for part in np.array_split(counts, 4):
         pca.partial_fit(part)
     loadings = compressed.fit_transform_compressed(pca.transform(counts), pca)
