@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clustering": ["SphericalKMeans", "smooth_directions"],
         "pca": ["WeightedGramPCA"],
         "poisson_nmf": ["PoissonNMF"],
+        "residuals": ["misfit"],
         "selection": ["ComponentSelection", "select_n_components"],
         "sparse_nmf": ["SparseNMF"],
         "start": ["cluster_start", "scaled_nmf_start"],

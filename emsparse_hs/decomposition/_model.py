@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -135,8 +135,8 @@ def ranges(counts: sparse.csr_array, size: int) -> list[tuple[int, int]]:
     return list(zip(cuts[:-1], cuts[1:], strict=True))
 
 
-def in_threads(function: Callable, ranges: list[tuple[int, int]]) -> Iterator:
-    """Results for all ranges in their order."""
+def in_threads(function: Callable, ranges: Sequence[tuple]) -> Iterator:
+    """Results for all ranges, or other arguments, in their order."""
     n_threads = min(len(ranges), cpu_count())
     if n_threads == 1:
         yield from (function(*part) for part in ranges)

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 WIDTH = 0.8
 
 #: Side of a tile in px, where some of the scan stands for all.
-SIDE = 64
+SIDE = 16
 
 #: Where the Gaussian is cut off, in standard deviations.
 _CUT_OFF = 3.0
@@ -70,7 +70,9 @@ def _smooth(values: np.ndarray, axis: int) -> np.ndarray:
     return gaussian_filter1d(values, WIDTH, axis, mode="constant", truncate=_CUT_OFF)
 
 
-def some_tiles(keep: np.ndarray, most: int, random) -> tuple[np.ndarray, np.ndarray]:
+def some_tiles(
+    keep: np.ndarray, most: int, random, wanted: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Tiles of a scan, chosen at random.
 
     Parameters
@@ -81,6 +83,8 @@ def some_tiles(keep: np.ndarray, most: int, random) -> tuple[np.ndarray, np.ndar
         How many pixels they have together, about.
     random : RandomState
         Of the choice.
+    wanted : integer array, optional
+        Pixels, as numbers among those that are there. Tiles that have any of them come first.
 
     Returns
     -------
@@ -97,6 +101,9 @@ def some_tiles(keep: np.ndarray, most: int, random) -> tuple[np.ndarray, np.ndar
     tall, wide = padded.shape[1] // SIDE, padded.shape[2] // SIDE
     tiles = padded.reshape(-1, tall, SIDE, wide, SIDE).swapaxes(2, 3)
     tiles = random.permutation(tiles.reshape(-1, SIDE, SIDE))
+    if wanted is not None:
+        without = ~np.isin(tiles, wanted).any((1, 2))
+        tiles = tiles[np.argsort(without, kind="stable")]
     filled = np.cumsum((tiles >= 0).sum((1, 2)))
     tiles = tiles[: np.searchsorted(filled, most) + 1]
     return tiles[tiles >= 0], tiles >= 0

@@ -4,45 +4,38 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ._births import with_births
+from ._climb import SPATIAL_OF_SPECTRA, Climb, rough_climb, sharp_fractions, start_model
 from ._dirichlet import DirichletModel
 from ._kernels import TINY
 from ._neighbours import Neighbours, some_tiles
-from ._solver import CHECK_EVERY, Prior, Solution, check_known, solve_likelihood, start_spectra
+from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra
 from .counts import thin_counts
-from .start import feature_sums, scaled_nmf_start
+from .start import scaled_nmf_start
 
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
-
-#: Counts that the neighbours weigh as much as while spectra are learned. With more, the spectra of
-#: layers of a few pixels take on those of their surroundings.
-SPATIAL_OF_SPECTRA = 5.0
 
 #: Results from several starts are compared at so many counts a pixel, and with neighbours that
 #: weigh as much as this part of them.
 COMPARED_COUNTS, COMPARED_PART = 50, 0.2
 
+#: Nats a pixel by which clusters must be likelier than purer spectra: the prior favours pixels that
+#: are all of one kind, and so those spectra that are sums of pixels.
+PURER = 0.05
+
 #: Strengths that maps may have, and the share of the counts from which the others are predicted.
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
 
-#: Change of a spectrum in a pass at which the fit ends, as a part of its noise, and how many times
-#: that while several starts are compared.
-TOL, ROUGHLY = 0.005, 4
-
 #: Pixels of a larger map that the first fits are made to.
 MOST_AT_FIRST = 2**15
-
-#: Share of a pixel's counts that the start gives to the spectrum that suits it best.
-SHARE_OF_BEST = 0.7
 
 #: Rounds over the map in which abundances come to rest, and their mean change at the end.
 ROUNDS, AT_REST = 30, 2e-3
@@ -99,14 +92,21 @@ def solve_variational(
     random = check_random_state(estimator.random_state)
     part, neighbours = _part(estimator, counts, keep, random)
     climb = _best_climb(estimator, part, neighbours, random)
-    spatial = estimator.spatial
-    if spatial == "auto":
-        spatial = 0.0 if neighbours is None else _best_strength(climb.model, random)
     if part is not counts:
-        climb = _on_all(climb, estimator, counts, keep)
+        everywhere = None if keep is None or neighbours is None else Neighbours(keep)
+        climb = rough_climb(estimator, counts, everywhere, climb.model.components())
+    climb = with_births(climb, estimator, random)
+    climb.go_on()
     climb.warn_if_moving()
+    spectra, spatial = climb.model.components(), estimator.spatial
+    if spatial == "auto":
+        model = climb.model
+        if part is not counts:
+            fractions = sharp_fractions(part, spectra)
+            model = start_model(estimator, part, neighbours, spectra, fractions)
+        spatial = _best_strength(model, random)
     prior = Prior(estimator.alpha, float(spatial))
-    return Solution(climb.model.components(), climb.n_iter, -np.array(climb.bounds), prior)
+    return Solution(spectra, climb.n_iter, -np.array(climb.bounds), prior)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
@@ -122,28 +122,17 @@ def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours
     return counts[rows], Neighbours(tiles)
 
 
-def _best_climb(estimator, counts, neighbours, random) -> _Climb:
-    """To the end from the start that promises most."""
+def _best_climb(estimator, counts, neighbours, random) -> Climb:
+    """From the start that promises most, roughly to the end."""
     climbs = [
-        _Climb(_model(estimator, counts, neighbours, *start), estimator)
+        Climb(start_model(estimator, counts, neighbours, *start), estimator)
         for start in _starts(estimator, counts, neighbours)
     ]
-    if len(climbs) > 1:
-        for climb in climbs:
-            climb.go_on(ROUGHLY)
-        climbs = [climbs[_likeliest([climb.model for climb in climbs], random)]]
-    climbs[0].go_on(1)
-    return climbs[0]
-
-
-def _on_all(climb: _Climb, estimator, counts, keep) -> _Climb:
-    """On all counts, from what some of them came to."""
-    neighbours = None if keep is None or estimator.spatial == 0 else Neighbours(keep)
-    spectra = climb.model.components()
-    model = _model(estimator, counts, neighbours, spectra, _sharp_fractions(counts, spectra))
-    climb = _Climb(model, estimator)
-    climb.go_on(1)
-    return climb
+    for climb in climbs:
+        climb.go_on(roughly=True)
+    if len(climbs) == 1:
+        return climbs[0]
+    return climbs[_likeliest([climb.model for climb in climbs], random)]
 
 
 def settled(
@@ -168,70 +157,30 @@ def settled(
         At rest.
     """
     neighbours = None if keep is None or not prior.spatial else Neighbours(keep)
-    fractions = _sharp_fractions(counts, components)
+    fractions = sharp_fractions(counts, components)
     model = DirichletModel(counts, components, fractions, prior.alpha, prior.spatial, neighbours)
     model.settle(ROUNDS, AT_REST)
     return model
-
-
-def _model(estimator, counts, neighbours, spectra, fractions) -> DirichletModel:
-    """The model to start from."""
-    known = estimator.known_components
-    n_known = 0 if known is None else len(known)
-    spatial = SPATIAL_OF_SPECTRA if estimator.spatial == "auto" else estimator.spatial
-    spatial = min(spatial, SPATIAL_OF_SPECTRA)
-    alpha = estimator.alpha
-    return DirichletModel(counts, spectra, fractions, alpha, spatial, neighbours, n_known)
-
-
-class _Climb:
-    """Passes over the counts from one start, and bounds of the evidence on the way."""
-
-    def __init__(self, model: DirichletModel, estimator: PoissonNMF) -> None:
-        self.model = model
-        self.n_iter, self.change = 0, np.inf
-        self.bounds = [model.bound()]
-        self._most = estimator.max_iter
-        self._tol = TOL if estimator.tol is None else estimator.tol
-
-    def go_on(self, factor: float) -> None:
-        """Until spectra change less than that many times the tolerance."""
-        while self.change >= factor * self._tol and self.n_iter < self._most:
-            self.change = self.model.update()
-            self.n_iter += 1
-            if self.n_iter % CHECK_EVERY == 0:
-                self.bounds.append(self.model.bound())
-        if self.n_iter % CHECK_EVERY:
-            self.bounds.append(self.model.bound())
-
-    def warn_if_moving(self) -> None:
-        """Say that there were too few passes, if a tolerance was asked for."""
-        if 0 < self._tol <= self.change:
-            warnings.warn(
-                f"PoissonNMF was still changing its spectra after {self.n_iter} iterations. "
-                "Increase max_iter, or tol where that is good enough.",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
 
 
 def _likeliest(models: list[DirichletModel], random) -> int:
     """Number of the model of which the evidence has the highest bound.
 
     It is bounded at few counts a pixel, whatever the dose: at many, the small departures of real
-    maps from the prior would decide.
+    maps from the prior would decide. The first one has to be clearly better.
     """
     counts = models[0].counts
     share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
     if share < 1 and counts.dtype.kind == "u":
         counts, _ = thin_counts(counts, share, random)
     strength = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
-    bounds = []
-    for model in models:
+    bounds = np.zeros(len(models))
+    for n, model in enumerate(models):
         part = _with_counts(model, counts)
         for part.spatial in (strength / 2, strength):
             part.settle(20, AT_REST)
-        bounds.append(part.bound())
+        bounds[n] = part.bound()
+    bounds[1:] += PURER * counts.shape[0]
     return int(np.argmax(bounds))
 
 
@@ -250,6 +199,8 @@ def _best_strength(model: DirichletModel, random) -> float:
     Poisson distributed.
     """
     counts = model.counts
+    if model.neighbours is None:
+        return 0.0
     if counts.dtype.kind == "f":
         return SPATIAL_OF_SPECTRA
     known, unseen = thin_counts(counts, SHARE, random)
@@ -289,7 +240,11 @@ def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]
     if isinstance(init, tuple):
         sums = loadings.sum(1, keepdims=True)
         return [(starts[0], loadings / np.where(sums > 0, sums, 1))]
-    return [(spectra, _sharp_fractions(counts, spectra)) for spectra in starts]
+    # Only the first are of phases that have pixels of their own.
+    return [
+        (spectra, sharp_fractions(counts, spectra, by_size=n == 0))
+        for n, spectra in enumerate(starts)
+    ]
 
 
 def _with_known_first(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -304,16 +259,3 @@ def _with_known(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
         likeness = [one @ other / max(np.linalg.norm(other), TINY) for other in left]
         left.pop(int(np.argmax(likeness)))
     return np.vstack([known, *left])
-
-
-def _sharp_fractions(counts: sparse.csr_array, spectra: np.ndarray) -> np.ndarray:
-    """Most of each pixel to the spectrum under which its counts are likeliest."""
-    k = len(spectra)
-    mean = feature_sums(counts)
-    sums = spectra.sum(1, keepdims=True)
-    likely = spectra / np.where(sums > 0, sums, 1) + 1e-3 * mean / mean.sum()
-    logs = np.log(np.maximum(likely, TINY)).astype(np.float32)
-    best = (counts @ np.ascontiguousarray(logs.T)).argmax(1)
-    fractions = np.full((counts.shape[0], k), (1 - SHARE_OF_BEST) / k, np.float32)
-    fractions[np.arange(len(best)), best] += SHARE_OF_BEST
-    return fractions

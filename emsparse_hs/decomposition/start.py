@@ -61,7 +61,7 @@ def cluster_start(
         labels = _clusters(counts, n_components, check_random_state(random_state), scan)
         sum_by_label(counts.indptr, counts.indices, counts.data, labels, sums)
         sums = sums[np.argsort(-sums.sum(1), kind="stable")]
-    return _with_mean(sums, mean)
+    return with_mean(sums, mean)
 
 
 def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=None) -> np.ndarray:
@@ -92,7 +92,7 @@ def scaled_nmf_start(counts: sparse.csr_array, n_components: int, random_state=N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = SparseNMF(n_components, init="axes", max_iter=MOST_ITERATIONS).fit(some)
-    return _with_mean(model.components_, feature_sums(counts))
+    return with_mean(model.components_, feature_sums(counts))
 
 
 def feature_sums(counts: sparse.csr_array) -> np.ndarray:
@@ -135,7 +135,7 @@ def _few_enough(counts, n_axes: int, random) -> sparse.csr_array:
     return counts[filled[_some(random, len(filled), max(int(share * len(filled)), 10 * n_axes))]]
 
 
-def _with_mean(spectra: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def with_mean(spectra: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Spectra of sum 1 with a little of the mean spectrum in each."""
     sums = spectra.sum(1, keepdims=True)
     spectra = spectra / np.where(sums > 0, sums, 1) + SHARE_OF_MEAN * mean / mean.sum()
