@@ -247,6 +247,60 @@ class SignalMethods:
 
         return plot_components(self._signal, **kwargs)
 
+    def misfit(
+        self,
+        width: float = 1.5,
+        *,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> BaseSignal:
+        """Map of how much worse the decomposition is than noise would make it.
+
+        Parameters
+        ----------
+        width : float
+            Standard deviation in px of the Gaussian over which residuals are added up.
+        show_progressbar, num_workers
+            As in HyperSpy, for reading the data.
+
+        Returns
+        -------
+        BaseSignal
+            float32, of the scan's axes: standard deviations above what Poisson noise makes of it
+            on average (see `emsparse_hs.decomposition.misfit`), NaN where pixels were left out.
+
+        Raises
+        ------
+        ValueError
+            If there is no decomposition, it is one of centred data, or data are no counts.
+        """
+        from emsparse_hs.residuals import find_residuals
+
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        excess = find_residuals(self._signal, 0, width, **how).excess
+        result = self._signal._get_navigation_signal(data=excess)
+        result = result.transpose(signal_axes=excess.ndim)
+        title = self._signal.metadata.get_item("General.title", default="")
+        result.metadata.General.title = f"Misfit of {title}" if title else "Misfit"
+        return result
+
+    def plot_residuals(self, **kwargs) -> Any:
+        """Plot where the decomposition does not explain the data, and the worst spectra.
+
+        Parameters
+        ----------
+        **kwargs
+            As for `emsparse_hs.plotting.plot_residuals`.
+
+        Returns
+        -------
+        Figure
+            After a decomposition.
+        """
+        from emsparse_hs.plotting import plot_residuals
+
+        return plot_residuals(self._signal, **kwargs)
+
     def __getattr__(self, name: str):
         """Say for which signals a method exists that this signal does not have."""
         from emsparse_hs.accessor import _methods_class, classes_with

@@ -1,6 +1,7 @@
 from .bands import plot_bands, plot_radon
 from .decomposition import plot_components
 from .profile import plot_profile
+from .residuals import plot_residuals
 from .selection import plot_n_components
 from .tomogram import plot_orthogonal_slices, plot_sinogram
 from .vector_field import plot_vector_field
@@ -12,6 +13,7 @@ __all__ = [
     "plot_orthogonal_slices",
     "plot_profile",
     "plot_radon",
+    "plot_residuals",
     "plot_sinogram",
     "plot_vector_field",
 ]

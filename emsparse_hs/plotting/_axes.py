@@ -1,12 +1,18 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""What HyperSpy's axes are called in a figure, and where they end."""
+"""HyperSpy's axes in a figure: their names, ends and scales, and images on them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+#: Colour of what is masked.
+MASKED = "0.6"
 
 
 def known(text: Any) -> str:
@@ -71,3 +77,85 @@ def extent(across, down) -> tuple[float, float, float, float]:
     """
     (left, right), (top, bottom) = (edges(axis.axis)[[0, -1]] for axis in (across, down))
     return left, right, bottom, top
+
+
+def show_image(axes: Axes, xy, image: np.ndarray, cmap: str = "viridis") -> AxesImage:
+    """Show an image with what is masked in grey, and a scale bar if its axes have one unit.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to.
+    xy : sequence of DataAxis
+        Of the image's columns and rows.
+    image : array of shape (y, x) or (y, x, 4)
+        NaN or transparent where masked.
+    cmap : str
+        Of numbers.
+
+    Returns
+    -------
+    AxesImage
+        For its colour bar.
+    """
+    x, y = xy
+    left, right, bottom, top = extent(x, y)
+    axes.set_facecolor(MASKED)
+    axes.set_anchor("W")
+    shown = axes.imshow(
+        image, extent=(left, right, bottom, top), cmap=cmap, interpolation="nearest"
+    )
+    units = known(x.units)
+    if units and units == known(y.units):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        _add_scale_bar(axes, abs(right - left), abs(bottom - top), units)
+    else:
+        axes.set_xlabel(label(x, "x"))
+        axes.set_ylabel(label(y, "y"))
+    return shown
+
+
+def _add_scale_bar(axes: Axes, width: float, height: float, units: str) -> None:
+    """A bar of 1, 2 or 5 times a power of ten, at most a third of the width."""
+    power = 10 ** np.floor(np.log10(width / 3))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width / 3)
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length,
+        f"{length:g} {units}",
+        loc="lower left",
+        size_vertical=height / 60,
+        color="white",
+        frameon=False,
+        pad=0.3,
+    )
+    axes.add_artist(bar)
+
+
+def scale_counts(axes: Axes, scale: str, highest: float) -> None:
+    """Scale the axis of counts.
+
+    Parameters
+    ----------
+    axes : Axes
+        With spectra.
+    scale : {"sqrt", "linear", "log"}
+        How.
+    highest : float
+        Largest value that is to be seen.
+    """
+    highest = highest if highest > 0 else 1.0
+    if scale == "sqrt":
+        functions = (lambda y: np.sqrt(np.maximum(y, 0)), np.square)
+        axes.set_yscale("function", functions=functions)
+        axes.set_yticks([0, *_round_down(highest * np.array([0.04, 0.25, 0.9]))])
+    elif scale == "log":
+        axes.set_yscale("log")
+    axes.set_ylim(highest * 1e-4 if scale == "log" else 0, 1.1 * highest)
+
+
+def _round_down(values: np.ndarray) -> np.ndarray:
+    """To one digit."""
+    power = 10 ** np.floor(np.log10(values))
+    return np.floor(values / power) * power

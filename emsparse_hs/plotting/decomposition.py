@@ -14,14 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from emsparse_hs.plotting._axes import extent, known, label
+from emsparse_hs.plotting._axes import label, scale_counts, show_image
+from emsparse_hs.plotting._lines import mark_lines
 
 #: Told apart by colour-blind readers as well (Okabe and Ito, 2002), on black and on white.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#999999")
-
-MASKED = "0.6"
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ def plot_components(
 
     Where neither loadings nor factors are negative, maps show how many counts each component has
     in a pixel, and spectra how many it has in a channel, over all pixels: both add up to the data.
+    X-ray lines, or edges, are marked for the elements that ``s.add_elements`` has put in the
+    metadata of an EDS or EELS signal.
 
     Parameters
     ----------
@@ -151,49 +151,12 @@ def _plot_map(axes: Axes, signal: BaseSignal, parts: _Parts, k: int) -> None:
     # A few hot pixels would make the rest dark.
     limits = np.nanpercentile(values, [0.2, 99.8])
     limits[0] = 0 if parts.units == "counts" else limits[0]
-    image = _show_image(axes, signal.axes_manager.navigation_axes, values)
+    image = show_image(axes, signal.axes_manager.navigation_axes, values)
     image.set_clim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
     beside = axes.inset_axes((1.03, 0, 0.05, 1))
     extend = "max" if np.nanmax(values) > limits[1] else "neither"
     bar = axes.figure.colorbar(image, cax=beside, extend=extend)
     bar.set_label("counts / pixel" if parts.units == "counts" else parts.units)
-
-
-def _show_image(axes: Axes, xy, image: np.ndarray):
-    """An image with what is masked in grey, and a scale bar if its axes have one unit."""
-    x, y = xy
-    left, right, bottom, top = extent(x, y)
-    axes.set_facecolor(MASKED)
-    axes.set_anchor("W")
-    shown = axes.imshow(
-        image, extent=(left, right, bottom, top), cmap="viridis", interpolation="nearest"
-    )
-    units = known(x.units)
-    if units and units == known(y.units):
-        axes.set_xticks([])
-        axes.set_yticks([])
-        _add_scale_bar(axes, abs(right - left), abs(bottom - top), units)
-    else:
-        axes.set_xlabel(label(x, "x"))
-        axes.set_ylabel(label(y, "y"))
-    return shown
-
-
-def _add_scale_bar(axes: Axes, width: float, height: float, units: str) -> None:
-    """A bar of 1, 2 or 5 times a power of ten, at most a third of the width."""
-    power = 10 ** np.floor(np.log10(width / 3))
-    length = max(step * power for step in (1, 2, 5) if step * power <= width / 3)
-    bar = AnchoredSizeBar(
-        axes.transData,
-        length,
-        f"{length:g} {units}",
-        loc="lower left",
-        size_vertical=height / 60,
-        color="white",
-        frameon=False,
-        pad=0.3,
-    )
-    axes.add_artist(bar)
 
 
 def _plot_profiles(axes: Axes, signal: BaseSignal, parts: _Parts, chosen: list[int]) -> None:
@@ -208,7 +171,7 @@ def _plot_profiles(axes: Axes, signal: BaseSignal, parts: _Parts, chosen: list[i
 def _plot_factors(axes: Axes, signal, parts: _Parts, chosen, scale: str, signal_range) -> None:
     """Spectra over the calibrated axis, or one pattern."""
     if parts.factors.ndim == 3:
-        _show_image(axes, signal.axes_manager.signal_axes, parts.factors[chosen[0]])
+        show_image(axes, signal.axes_manager.signal_axes, parts.factors[chosen[0]])
         return
     axis = signal.axes_manager.signal_axes[0]
     low, high = signal_range or (axis.axis[0], axis.axis[-1])
@@ -220,28 +183,12 @@ def _plot_factors(axes: Axes, signal, parts: _Parts, chosen, scale: str, signal_
             kind = dict(step="mid", color=parts.colors[k], alpha=0.25, lw=0)
             axes.fill_between(axis.axis[shown], parts.factors[k][shown], **kind)
     if parts.units == "counts":
-        _scale_counts(axes, scale, np.nanmax(parts.factors[chosen][:, shown]))
+        scale_counts(axes, scale, np.nanmax(parts.factors[chosen][:, shown]))
     axes.set_xlim(low, high)
     axes.set_xlabel(label(axis, "channel", units=""))
     named = {"sqrt": "counts / channel (√ scale)"}.get(scale, "counts / channel")
     axes.set_ylabel(named if parts.units == "counts" else parts.units)
-
-
-def _scale_counts(axes: Axes, scale: str, highest: float) -> None:
-    highest = highest if highest > 0 else 1.0
-    if scale == "sqrt":
-        functions = (lambda y: np.sqrt(np.maximum(y, 0)), np.square)
-        axes.set_yscale("function", functions=functions)
-        axes.set_yticks([0, *_round_down(highest * np.array([0.04, 0.25, 0.9]))])
-    elif scale == "log":
-        axes.set_yscale("log")
-    axes.set_ylim(highest * 1e-4 if scale == "log" else 0, 1.1 * highest)
-
-
-def _round_down(values: np.ndarray) -> np.ndarray:
-    """To one digit."""
-    power = 10 ** np.floor(np.log10(values))
-    return np.floor(values / power) * power
+    mark_lines(axes, signal)
 
 
 def _plot_composite(axes: Axes, signal: BaseSignal, parts: _Parts) -> None:
@@ -250,7 +197,7 @@ def _plot_composite(axes: Axes, signal: BaseSignal, parts: _Parts) -> None:
         _plot_profiles(axes, signal, parts, list(range(len(parts.names))))
         return
     image = composite(parts.maps, parts.colors)
-    _show_image(axes, signal.axes_manager.navigation_axes, image)
+    show_image(axes, signal.axes_manager.navigation_axes, image)
     handles = [
         Patch(color=color, label=name)
         for name, color in zip(parts.names, parts.colors, strict=True)

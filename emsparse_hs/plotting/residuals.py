@@ -1,0 +1,166 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Where a decomposition does not explain the data, and what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from hyperspy.signal import BaseSignal
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.ndimage import convolve1d
+
+from emsparse_hs.plotting._axes import label, scale_counts, show_image
+from emsparse_hs.plotting._lines import mark_lines
+from emsparse_hs.residuals import Residuals, find_residuals
+
+#: Colours of what was counted, of what the components make of it, and of what is more than that.
+COUNTED, EXPECTED, MORE = "0.75", "#0072B2", "#D55E00"
+
+#: Channels over which the residuals of a region are added up (standard deviation of a Gaussian).
+CHANNELS = 3
+
+#: Top of the scale of the map where nothing stands out.
+LEAST_TOP = 10.0
+
+
+def plot_residuals(
+    signal: BaseSignal,
+    n_regions: int = 3,
+    width: float = 1.5,
+    signal_range: tuple[float, float] | None = None,
+    **how,
+) -> Figure:
+    """Plot where a decomposition does not explain the data, and the spectra of the worst regions.
+
+    Residuals are added up over a few pixels and in groups of channels, and compared to Poisson
+    noise: see `emsparse_hs.decomposition.misfit`. What stands out is a phase that has no component,
+    a spectrum that shifts along the scan, or counts that are not Poisson distributed.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Of counts, with a decomposition, and two navigation axes.
+    n_regions : int
+        How many of the worst regions are shown, if there are so many.
+    width : float
+        Standard deviation in px of the Gaussian over which residuals are added up.
+    signal_range : tuple of float, optional
+        First and last energy shown, in the units of the signal axis.
+    **how
+        `show_progressbar` and `num_workers`, as in HyperSpy, for reading the data.
+
+    Returns
+    -------
+    Figure
+        The map on the left, with numbers at the regions. For each region what was counted there,
+        and what the decomposition says; of patterns the difference, in standard deviations.
+
+    Raises
+    ------
+    ValueError
+        If there is no decomposition, it is one of centred data, data are no counts, or the signal
+        has other axes.
+    """
+    axes = signal.axes_manager
+    if axes.navigation_dimension != 2 or axes.signal_dimension not in (1, 2):
+        raise ValueError(
+            f"{signal!r} has {axes.navigation_dimension} navigation and {axes.signal_dimension} "
+            "signal axes; two, and one or two, can be shown. Take a part of it with s.inav."
+        )
+    residuals = find_residuals(signal, n_regions, width, **how)
+    n_rows = len(residuals.counted)
+    figure = plt.figure(figsize=(11 if n_rows else 5, max(2.6 * n_rows, 3.9)), layout="constrained")
+    grid = figure.add_gridspec(
+        max(n_rows, 1), 2 if n_rows else 1, width_ratios=[1, 1.7][: n_rows + 1]
+    )
+    _plot_map(figure.add_subplot(grid[:, 0]), signal, residuals)
+    for n in range(n_rows):
+        if axes.signal_dimension == 2:
+            _plot_pattern(figure.add_subplot(grid[n, 1]), signal, residuals, n)
+        else:
+            rows = grid[n, 1].subgridspec(2, 1, height_ratios=[2.2, 1], hspace=0)
+            above, below = (figure.add_subplot(rows[m]) for m in (0, 1))
+            _plot_spectrum(above, below, signal, residuals, n, signal_range)
+    return figure
+
+
+def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
+    xy = signal.axes_manager.navigation_axes
+    image = show_image(axes, xy, residuals.excess, "inferno")
+    image.set_clim(0, max(np.nanmax(residuals.excess), LEAST_TOP))
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
+    bar.set_label("misfit above noise (standard deviations)")
+    middle = np.array(residuals.excess.shape) / 2
+    for number in range(1, len(residuals.counted) + 1):
+        y, x = _middle(residuals.regions == number)
+        # Towards the middle, so that it is on the map.
+        inwards = (9 if x < middle[1] else -9, -9 if y < middle[0] else 9)
+        place = xy[0].index2value(x), xy[1].index2value(y)
+        style: dict[str, Any] = dict(color="white", ha="center", va="center")
+        axes.annotate(str(number), place, inwards, textcoords="offset points", **style)
+    axes.set_title("" if len(residuals.counted) else "No region stands out", loc="left")
+
+
+def _middle(region: np.ndarray) -> tuple[int, int]:
+    """The pixel of a region that is nearest to its centre."""
+    places = np.argwhere(region)
+    y, x = places[((places - places.mean(0)) ** 2).sum(1).argmin()]
+    return int(y), int(x)
+
+
+def _title(residuals: Residuals, n: int) -> str:
+    region = residuals.regions == n + 1
+    return f"{n + 1}: {region.sum()} px, misfit {residuals.excess[region].max():.0f}"
+
+
+def _plot_pattern(axes: Axes, signal: BaseSignal, residuals: Residuals, n: int) -> None:
+    counted, expected = residuals.counted[n], residuals.expected[n]
+    difference = (counted - expected) / np.sqrt(np.maximum(expected, 1))
+    image = show_image(axes, signal.axes_manager.signal_axes, difference, "RdBu_r")
+    most = np.nanpercentile(np.abs(difference), 99.9)
+    image.set_clim(-most, most)
+    bar = axes.figure.colorbar(image, ax=axes)
+    bar.set_label("counted less expected\n(standard deviations)")
+    axes.set_title(_title(residuals, n), loc="right", fontsize="medium")
+
+
+def _plot_spectrum(above: Axes, below: Axes, signal, residuals: Residuals, n: int, ends) -> None:
+    """What was counted and expected, and below it by how much they differ."""
+    axis = signal.axes_manager.signal_axes[0]
+    low, high = ends or (axis.axis[0], axis.axis[-1])
+    shown = (axis.axis >= low) & (axis.axis <= high)
+    counted, expected = residuals.counted[n], residuals.expected[n]
+    departures = _departures(counted, expected)[shown]
+    energy, counted, expected = axis.axis[shown], counted[shown], expected[shown]
+    above.fill_between(energy, counted, step="mid", color=COUNTED, lw=0, label="counted")
+    above.plot(energy, expected, color=EXPECTED, lw=1.1, label="by the components")
+    scale_counts(above, "sqrt", np.nanmax([counted, expected]))
+    above.set_ylabel("counts (√ scale)")
+    above.set_title(_title(residuals, n), loc="right", fontsize="medium")
+    above.tick_params(labelbottom=False)
+    below.fill_between(energy, np.maximum(departures, 0), color=MORE, lw=0, label="more")
+    below.fill_between(energy, np.minimum(departures, 0), color=EXPECTED, lw=0, label="fewer")
+    below.set_ylabel("σ")
+    below.set_xlabel(label(axis, "channel", units=""))
+    for axes in (above, below):
+        axes.set_xlim(low, high)
+    mark_lines(above, signal)
+    if n == 0:
+        above.legend(frameon=False)
+        below.legend(frameon=False, ncols=2, fontsize="small")
+
+
+def _departures(counted: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Residuals over a few channels, in standard deviations of Poisson noise."""
+    there = np.isfinite(counted)
+    offsets = np.arange(-3 * CHANNELS, 3 * CHANNELS + 1)
+    kernel = np.exp(-0.5 * (offsets / CHANNELS) ** 2)
+    difference, noise = np.where(there, [counted - expected, expected], 0)
+    smooth = convolve1d(difference, kernel, mode="constant")
+    variance = convolve1d(np.maximum(noise, 0), kernel**2, mode="constant")
+    # As much as a single count is no wonder.
+    return np.where(there, smooth / np.sqrt(np.maximum(variance, 1)), np.nan)

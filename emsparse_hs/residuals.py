@@ -1,0 +1,132 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What a signal's decomposition leaves unexplained, over the scan and in the worst places."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from hyperspy.signal import BaseSignal
+from scipy.ndimage import binary_dilation
+
+from emsparse_hs.blocks import Blocks
+from emsparse_hs.decomposition import PoissonNMF, misfit
+from emsparse_hs.decomposition.residuals import worst_region
+from emsparse_hs.fitting import held_rows
+
+
+class Residuals(NamedTuple):
+    """Where a decomposition does not explain the counts, and what was counted there.
+
+    Attributes
+    ----------
+    excess : float32 array of the scan's shape
+        See `emsparse_hs.decomposition.misfit`; NaN where pixels were left out.
+    regions : integer array of the scan's shape
+        Number of the region from 1 on, the worst first; 0 elsewhere.
+    counted, expected : float64 arrays of shape (n_regions, ...)
+        Sums over each region, of the shape of a spectrum or pattern; NaN where channels were left
+        out.
+    """
+
+    excess: np.ndarray
+    regions: np.ndarray
+    counted: np.ndarray
+    expected: np.ndarray
+
+
+def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> Residuals:
+    """Compare a signal to its decomposition.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Of counts, eager or lazy, with a decomposition.
+    n_regions : int
+        How many of the worst regions are looked at, if there are so many.
+    width : float
+        Standard deviation in px of the Gaussian over which residuals are added up.
+    **how
+        As for `Blocks.hold`: progress and workers.
+
+    Returns
+    -------
+    Residuals
+        Of the pixels and channels that were decomposed.
+
+    Raises
+    ------
+    ValueError
+        If there is no decomposition, it is one of centred data, or data are no counts.
+    """
+    loadings, factors, blocks = _decomposed(signal)
+    counts = held_rows(PoissonNMF(), blocks, **how)
+    keep = blocks.navigation_keep
+    excess = misfit(counts, factors.T, loadings, scan=keep, width=width)
+    regions = blocks.place(_worst_regions(excess, keep, n_regions, width), fill=0)
+    labels = regions[keep]
+    counted, expected = [], []
+    for number in range(1, labels.max(initial=0) + 1):
+        rows = np.flatnonzero(labels == number)
+        counted.append(counts[rows].sum(0, dtype=np.float64))
+        expected.append(loadings[rows].sum(0, dtype=np.float64) @ factors.T)
+    return Residuals(
+        blocks.place(excess),
+        regions,
+        _all_channels(counted, blocks),
+        _all_channels(expected, blocks),
+    )
+
+
+def _decomposed(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Blocks]:
+    """Loadings and factors of what was not masked, and the data they were made of."""
+    results = signal.learning_results
+    if results.loadings is None or results.factors is None:
+        raise ValueError(
+            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
+            "or s.decomposition(...) before."
+        )
+    if results.mean is not None:
+        raise ValueError(
+            "The decomposition is one of centred data, whose noise is not known from it. Decompose "
+            "without centre, or with s.emsparse.decomposition()."
+        )
+    shapes = (
+        signal.axes_manager._navigation_shape_in_array,
+        signal.axes_manager._signal_shape_in_array,
+    )
+    masks = [
+        None if mask is None else np.reshape(mask, shape).astype(bool)
+        for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
+    ]
+    navigation_mask = None if masks[0] is None else masks[0].T
+    blocks = Blocks.of(signal, navigation_mask, masks[1])
+    n_components = results.loadings.shape[1]
+    loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
+    factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]
+    return loadings, factors, blocks
+
+
+def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float) -> np.ndarray:
+    """Number of the region of each pixel, from 1 on, and 0 outside."""
+    numbers = np.zeros(len(excess), np.int32)
+    left = excess.copy()
+    for number in range(1, most + 1):
+        region = worst_region(left, keep)
+        if region is None:
+            break
+        numbers[region] = number
+        # What is near a region has part of its residuals.
+        near = np.zeros(keep.shape, bool)
+        near[keep] = numbers == number
+        square = np.ones((3,) * keep.ndim, bool)
+        left[binary_dilation(near, square, int(np.ceil(3 * width)))[keep]] = 0
+    return numbers
+
+
+def _all_channels(spectra: list[np.ndarray], blocks: Blocks) -> np.ndarray:
+    placed = np.full((len(spectra), *blocks.signal_shape), np.nan)
+    for spectrum, all_channels in zip(spectra, placed, strict=True):
+        all_channels[blocks.signal_keep] = spectrum
+    return placed
