@@ -61,7 +61,8 @@ class SignalMethods:
         navigation_mask : BaseSignal or bool array, optional
             True where pixels are left out; an array has HyperSpy's ``navigation_shape`` (x, y).
         signal_mask : BaseSignal or bool array, optional
-            True where channels are left out.
+            True where channels are left out. By default, of EDS maps, those of the zero peak
+            (below 0.12 keV).
         n_passes : int
             How often an estimator that takes one block after the other sees the data: more than
             half a gigabyte in float64, and only if it has ``partial_fit``. `MiniBatchNMF` wants
@@ -94,10 +95,12 @@ class SignalMethods:
             estimator_of,
             without_masked_channels,
         )
+        from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.fitting import fit_blocks
         from emsparse_hs.learning_results import write_learning_results
 
+        signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         kwargs = without_masked_channels(kwargs, blocks)
         estimator = estimator_of(algorithm, output_dimension, kwargs)
@@ -150,12 +153,14 @@ class SignalMethods:
             If counts are not whole numbers, or as for `decomposition`.
         """
         from emsparse_hs.accessor._algorithms import without_masked_channels
+        from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
         from emsparse_hs.fitting import held_rows
 
         if "n_components" in kwargs:
             raise TypeError("The numbers of components to compare are given as candidates.")
+        signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = PoissonNMF(**without_masked_channels(kwargs, blocks))
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}

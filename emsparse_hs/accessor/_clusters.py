@@ -37,6 +37,7 @@ def cluster_directions(
     **how,
 ) -> Any:
     """Clusters of directions; arguments as for `SignalMethods.cluster_analysis`."""
+    from emsparse_hs.accessor._zero_peak import without_zero_peak
     from emsparse_hs.blocks import Blocks
     from emsparse_hs.decomposition import SphericalKMeans
     from emsparse_hs.learning_results import write_clusters
@@ -51,7 +52,7 @@ def cluster_directions(
             f"algorithm={algorithm!r}, and a clustering with fit_predict is needed, which has its "
             "own number of clusters. Leave n_clusters out."
         )
-    blocks = Blocks.of(signal, navigation_mask, signal_mask)
+    blocks = Blocks.of(signal, navigation_mask, without_zero_peak(signal, signal_mask))
     axes = n_axes or n_clusters or min(10, blocks.n_features, blocks.n_pixels)
     phases = find_phases(algorithm, blocks, axes, width, scaling, **how)
     write_clusters(signal, phases, blocks)

@@ -42,7 +42,9 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     known where pixels are. The fractions are integrated out by variational Bayes, as in latent
     Dirichlet allocation (Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed
     at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
-    Several starts are tried, and the one is taken that has the highest bound of the evidence.
+    Of several starts the one with the highest bound of the evidence is taken. Regions that are
+    not explained then get a spectrum (see `misfit`), in place of one that can be spared, if that
+    predicts counts that were set aside better.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -63,27 +65,25 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     spatial : "auto" or float
         Counts beta that the neighbours of a pixel weigh as much as, in its abundances. 0 for none.
         If "auto", as many as predict best some counts that are set aside, or 5 where counts are
-        not whole numbers. Spectra are learned with 5 at most. It matters only where `scan` is
-        passed.
+        not whole numbers. Spectra are learned with 5 at most. It matters only with a `scan`.
     known_components : array of shape (n_known, n_features), optional
         Spectra that are known: they come first, as they are but for their sums, and take the place
         of the first ones of `init` if that is an array. With the prior only.
     max_iter : int
         Most passes over the counts.
     tol : float
-        With the prior, the fit ends when the sum of absolute changes of each spectrum in a pass is
-        below this; the default is 1e-3. Without, when the objective sinks, in ten iterations, by
-        less than this part of its value at the start, or by less than rounding lets see; the
-        default is 1e-4. 0 for no such test.
+        With the prior, the fit ends when no spectrum changes in a pass by more than this part of
+        its noise; the default is 0.005, less above 50 counts a pixel, more in large maps. Without,
+        when the objective sinks in ten iterations by less than this part (1e-4) of its value at
+        the start, or by less than rounding lets see. 0 for no such test.
     init : "auto", "cluster", "nmf", array or pair of arrays
         Where to start: from summed spectra of pixels that look alike (see `cluster_start`); from
         a factorisation of scaled counts (see `scaled_nmf_start`); from spectra of shape
-        (n_components, n_features); or from abundances of shape (n_pixels, n_components) and such
-        spectra. "auto" tries the first two where neighbours are known, and takes clusters
-        otherwise. What is zero at the start stays zero without the prior.
+        (n_components, n_features); or from abundances (n_pixels, n_components) and such spectra.
+        "auto" tries the first two where neighbours are known, and takes clusters otherwise. What
+        is zero at the start stays zero without the prior.
     random_state : int, RandomState instance or None
-        Of the start, and of the counts that are set aside. Pass an int for the same result each
-        time.
+        Of the start and the counts that are set aside. An int gives the same result each time.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         At the end, in nats: the divergence, or the lower bound of the log evidence with its sign
         turned, up to a term of the counts alone.
     objective_history_ : float64 array
-        Objective at the start, after every tenth iteration and after the last.
+        Objective at the last start, after every tenth iteration from there and after the last.
     n_features_in_ : int
         Number of channels.
 
@@ -117,7 +117,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     are left out there; ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
 
     Of more than 32768 pixels, some tiles decide on start and strength of the neighbours before all
-    are fitted: a phase that is in none of them may be missed.
+    are fitted. A phase that is in none of them is found only where neighbours are known.
 
     Counts must come as they were measured. HyperSpy's ``decomposition`` of EDS signals scales
     them by default, so pass ``normalize_poissonian_noise=False`` there.

@@ -135,7 +135,7 @@ def test_composition_of_components():
     )
     unit = [
         a / np.linalg.norm(a, axis=1, keepdims=True)
-        for a in (truth.spectra, s.learning_results.factors.T)
+        for a in (truth.spectra, np.nan_to_num(s.learning_results.factors.T))
     ]
     order = (unit[0] @ unit[1].T).argmax(1)
     # Platinum has none of these elements.
@@ -180,3 +180,44 @@ def test_figure_of_the_evidence(truth):
     np.testing.assert_allclose(near.lines[0].get_ydata(), found.gains.max() - found.gains)
     assert near.yaxis_inverted()
     plt.close(figure)
+
+
+def with_zero_peak(units="keV"):
+    """An EDS map with a peak at zero energy in which counts are the same everywhere."""
+    random = np.random.default_rng(0)
+    counts = random.poisson(0.5, (12, 10, 80)).astype(np.uint16)
+    counts[..., 8:13] += 30
+    s = hs.signals.Signal1D(counts)
+    s.set_signal_type("EDS_TEM")
+    axis = s.axes_manager.signal_axes[0]
+    factor = {"keV": 1, "eV": 1000}[units]
+    axis.units, axis.scale, axis.offset = units, 0.02 * factor, -0.2 * factor
+    return s
+
+
+@pytest.mark.parametrize("units", ["keV", "eV"])
+def test_zero_peak_is_left_out_and_that_is_said(units, caplog):
+    s = with_zero_peak(units)
+    below = s.axes_manager.signal_axes[0].axis < 0.12 * (1 if units == "keV" else 1000)
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    assert "16 channels below 0.12 keV are left out" in caplog.text
+    np.testing.assert_array_equal(np.isnan(s.learning_results.factors[:, 0]), below)
+    total = s.data[..., ~below].sum()
+    assert np.sum(s.learning_results.loadings) == pytest.approx(total, rel=1e-3)
+    s.emsparse.cluster_analysis("directions", n_clusters=2, random_state=0)
+    assert caplog.text.count("are left out") == 2
+    s.emsparse.select_n_components([1], random_state=0)
+    assert caplog.text.count("are left out") == 3
+
+
+def test_zero_peak_stays_where_a_mask_says_so_or_there_is_none(caplog):
+    s = with_zero_peak()
+    s.emsparse.decomposition(output_dimension=1, signal_mask=np.zeros(80, bool))
+    assert np.isfinite(s.learning_results.factors).all()
+    s.axes_manager.signal_axes[0].offset = 1.0
+    s.emsparse.decomposition(output_dimension=1)
+    assert np.isfinite(s.learning_results.factors).all()
+    generic = hs.signals.Signal1D(with_zero_peak().data)
+    generic.emsparse.decomposition(output_dimension=1)
+    assert np.isfinite(generic.learning_results.factors).all()
+    assert "left out" not in caplog.text
