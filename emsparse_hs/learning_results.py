@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The one place that writes a signal's ``learning_results``."""
+"""The one place that writes a signal's ``learning_results``, and reads them."""
 
 from __future__ import annotations
 
@@ -27,25 +27,101 @@ def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None
     blocks : Blocks
         What was decomposed: it knows the masks.
     """
-    n_components = len(fit.components)
-    factors = np.full((blocks.signal_keep.size, n_components), np.nan, fit.components.dtype)
-    factors[blocks.signal_keep.ravel()] = fit.components.T
+    _write_components(signal, fit.components, fit.loadings, blocks)
     results = signal.learning_results
-    for name in _OF_OTHER_DECOMPOSITIONS:
-        setattr(results, name, None)
-    results.factors = factors
-    results.loadings = fit.loadings.reshape(-1, n_components)
     # By name: an object could not be saved.
     results.decomposition_algorithm = type(fit.estimator).__name__
-    results.output_dimension = n_components
-    # Without it cluster_analysis("decomposition") asks for a number of components.
-    results.number_significant_components = n_components
     for name in ("explained_variance", "explained_variance_ratio"):
         setattr(results, name, getattr(fit.estimator, f"{name}_", None))
     results.navigation_mask = _mask(blocks.navigation_keep)
     results.signal_mask = _mask(blocks.signal_keep)
     results.poissonian_noise_normalized = False
     results.unfolded = False
+
+
+def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Blocks]:
+    """A signal's decomposition, and what it is one of.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Eager or lazy.
+
+    Returns
+    -------
+    loadings : array of shape (n_pixels, n_components)
+        Of the pixels that were not masked.
+    factors : array of shape (n_features, n_components)
+        Of the channels that were not masked.
+    blocks : Blocks
+        Their data.
+
+    Raises
+    ------
+    ValueError
+        If there is no decomposition, or it is one of centred data.
+    """
+    results = signal.learning_results
+    if results.loadings is None or results.factors is None:
+        raise ValueError(
+            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
+            "or s.decomposition(...) before."
+        )
+    if results.mean is not None:
+        raise ValueError(
+            "The decomposition is one of centred data, whose noise is not known from it. Decompose "
+            "without centre, or with s.emsparse.decomposition()."
+        )
+    shapes = (
+        signal.axes_manager._navigation_shape_in_array,
+        signal.axes_manager._signal_shape_in_array,
+    )
+    masks = [
+        None if mask is None else np.reshape(mask, shape).astype(bool)
+        for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
+    ]
+    navigation_mask = None if masks[0] is None else masks[0].T
+    blocks = Blocks.of(signal, navigation_mask, masks[1])
+    n_components = results.loadings.shape[1]
+    loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
+    factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]
+    return loadings, factors, blocks
+
+
+def replace_components(
+    signal: BaseSignal, components: np.ndarray, loadings: np.ndarray, blocks: Blocks
+) -> None:
+    """Give a signal other components in place of those of its decomposition.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        After a decomposition; only its ``learning_results`` change.
+    components : array of shape (n_components, n_features)
+        Of kept features.
+    loadings : array of shape (n_pixels, n_components)
+        Of kept pixels.
+    blocks : Blocks
+        As `read_decomposition` gives it.
+    """
+    _write_components(signal, components, blocks.place(loadings), blocks)
+    # They were of the components before.
+    signal.learning_results.explained_variance = None
+    signal.learning_results.explained_variance_ratio = None
+
+
+def _write_components(signal: BaseSignal, components, loadings, blocks: Blocks) -> None:
+    n_components = len(components)
+    factors = np.full((blocks.signal_keep.size, n_components), np.nan, components.dtype)
+    factors[blocks.signal_keep.ravel()] = components.T
+    results = signal.learning_results
+    for name in _OF_OTHER_DECOMPOSITIONS:
+        setattr(results, name, None)
+    results.factors = factors
+    results.loadings = loadings.reshape(-1, n_components)
+    results.output_dimension = n_components
+    # Without it cluster_analysis("decomposition") asks for a number of components.
+    results.number_significant_components = n_components
 
 
 #: Fields that would speak of an earlier decomposition.

@@ -14,6 +14,7 @@ from emsparse_hs.blocks import Blocks
 from emsparse_hs.decomposition import PoissonNMF, misfit
 from emsparse_hs.decomposition.residuals import worst_region
 from emsparse_hs.fitting import held_rows
+from emsparse_hs.learning_results import read_decomposition
 
 
 class Residuals(NamedTuple):
@@ -60,7 +61,7 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     ValueError
         If there is no decomposition, it is one of centred data, or data are no counts.
     """
-    loadings, factors, blocks = _decomposed(signal)
+    loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
     keep = blocks.navigation_keep
     excess = misfit(counts, factors.T, loadings, scan=keep, width=width)
@@ -77,35 +78,6 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
         _all_channels(counted, blocks),
         _all_channels(expected, blocks),
     )
-
-
-def _decomposed(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Blocks]:
-    """Loadings and factors of what was not masked, and the data they were made of."""
-    results = signal.learning_results
-    if results.loadings is None or results.factors is None:
-        raise ValueError(
-            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
-            "or s.decomposition(...) before."
-        )
-    if results.mean is not None:
-        raise ValueError(
-            "The decomposition is one of centred data, whose noise is not known from it. Decompose "
-            "without centre, or with s.emsparse.decomposition()."
-        )
-    shapes = (
-        signal.axes_manager._navigation_shape_in_array,
-        signal.axes_manager._signal_shape_in_array,
-    )
-    masks = [
-        None if mask is None else np.reshape(mask, shape).astype(bool)
-        for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
-    ]
-    navigation_mask = None if masks[0] is None else masks[0].T
-    blocks = Blocks.of(signal, navigation_mask, masks[1])
-    n_components = results.loadings.shape[1]
-    loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
-    factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]
-    return loadings, factors, blocks
 
 
 def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float) -> np.ndarray:

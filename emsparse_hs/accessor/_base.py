@@ -235,6 +235,54 @@ class SignalMethods:
             info = cluster_by_hyperspy(self._signal, cluster_source, n_clusters, kwargs)
         return info if return_info else None
 
+    def merge_components(
+        self,
+        *,
+        random_state=None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> list[tuple[int, ...]]:
+        """Merge components of the decomposition that are one pattern, as at another intensity.
+
+        Two are one if their common spectrum predicts counts that were set aside as well as the two
+        do: see `emsparse_hs.decomposition.merge_components`. ``s.learning_results`` has the spectra
+        and maps of those that are left; sources and clusters made of the others are removed.
+
+        Parameters
+        ----------
+        random_state : int, RandomState instance or None
+            Of the choice of counts.
+        show_progressbar, num_workers
+            As in HyperSpy, for reading the data.
+
+        Returns
+        -------
+        list of tuple of int
+            For each component that is left, which ones before it is made of.
+
+        Raises
+        ------
+        ValueError
+            If there is no decomposition, it is one of centred data, it has negative spectra or
+            maps, or data are no whole numbers.
+        """
+        from emsparse_hs.decomposition import PoissonNMF, merge_components
+        from emsparse_hs.fitting import held_rows
+        from emsparse_hs.learning_results import read_decomposition, replace_components
+
+        loadings, factors, blocks = read_decomposition(self._signal)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        merged = merge_components(
+            held_rows(PoissonNMF(), blocks, **how),
+            factors.T,
+            loadings,
+            scan=blocks.navigation_keep,
+            random_state=random_state,
+        )
+        if len(merged.groups) < len(factors.T):
+            replace_components(self._signal, merged.components, merged.loadings, blocks)
+        return merged.groups
+
     def plot_components(self, **kwargs) -> Any:
         """Plot each component's map beside its spectrum or pattern.
 

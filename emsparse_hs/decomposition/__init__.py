@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "counts": ["as_counts", "stack_counts"],
         "_variational": ["Posterior"],
         "clustering": ["SphericalKMeans", "smooth_directions"],
+        "merging": ["Merged", "merge_components"],
         "pca": ["WeightedGramPCA"],
         "poisson_nmf": ["PoissonNMF"],
         "residuals": ["misfit"],

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import xlogy
 
 from ._climb import Climb, rough_climb
 from ._dirichlet import DirichletModel
-from ._kernels import TINY, sum_by_label
+from ._kernels import sum_by_label
+from ._likeness import most_nearly_one
 from ._model import CountModel
 from ._neighbours import Neighbours, some_tiles
 from .counts import thin_counts
@@ -113,14 +112,6 @@ def _to_be_spared(model: DirichletModel) -> list[int]:
         return []
     areas = np.bincount(fractions.argmax(1), minlength=len(spectra))
     made = model.abundances().sum(0, dtype=np.float64)[:, None] * spectra
-    pairs = list(combinations(free.tolist(), 2))
-    losses = [_loss(made[list(pair)], spectra[list(pair)]) for pair in pairs]
-    one, other = pairs[int(np.argmin(losses))]
-    smaller = one if made[one].sum() < made[other].sum() else other
-    return sorted({int(free[areas[free].argmin()]), smaller})
-
-
-def _loss(made: np.ndarray, spectra: np.ndarray) -> float:
-    """Log-likelihood that counts of several spectra lose with one in their place."""
-    together = made.sum(0) / max(made.sum(), TINY)
-    return float((xlogy(made, spectra) - xlogy(made, together)).sum())
+    pair = free[list(most_nearly_one(made[free]))]
+    smaller = pair[made[pair].sum(1).argmin()]
+    return sorted({int(free[areas[free].argmin()]), int(smaller)})

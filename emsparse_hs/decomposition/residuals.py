@@ -68,12 +68,7 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
     """
     counts = as_counts(counts)
     components, loadings = np.asarray(components, np.float64), np.asarray(loadings, np.float32)
-    wanted = (len(loadings), components.shape[-1])
-    if counts.shape != wanted or loadings.shape[1:] != components.shape[:1]:
-        raise ValueError(
-            f"Spectra of shape {components.shape} with loadings of shape {loadings.shape} are no "
-            f"model of counts of shape {counts.shape}. Pass those that were fitted to them."
-        )
+    check_model(counts, components, loadings)
     keep = as_scan(scan, counts.shape[0])
     bands = _bands(counts)
     in_bands = np.zeros((len(components), bands.max() + 1))
@@ -86,6 +81,16 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
 
     strips = _strips(keep, int(np.ceil(CUT_OFF * width)))
     return np.concatenate(list(in_threads(excess, strips)))
+
+
+def check_model(counts: sparse.csr_array, components: np.ndarray, loadings: np.ndarray) -> None:
+    """Refuse spectra and loadings that were not fitted to such counts."""
+    wanted = (len(loadings), components.shape[-1])
+    if counts.shape != wanted or loadings.shape[1:] != components.shape[:1]:
+        raise ValueError(
+            f"Spectra of shape {components.shape} with loadings of shape {loadings.shape} are no "
+            f"model of counts of shape {counts.shape}. Pass those that were fitted to them."
+        )
 
 
 def worst_region(excess: np.ndarray, keep: np.ndarray) -> np.ndarray | None:

@@ -166,7 +166,7 @@ class _Judge:
         model = clone(self.estimator).set_params(n_components=number, random_state=self.seed)
         loadings = model.fit_transform(self.known, scan=self.scan)
         self.numbers.append(number)
-        self.scores.append(_scores(self.known, self.unseen, loadings, model.components_))
+        self.scores.append(scores(self.known, self.unseen, loadings, model.components_))
 
     def since_best(self) -> int:
         """How many models in a row were no better than the best one before."""
@@ -184,8 +184,23 @@ class _Judge:
         return ComponentSelection(numbers, gains, errors, number, self.share)
 
 
-def _scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
-    """Log-likelihood of each pixel's unseen counts above that of the mean spectrum."""
+def scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Log-likelihood of each pixel's unseen counts above that of the mean spectrum.
+
+    Parameters
+    ----------
+    known, unseen : csr_array of shape (n_pixels, n_features)
+        Two parts of the counts, the first of which was used for the model.
+    loadings : array of shape (n_pixels, n_components)
+        Abundances.
+    components : array of shape (n_components, n_features)
+        Spectra of sum 1.
+
+    Returns
+    -------
+    float64 array of shape (n_pixels,)
+        In nats.
+    """
     mean = feature_sums(known)
     mean /= mean.sum()
     fractions = loadings / np.maximum(loadings.sum(1, keepdims=True), TINY)
