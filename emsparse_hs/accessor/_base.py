@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from emsparse_hs.accessor._components import ComponentMethods
+
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
     from emsparse_hs.decomposition import ComponentSelection
 
 
-class SignalMethods:
+class SignalMethods(ComponentMethods):
     """Methods that apply to any signal with navigation axes."""
 
     #: What the class is for, as said in errors.
@@ -234,125 +236,6 @@ class SignalMethods:
             kwargs.update({"algorithm": algorithm} if algorithm is not None else {})
             info = cluster_by_hyperspy(self._signal, cluster_source, n_clusters, kwargs)
         return info if return_info else None
-
-    def merge_components(
-        self,
-        *,
-        random_state=None,
-        show_progressbar: bool | None = None,
-        num_workers: int | None = None,
-    ) -> list[tuple[int, ...]]:
-        """Merge components of the decomposition that are one pattern, as at another intensity.
-
-        Two are one if their common spectrum predicts counts that were set aside as well as the two
-        do: see `emsparse_hs.decomposition.merge_components`. ``s.learning_results`` has the spectra
-        and maps of those that are left; sources and clusters made of the others are removed.
-
-        Parameters
-        ----------
-        random_state : int, RandomState instance or None
-            Of the choice of counts.
-        show_progressbar, num_workers
-            As in HyperSpy, for reading the data.
-
-        Returns
-        -------
-        list of tuple of int
-            For each component that is left, which ones before it is made of.
-
-        Raises
-        ------
-        ValueError
-            If there is no decomposition, it is one of centred data, it has negative spectra or
-            maps, or data are no whole numbers.
-        """
-        from emsparse_hs.decomposition import PoissonNMF, merge_components
-        from emsparse_hs.fitting import held_rows
-        from emsparse_hs.learning_results import read_decomposition, replace_components
-
-        loadings, factors, blocks = read_decomposition(self._signal)
-        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        merged = merge_components(
-            held_rows(PoissonNMF(), blocks, **how),
-            factors.T,
-            loadings,
-            scan=blocks.navigation_keep,
-            random_state=random_state,
-        )
-        if len(merged.groups) < len(factors.T):
-            replace_components(self._signal, merged.components, merged.loadings, blocks)
-        return merged.groups
-
-    def plot_components(self, **kwargs) -> Any:
-        """Plot each component's map beside its spectrum or pattern.
-
-        Parameters
-        ----------
-        **kwargs
-            As for `emsparse_hs.plotting.plot_components`.
-
-        Returns
-        -------
-        Figure
-            After a decomposition.
-        """
-        from emsparse_hs.plotting import plot_components
-
-        return plot_components(self._signal, **kwargs)
-
-    def misfit(
-        self,
-        width: float = 1.5,
-        *,
-        show_progressbar: bool | None = None,
-        num_workers: int | None = None,
-    ) -> BaseSignal:
-        """Map of how much worse the decomposition is than noise would make it.
-
-        Parameters
-        ----------
-        width : float
-            Standard deviation in px of the Gaussian over which residuals are added up.
-        show_progressbar, num_workers
-            As in HyperSpy, for reading the data.
-
-        Returns
-        -------
-        BaseSignal
-            float32, of the scan's axes: standard deviations above what Poisson noise makes of it
-            on average (see `emsparse_hs.decomposition.misfit`), NaN where pixels were left out.
-
-        Raises
-        ------
-        ValueError
-            If there is no decomposition, it is one of centred data, or data are no counts.
-        """
-        from emsparse_hs.residuals import find_residuals
-
-        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        excess = find_residuals(self._signal, 0, width, **how).excess
-        result = self._signal._get_navigation_signal(data=excess)
-        result = result.transpose(signal_axes=excess.ndim)
-        title = self._signal.metadata.get_item("General.title", default="")
-        result.metadata.General.title = f"Misfit of {title}" if title else "Misfit"
-        return result
-
-    def plot_residuals(self, **kwargs) -> Any:
-        """Plot where the decomposition does not explain the data, and the worst spectra.
-
-        Parameters
-        ----------
-        **kwargs
-            As for `emsparse_hs.plotting.plot_residuals`.
-
-        Returns
-        -------
-        Figure
-            After a decomposition.
-        """
-        from emsparse_hs.plotting import plot_residuals
-
-        return plot_residuals(self._signal, **kwargs)
 
     def __getattr__(self, name: str):
         """Say for which signals a method exists that this signal does not have."""

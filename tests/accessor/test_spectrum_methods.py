@@ -221,3 +221,36 @@ def test_zero_peak_stays_where_a_mask_says_so_or_there_is_none(caplog):
     generic.emsparse.decomposition(output_dimension=1)
     assert np.isfinite(generic.learning_results.factors).all()
     assert "left out" not in caplog.text
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_posterior_is_that_of_the_estimator(truth, lazy):
+    s = signal_of(truth)
+    s = s.as_lazy() if lazy else s
+    mask = np.zeros(SCAN, bool)
+    mask[2] = True
+    options = dict(output_dimension=3, navigation_mask=mask.T, random_state=0)
+    model = s.emsparse.decomposition(**options, return_info=True)
+    found = s.emsparse.posterior(spatial=model.spatial_)
+    expected = model.posterior(truth.counts[~mask], scan=~mask)
+    for signal, values in zip(found, expected, strict=True):
+        assert signal.axes_manager.navigation_shape == (3,)
+        assert [a.scale for a in signal.axes_manager.signal_axes] == [
+            a.scale for a in s.axes_manager.navigation_axes
+        ]
+        assert np.isnan(signal.data[:, mask]).all()
+        np.testing.assert_allclose(signal.data[:, ~mask].T, values, rtol=1e-4, atol=1e-3)
+    loadings = s.get_decomposition_loadings().data
+    np.testing.assert_allclose(found.abundances.data, loadings, rtol=1e-2, atol=0.1)
+
+
+def test_posterior_of_spectra_that_something_else_found(truth):
+    s = signal_of(truth)
+    s.change_dtype("float64")
+    s.decomposition(algorithm="NMF", output_dimension=3, print_info=False)
+    found = s.emsparse.posterior(random_state=0)
+    np.testing.assert_allclose(found.abundances.data.sum(0), s.data.sum(-1), rtol=1e-3)
+    assert (found.widths.data > 0).all()
+    s.decomposition(output_dimension=3, print_info=False)
+    with pytest.raises(ValueError, match="negative"):
+        s.emsparse.posterior()
