@@ -3,8 +3,8 @@
 """A decomposition of a million spectra from a lazy file: time and memory, reading included.
 
 Run it with ``python benchmarks/large_map.py``. The map is simulated and written to a zarr file
-first, which takes a minute. The decomposition runs in a process of its own, after one of a small map
-that compiles the kernels.
+first, which takes a minute. The decomposition runs in a process of its own, after one of a small
+map that compiles the kernels.
 """
 
 import argparse
