@@ -12,7 +12,9 @@ from emsparse_hs.fitting import Fit
 from emsparse_hs.phases import Phases
 
 
-def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None:
+def write_learning_results(
+    signal: BaseSignal, fit: Fit, blocks: Blocks, left_out: float = np.nan
+) -> None:
     """Give a signal the results of a decomposition, as HyperSpy's own would have.
 
     Afterwards HyperSpy's plots, models, blind source separation, clustering and saving work on
@@ -26,6 +28,9 @@ def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None
         What the estimator made of the blocks.
     blocks : Blocks
         What was decomposed: it knows the masks.
+    left_out : float
+        What factors are in masked channels. With 0 the results have no signal mask, so that blind
+        source separation and models need not be told of it.
     """
     _write_components(signal, fit.components, fit.loadings, blocks)
     results = signal.learning_results
@@ -34,7 +39,11 @@ def write_learning_results(signal: BaseSignal, fit: Fit, blocks: Blocks) -> None
     for name in ("explained_variance", "explained_variance_ratio"):
         setattr(results, name, getattr(fit.estimator, f"{name}_", None))
     results.navigation_mask = _mask(blocks.navigation_keep)
-    results.signal_mask = _mask(blocks.signal_keep)
+    if left_out == 0:
+        results.factors = np.nan_to_num(results.factors)
+        results.signal_mask = None
+    else:
+        results.signal_mask = _mask(blocks.signal_keep)
     results.poissonian_noise_normalized = False
     results.unfolded = False
 
@@ -59,7 +68,7 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
     Raises
     ------
     ValueError
-        If there is no decomposition, or it is one of centred data.
+        If there is no decomposition, it is one of centred data, or the signal was cropped since.
     """
     results = signal.learning_results
     if results.loadings is None or results.factors is None:
@@ -72,16 +81,21 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
             "The decomposition is one of centred data, whose noise is not known from it. Decompose "
             "without centre, or with s.emsparse.decomposition()."
         )
-    shapes = (
-        signal.axes_manager._navigation_shape_in_array,
-        signal.axes_manager._signal_shape_in_array,
-    )
+    axes = signal.axes_manager
+    shapes = axes._navigation_shape_in_array, axes._signal_shape_in_array
+    sizes = len(results.loadings), len(results.factors)
+    if sizes != tuple(int(np.prod(shape)) for shape in shapes):
+        raise ValueError(
+            f"{signal!r} has other pixels or channels than when it was decomposed. Decompose it "
+            "again."
+        )
     masks = [
-        None if mask is None else np.reshape(mask, shape).astype(bool)
+        np.zeros(shape, bool) if mask is None else np.reshape(mask, shape).astype(bool)
         for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
     ]
-    navigation_mask = None if masks[0] is None else masks[0].T
-    blocks = Blocks.of(signal, navigation_mask, masks[1])
+    # What no component has was left out, as the zero peak.
+    masks[1] |= ~np.any(np.nan_to_num(results.factors), 1).reshape(shapes[1])
+    blocks = Blocks.of(signal, masks[0].T, masks[1])
     n_components = results.loadings.shape[1]
     loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
     factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]

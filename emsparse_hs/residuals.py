@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.decomposition import PoissonNMF, misfit
-from emsparse_hs.decomposition.residuals import worst_region
+from emsparse_hs.decomposition.residuals import in_plane, worst_region
 from emsparse_hs.fitting import held_rows
 from emsparse_hs.learning_results import read_decomposition
 
@@ -59,7 +59,7 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     Raises
     ------
     ValueError
-        If there is no decomposition, it is one of centred data, or data are no counts.
+        If there is no decomposition, it is one of centred data, or data are negative or NaN.
     """
     loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
@@ -92,7 +92,7 @@ def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float
         # What is near a region has part of its residuals.
         near = np.zeros(keep.shape, bool)
         near[keep] = numbers == number
-        square = np.ones((3,) * keep.ndim, bool)
+        square = in_plane(keep.ndim, diagonal=True)
         left[binary_dilation(near, square, int(np.ceil(3 * width)))[keep]] = 0
     return numbers
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from emsparse_hs.accessor._components import ComponentMethods
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class SignalMethods(ComponentMethods):
         navigation_mask : BaseSignal or bool array, optional
             True where pixels are left out; an array has HyperSpy's ``navigation_shape`` (x, y).
         signal_mask : BaseSignal or bool array, optional
-            True where channels are left out. By default, of EDS maps, those of the zero peak
-            (below 0.12 keV).
+            True where channels are left out, and factors are NaN. By default the zero peak of EDS
+            maps is left out (below 0.12 keV), and factors are 0 there.
         n_passes : int
             How often an estimator that takes one block after the other sees the data: more than
             half a gigabyte in float64, and only if it has ``partial_fit``. `MiniBatchNMF` wants
@@ -102,13 +104,14 @@ class SignalMethods(ComponentMethods):
         from emsparse_hs.fitting import fit_blocks
         from emsparse_hs.learning_results import write_learning_results
 
-        signal_mask = without_zero_peak(self._signal, signal_mask)
-        blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
+        mask = without_zero_peak(self._signal, signal_mask)
+        blocks = Blocks.of(self._signal, navigation_mask, mask)
         kwargs = without_masked_channels(kwargs, blocks)
         estimator = estimator_of(algorithm, output_dimension, kwargs)
         check_rank(estimator, blocks)
         fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
-        write_learning_results(self._signal, fit, blocks)
+        left_out = np.nan if signal_mask is not None else 0.0
+        write_learning_results(self._signal, fit, blocks, left_out)
         return fit.estimator if return_info else None
 
     def select_n_components(

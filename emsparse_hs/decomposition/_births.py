@@ -11,11 +11,10 @@ import numpy as np
 
 from ._climb import Climb, rough_climb
 from ._dirichlet import DirichletModel
+from ._judge import Judge, is_better
 from ._kernels import sum_by_label
 from ._likeness import most_nearly_one
-from ._model import CountModel
 from ._neighbours import Neighbours, some_tiles
-from .counts import thin_counts
 from .residuals import misfit, worst_region
 from .start import feature_sums, with_mean
 
@@ -28,16 +27,13 @@ MOST_BIRTHS = 8
 #: Pixels of a larger map on which a birth is tried.
 MOST_PIXELS = 2**15
 
-#: Share of the counts that spectra are learned from, to be compared by the others.
-SHARE = 0.8
-
 
 def with_births(climb: Climb, estimator: PoissonNMF, random) -> Climb:
     """Give spectra that can be spared to regions that have none of their own.
 
     The pixels of the worst region become a class, in place of one of those that the fit has put
     together, and spectra are learned anew from the classes. That is kept as long as it predicts
-    counts that were set aside better.
+    counts of the whole map that were set aside significantly better.
 
     Parameters
     ----------
@@ -54,44 +50,50 @@ def with_births(climb: Climb, estimator: PoissonNMF, random) -> Climb:
         Roughly at its end.
     """
     neighbours, counts = climb.model.neighbours, climb.model.counts
-    if neighbours is None or counts.dtype.kind != "u" or not isinstance(estimator.init, str):
+    may_change = isinstance(estimator.init, str) and len(climb.model.components()) > 1
+    if neighbours is None or counts.dtype.kind != "u" or not may_change:
         return climb
+    judge, score = None, None
     for _ in range(MOST_BIRTHS):
         model = climb.model
         excess = misfit(counts, model.components(), model.abundances(), scan=neighbours.keep)
         region = worst_region(excess, neighbours.keep)
-        if region is None:
+        if region is None or model.n_known == len(model.components()):
             break
-        spectra = _better_spectra(model, estimator, region, random)
-        if spectra is None:
+        # One judge for all regions: what is taken is better than all before.
+        judge = Judge(counts, neighbours.keep, random) if judge is None else judge
+        score = judge.score(model.components()) if score is None else score
+        spectra = _reborn(model, estimator, neighbours.keep, region, random)
+        reborn = judge.score(spectra)
+        if not is_better(reborn, score):
             break
-        born = rough_climb(estimator, counts, neighbours, spectra)
-        born.n_iter += climb.n_iter
-        climb = born
+        climb = rough_climb(estimator, counts, neighbours, spectra, climb.n_iter)
+        score = reborn
     return climb
 
 
-def _better_spectra(model, estimator, region: np.ndarray, random) -> np.ndarray | None:
-    """Spectra with that of the region, if they predict counts better."""
-    keep = model.neighbours.keep
-    rows, scan = np.arange(model.counts.shape[0]), keep
+def _reborn(model: DirichletModel, estimator, keep, region: np.ndarray, random) -> np.ndarray:
+    """Spectra with that of the region, the others being made do with one fewer."""
+    labels = model.fractions().argmax(1)
+    rows, scan = np.arange(len(labels)), keep
     if len(rows) > MOST_PIXELS:
-        rows, scan = some_tiles(keep, MOST_PIXELS, random, region)
-    seen, unseen = thin_counts(model.counts[rows], SHARE, random)
-    starts = [model.components()]
-    starts += _reborn(model, rows, np.isin(rows, region))
-    climbs = [rough_climb(estimator, seen, Neighbours(scan), start) for start in starts]
-    scores = [
-        CountModel(unseen, end.model.components(), end.model.fractions()).log_likelihood()
-        for end in climbs
-    ]
-    best = int(np.argmax(scores))
-    return climbs[best].model.components() if best else None
+        # With the smallest class, which may be the one that is given up.
+        sizes = np.bincount(labels, minlength=len(model.components()))
+        smallest = np.flatnonzero(labels == np.where(sizes > 0, sizes, len(labels) + 1).argmin())
+        wanted = np.concatenate([region, smallest[: MOST_PIXELS // 4]])
+        rows, scan = some_tiles(keep, MOST_PIXELS, random, wanted)
+    counts, neighbours = model.counts[rows], Neighbours(scan)
+    starts = _starts(model, counts, rows, np.isin(rows, region))
+    climbs = [rough_climb(estimator, counts, neighbours, start) for start in starts]
+    best = int(np.argmax([climb.bounds[-1] for climb in climbs]))
+    return climbs[best].model.components()
 
 
-def _reborn(model: DirichletModel, rows: np.ndarray, region: np.ndarray) -> Iterator[np.ndarray]:
+def _starts(
+    model: DirichletModel, counts, rows: np.ndarray, region: np.ndarray
+) -> Iterator[np.ndarray]:
     """Sums of the pixels of each class, one of which is given up for the region."""
-    counts, n_known = model.counts[rows], model.n_known
+    n_known = model.n_known
     for spared in _to_be_spared(model):
         fractions = model.fractions()[rows]
         fractions[:, spared] = -1
@@ -108,10 +110,10 @@ def _to_be_spared(model: DirichletModel) -> list[int]:
     """The spectrum that prevails on fewest pixels, and the smaller of the two most nearly one."""
     spectra, fractions = model.components(), model.fractions()
     free = np.arange(model.n_known, len(spectra))
-    if len(free) < 2:
-        return []
     areas = np.bincount(fractions.argmax(1), minlength=len(spectra))
     made = model.abundances().sum(0, dtype=np.float64)[:, None] * spectra
+    if len(free) == 1:
+        return free.tolist()
     pair = free[list(most_nearly_one(made[free]))]
     smaller = pair[made[pair].sum(1).argmin()]
     return sorted({int(free[areas[free].argmin()]), int(smaller)})

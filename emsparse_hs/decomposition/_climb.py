@@ -34,9 +34,10 @@ SHARE_OF_BEST = 0.7
 class Climb:
     """Passes over the counts from one start, and bounds of the evidence on the way."""
 
-    def __init__(self, model: DirichletModel, estimator: PoissonNMF) -> None:
+    def __init__(self, model: DirichletModel, estimator: PoissonNMF, n_iter: int = 0) -> None:
         self.model = model
-        self.n_iter, self.change = 0, np.inf
+        # Passes that were made before count, as there is a most.
+        self.n_iter, self.change = n_iter, np.inf
         self.bounds = [model.bound()]
         self._most = estimator.max_iter
         self._tol, self._rough = _tolerances(model.counts)
@@ -75,10 +76,10 @@ def _tolerances(counts: sparse.csr_array) -> tuple[float, float]:
     return TOL * size / max(1, dose / DOSE) ** 0.5, ROUGH * size
 
 
-def rough_climb(estimator, counts, neighbours, spectra: np.ndarray) -> Climb:
+def rough_climb(estimator, counts, neighbours, spectra: np.ndarray, n_iter: int = 0) -> Climb:
     """From spectra alone, roughly to its end."""
     fractions = sharp_fractions(counts, spectra, by_size=True)
-    climb = Climb(start_model(estimator, counts, neighbours, spectra, fractions), estimator)
+    climb = Climb(start_model(estimator, counts, neighbours, spectra, fractions), estimator, n_iter)
     climb.go_on(roughly=True)
     return climb
 

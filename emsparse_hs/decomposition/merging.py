@@ -10,22 +10,18 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from ._judge import SEEN, Judge, is_better
 from ._kernels import TINY
 from ._likeness import most_nearly_one
 from ._neighbours import as_scan
-from ._solver import Prior
-from ._variational import settled
-from .counts import as_counts, thin_counts
+from .counts import as_counts
 from .residuals import check_model
-from .selection import SIGNIFICANT, scores
 from .start import feature_sums
 
-#: Share of the counts from which abundances are inferred, to be judged by the others.
-SHARE = 0.8
-
-#: Prior of the abundances: few components a pixel, and neighbours that weigh as much as so many
-#: counts.
-PRIOR = Prior(0.02, 5.0)
+#: Nats of the counts set aside that a spectrum of its own must be worth for each channel, since it
+#: has noise in each, and for each pixel of the two, since the prior likes several components of one
+#: kind a little better.
+WORTH, SLIGHT = (1 - SEEN) / 2, 0.01
 
 
 class Merged(NamedTuple):
@@ -49,11 +45,11 @@ class Merged(NamedTuple):
 def merge_components(counts, components, loadings, *, scan=None, random_state=None) -> Merged:
     r"""Merge components that are one pattern, as at another intensity.
 
-    The two that are most nearly one get their common spectrum. If that predicts counts that were
-    set aside as well as the two do, they are one, and the next two are looked at. The two were
-    learned from those counts as well, by which spectra of m channels gain :math:`m / 2` nats of
-    all counts even if they are one (Wilks, Ann. Math. Stat. 9 (1938) 60): so much of it as the
-    counts set aside have part in is taken off.
+    The two that are most nearly one get their common spectrum. If with that counts that were set
+    aside are predicted as well as at the beginning, the two are one, and the next two are looked
+    at. For that, spectra are learned anew from the other counts, in one step from the given ones.
+    A phase of so few counts that they are fewer than half the channels, about, is not told apart.
+    A component that no pixel has is taken as one with another.
 
     Parameters
     ----------
@@ -76,36 +72,51 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
     Raises
     ------
     ValueError
-        If shapes do not belong together, components or loadings are negative, or counts are no
-        whole numbers.
+        If shapes do not belong together, components or loadings are negative, NaN or infinite, or
+        counts are no whole numbers or all 0.
     """
-    counts = as_counts(counts)
+    counts = _whole(as_counts(counts))
     components, loadings = np.array(components, np.float64), np.array(loadings, np.float64)
     check_model(counts, components, loadings)
-    if counts.dtype.kind != "u" or (components < 0).any() or (loadings < 0).any():
+    if (components < 0).any() or (loadings < 0).any():
         raise ValueError(
-            "Only components of counts can be merged: the data must be whole numbers, and neither "
-            "spectra nor maps negative, as PoissonNMF and SparseNMF make them."
+            "Spectra or maps are negative, and such components can't be merged. Take a "
+            "factorisation that keeps them positive, such as PoissonNMF or SparseNMF."
         )
+    if not counts.nnz:
+        raise ValueError("There are no counts to judge components by.")
     sums = components.sum(1)
     merged = Merged(
         components / np.maximum(sums, TINY)[:, None],
         loadings * sums,
         [(k,) for k in range(len(sums))],
     )
-    judge = _Judge(counts, scan, check_random_state(random_state))
-    score = judge.score(merged.components)
+    keep = None if scan is None else as_scan(scan, counts.shape[0])
+    judge = Judge(counts, keep, check_random_state(random_state))
+    first = judge.score(merged.components)
+    n_channels = np.count_nonzero(feature_sums(counts))
     while len(merged.groups) > 1:
-        candidate = _with_nearest_merged(merged)
-        candidate_score = judge.score(candidate.components)
-        if judge.is_better(score, candidate_score):
+        candidate, n_pixels = _with_nearest_merged(merged)
+        worth = WORTH * n_channels + SLIGHT * n_pixels
+        if is_better(first, judge.score(candidate.components), worth):
             break
-        merged, score = candidate, candidate_score
+        merged = candidate
     return merged
 
 
-def _with_nearest_merged(merged: Merged) -> Merged:
-    """One component less: the two whose counts lose least likelihood are one."""
+def _whole(counts: sparse.csr_array) -> sparse.csr_array:
+    """Counts as whole numbers, which rounding may have made of others."""
+    whole = np.rint(counts.data)
+    if not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
+        raise ValueError(
+            "Counts must be whole numbers to judge components by some that are set aside. Take the "
+            "data as they were measured, without scaling or smoothing."
+        )
+    return as_counts(sparse.csr_array((whole, counts.indices, counts.indptr), counts.shape))
+
+
+def _with_nearest_merged(merged: Merged) -> tuple[Merged, float]:
+    """One component less: two are one. How many pixels are of these."""
     made = merged.loadings.sum(0)[:, None] * merged.components
     one, other = most_nearly_one(made)
     together = made[one] + made[other]
@@ -114,25 +125,6 @@ def _with_nearest_merged(merged: Merged) -> Merged:
     loadings[:, one] += loadings[:, other]
     groups = list(merged.groups)
     groups[one] = tuple(sorted(groups[one] + groups.pop(other)))
-    return Merged(np.delete(components, other, 0), np.delete(loadings, other, 1), groups)
-
-
-class _Judge:
-    """Scores spectra by counts that were set aside, abundances being inferred from the others."""
-
-    def __init__(self, counts: sparse.csr_array, scan, random) -> None:
-        self.seen, self.unseen = thin_counts(counts, SHARE, random)
-        self.keep = None if scan is None else as_scan(scan, counts.shape[0])
-        # What two spectra gain by chance over their common one, in the counts set aside.
-        self.by_chance = (1 - SHARE) * np.count_nonzero(feature_sums(counts)) / 2
-
-    def score(self, components: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each pixel's unseen counts."""
-        model = settled(self.seen, components, PRIOR, self.keep)
-        return scores(self.seen, self.unseen, model.abundances(), components)
-
-    def is_better(self, score: np.ndarray, other: np.ndarray) -> bool:
-        """Whether the first one is, significantly."""
-        gains = score - other
-        error = gains.std() * np.sqrt(len(gains))
-        return bool(gains.sum() - self.by_chance > SIGNIFICANT * error)
+    fractions = loadings[:, one] / np.maximum(merged.loadings.sum(1), TINY)
+    merged = Merged(np.delete(components, other, 0), np.delete(loadings, other, 1), groups)
+    return merged, float(fractions.sum())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.ndimage import convolve1d, label
+from scipy.ndimage import convolve1d, generate_binary_structure, label
 
 from ._model import in_threads
 from ._neighbours import as_scan
@@ -14,7 +14,7 @@ from .counts import as_counts
 from .start import feature_sums
 
 #: Width (standard deviation of a Gaussian) in px over which residuals are added up. The counts of
-#: a pixel say little; those of the 28 px in its reach say which lines are missing.
+#: a pixel say little; those of the 14 px around it say which lines are missing.
 WIDTH = 1.5
 
 #: Groups of channels that are compared one by one.
@@ -23,9 +23,9 @@ N_BANDS = 64
 #: Rows of a scan that are looked at together, and where the Gaussian ends, in its widths.
 ROWS, CUT_OFF = 64, 4
 
-#: Counts within reach that a band is taken to have at least, so that one count where hardly any is
-#: expected is no wonder.
-LEAST_COUNTS = 0.5
+#: Counts within reach that a band is taken to have at least, and what is added to the variance, so
+#: that one count, or two, where hardly any is expected are no wonder.
+LEAST_COUNTS, LEAST_VARIANCE = 0.5, 10.0
 
 #: Excess from which a pixel is not explained by noise, nor by maps that are a little off.
 EXCESSIVE = 10.0
@@ -39,8 +39,11 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
 
     .. math:: \chi^2 = \sum_b (g * r_b)^2 / (g^2 * y_b).
 
-    If the model is right its mean is the number of bands, and its variance
-    :math:`\sum_b (2 + 1/\mu_b)`, where :math:`\mu_b` are the counts within reach of g.
+    If the model is right, and y changes little within reach of g, its mean is the number of bands
+    and its variance :math:`\sum_b (2 + 1/\mu_b)`, where :math:`\mu_b = (g^2 * y_b) (g^2 * 1) /
+    (g^4 * 1)` are the counts within reach. Bands of less than half a count are taken to have as
+    much, and 10 is added to the variance: at few counts the result is rather too small. Loadings
+    that were fitted to the same counts make it smaller, too.
 
     Parameters
     ----------
@@ -58,15 +61,20 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
     Returns
     -------
     float32 array of shape (n_pixels,)
-        :math:`\chi^2` less its mean, in standard deviations. Where the model is right that is
-        about 1 either way; a phase that has no spectrum stands out by ten and more.
+        :math:`\chi^2` less its mean, in standard deviations. Where the model is right, that is
+        about 1 either way and in large maps 10 at most; a phase without a spectrum has more.
 
     Raises
     ------
     ValueError
-        If shapes do not belong together.
+        If shapes do not belong together, spectra or loadings are not finite, or `width` is no
+        positive number.
     """
     counts = as_counts(counts)
+    if not 0 < width < np.inf:
+        raise ValueError(
+            f"width={width!r}, and a positive number of pixels is needed, such as 1.5."
+        )
     components, loadings = np.asarray(components, np.float64), np.asarray(loadings, np.float32)
     check_model(counts, components, loadings)
     keep = as_scan(scan, counts.shape[0])
@@ -91,6 +99,11 @@ def check_model(counts: sparse.csr_array, components: np.ndarray, loadings: np.n
             f"Spectra of shape {components.shape} with loadings of shape {loadings.shape} are no "
             f"model of counts of shape {counts.shape}. Pass those that were fitted to them."
         )
+    if not (np.isfinite(components).all() and np.isfinite(loadings).all()):
+        raise ValueError(
+            "Spectra or loadings are NaN or infinite. Leave out pixels and channels that were not "
+            "fitted."
+        )
 
 
 def worst_region(excess: np.ndarray, keep: np.ndarray) -> np.ndarray | None:
@@ -114,8 +127,16 @@ def worst_region(excess: np.ndarray, keep: np.ndarray) -> np.ndarray | None:
         return None
     high = np.zeros(keep.shape, bool)
     high[keep] = excess > excess[worst] / 2
-    regions = label(high)[0][keep]
+    regions = label(high, in_plane(keep.ndim))[0][keep]
     return np.flatnonzero(regions == regions[worst])
+
+
+def in_plane(n_axes: int, diagonal: bool = False) -> np.ndarray:
+    """Which pixels touch one another in a scan: those of the last two axes."""
+    structure = np.zeros((3,) * n_axes, bool)
+    plane = structure[(1,) * max(n_axes - 2, 0)]
+    plane[...] = generate_binary_structure(plane.ndim, plane.ndim if diagonal else 1)
+    return structure
 
 
 def _bands(counts: sparse.csr_array) -> np.ndarray:
@@ -139,13 +160,16 @@ def _excess(observed, expected, there: np.ndarray, width: float) -> np.ndarray:
     reach = int(np.ceil(CUT_OFF * width))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     kernel /= kernel.sum()
-    # A single count adds so much to the variance at most.
-    one = ((kernel**4).sum() / (kernel**2).sum()) ** 2
     residuals = _smoothed(observed - expected, there, kernel)
-    variances = _smoothed(expected, there, kernel**2)
+    # Negative only where a model makes less than nothing.
+    variances = np.maximum(_smoothed(expected, there, kernel**2), 0)
+    ones = np.ones((len(observed), 1), np.float32)
+    # By how much a single count changes the squares on average, at edges and gaps as well.
+    one = _smoothed(ones, there, kernel**4) / _smoothed(ones, there, kernel**2)
     scale = np.maximum(variances, one * LEAST_COUNTS)
     excess = ((residuals**2 - variances) / scale).sum(1)
-    return excess / np.sqrt(((2 * variances + one) * variances / scale**2).sum(1) + 1e-12)
+    variance = ((2 * variances + one) * variances / scale**2).sum(1)
+    return excess / np.sqrt(variance + LEAST_VARIANCE)
 
 
 def _smoothed(values: np.ndarray, there: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -11,19 +11,13 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from ._kernels import TINY
+from ._judge import SIGNIFICANT, scores
 from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
 
-#: Share of the mean spectrum in what is predicted: what was not seen before is not impossible.
-SHARE_OF_MEAN = 0.01
-
 #: Part of the counts that models are fitted to.
 SHARE = 0.7
-
-#: Another component must be better by so many standard errors.
-SIGNIFICANT = 2.0
 
 
 @dataclass(frozen=True)
@@ -182,37 +176,3 @@ class _Judge:
         enough = gains >= gains[best] - SIGNIFICANT * errors
         number = int(numbers[enough.argmax()])
         return ComponentSelection(numbers, gains, errors, number, self.share)
-
-
-def scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
-    """Log-likelihood of each pixel's unseen counts above that of the mean spectrum.
-
-    Parameters
-    ----------
-    known, unseen : csr_array of shape (n_pixels, n_features)
-        Two parts of the counts, the first of which was used for the model.
-    loadings : array of shape (n_pixels, n_components)
-        Abundances.
-    components : array of shape (n_components, n_features)
-        Spectra of sum 1.
-
-    Returns
-    -------
-    float64 array of shape (n_pixels,)
-        In nats.
-    """
-    mean = feature_sums(known)
-    mean /= mean.sum()
-    fractions = loadings / np.maximum(loadings.sum(1, keepdims=True), TINY)
-    pixels = np.repeat(np.arange(unseen.shape[0]), np.diff(unseen.indptr))
-    expected = np.zeros(unseen.nnz)
-    for fraction, spectrum in zip(fractions.T, components, strict=True):
-        expected += fraction[pixels] * spectrum[unseen.indices]
-    always = mean[unseen.indices]
-    # A pixel without counts in the known part has no abundances, and gets the mean spectrum.
-    unknown = loadings.sum(1)[pixels] == 0
-    expected[unknown] = always[unknown]
-    # A channel that was empty before says nothing about how many spectra there are.
-    ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN
-    logs = np.where(always > 0, np.log(ratio), 0)
-    return np.bincount(pixels, unseen.data * logs, minlength=unseen.shape[0])

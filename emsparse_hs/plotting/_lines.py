@@ -29,7 +29,8 @@ def element_lines(signal: BaseSignal) -> list[tuple[str, float]]:
     Returns
     -------
     list of tuple
-        Names such as "Fe Kα" and "Mn L3", and energies in the units of the signal axis, ascending.
+        Names such as "Fe Kα" and "Mn L3", and energies in the units of the signal axis, those of
+        inner shells first.
     """
     elements = signal.metadata.get_item("Sample.elements", default=None)
     axis = signal.axes_manager.signal_axes[0]
@@ -41,11 +42,13 @@ def element_lines(signal: BaseSignal) -> list[tuple[str, float]]:
 
     found = []
     for element in elements:
+        if element not in table:
+            continue
         properties = table[element].Atomic_properties.as_dictionary()
         energies = _edges(properties) if kind == "EELS" else _lines(properties)
         found += [(f"{element} {name}", energy / unit) for name, energy in energies]
     inside = [line for line in found if axis.low_value < line[1] < axis.high_value]
-    return sorted(inside, key=lambda line: line[1])
+    return sorted(inside, key=lambda line: line[0].split()[1])
 
 
 def _lines(properties: dict) -> list[tuple[str, float]]:
@@ -70,6 +73,8 @@ def _edges(properties: dict) -> list[tuple[str, float]]:
 def mark_lines(axes: Axes, signal: BaseSignal) -> None:
     """Mark lines and edges of the sample's elements in a spectrum that is shown already.
 
+    Where there is no room for all, those of inner shells are marked.
+
     Parameters
     ----------
     axes : Axes
@@ -78,14 +83,13 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
         What it is a spectrum of.
     """
     low, high = axes.get_xlim()
-    last = low
+    marked: list[float] = []
     for name, energy in element_lines(signal):
-        if not low < energy < high:
+        near = any(abs(energy - other) < _APART * (high - low) for other in marked)
+        if near or not low < energy < high:
             continue
+        marked.append(energy)
         axes.axvline(energy, color="0.5", lw=0.6, ls=":", zorder=0)
-        if energy - last < _APART * (high - low):
-            continue
-        last = energy
         style: dict[str, Any] = dict(
             rotation=90, va="top", ha="right", fontsize="x-small", color="0.35"
         )

@@ -201,13 +201,25 @@ def test_zero_peak_is_left_out_and_that_is_said(units, caplog):
     below = s.axes_manager.signal_axes[0].axis < 0.12 * (1 if units == "keV" else 1000)
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     assert "16 channels below 0.12 keV are left out" in caplog.text
-    np.testing.assert_array_equal(np.isnan(s.learning_results.factors[:, 0]), below)
+    assert (s.learning_results.factors[below] == 0).all()
+    s.blind_source_separation(2, print_info=False)
+    assert np.isfinite(s.get_decomposition_model().data).all()
+    # The zero peak does not count as unexplained.
+    assert s.emsparse.misfit().data.max() < 10
     total = s.data[..., ~below].sum()
     assert np.sum(s.learning_results.loadings) == pytest.approx(total, rel=1e-3)
     s.emsparse.cluster_analysis("directions", n_clusters=2, random_state=0)
     assert caplog.text.count("are left out") == 2
     s.emsparse.select_n_components([1], random_state=0)
     assert caplog.text.count("are left out") == 3
+
+
+def test_a_signal_that_was_cropped_is_to_be_decomposed_again(truth):
+    s = signal_of(truth)
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    s.crop(0, 0, 3)
+    with pytest.raises(ValueError, match="Decompose it again"):
+        s.emsparse.misfit()
 
 
 def test_zero_peak_stays_where_a_mask_says_so_or_there_is_none(caplog):

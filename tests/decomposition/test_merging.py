@@ -93,9 +93,15 @@ def test_most_nearly_one_is_the_pair_that_can_best_be_spared():
 
 def test_what_are_no_components_of_counts_is_refused():
     counts, spectra, abundances = wedge(0)
-    for data, components in ((counts / 2, spectra), (counts, -spectra)):
-        with pytest.raises(ValueError, match="whole numbers"):
-            merge_components(data, components, abundances)
+    with pytest.raises(ValueError, match="whole numbers"):
+        merge_components(counts / 2, spectra, abundances)
+    with pytest.raises(ValueError, match="negative"):
+        merge_components(counts, -spectra, abundances)
+    with pytest.raises(ValueError, match="no counts"):
+        merge_components(0 * counts, spectra, abundances)
+    # Rounding is no scaling.
+    rounded = merge_components(counts * (1 + 1e-6), spectra, abundances, random_state=0)
+    assert rounded.groups == [(0,), (1,), (2,)]
     with pytest.raises(ValueError, match="no model of counts"):
         merge_components(counts, spectra, abundances[:, :2])
 

@@ -2,6 +2,8 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Where a model does not explain the counts, and phases that are found there."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -33,9 +35,9 @@ def slow_misfit(counts, expected, keep, width):
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     g = np.exp(-0.5 * (y**2 + x**2) / width**2)
     g /= g.sum()
-    one = (g**4).sum() / (g**2).sum()
     bands = residuals._bands(as_counts(counts))
     in_bands = np.eye(bands.max() + 1)[bands]
+    there = np.pad(keep, reach).astype(float)
     scans = np.zeros((2, *np.array(keep.shape) + 2 * reach, bands.max() + 1))
     inner = scans[:, reach:-reach, reach:-reach]
     inner[0][keep], inner[1][keep] = counts @ in_bands, expected @ in_bands
@@ -44,9 +46,13 @@ def slow_misfit(counts, expected, keep, width):
         x, y = scans[:, i : i + 2 * reach + 1, j : j + 2 * reach + 1]
         residual = (g[..., None] * (x - y)).sum((0, 1))
         noise = (g[..., None] ** 2 * y).sum((0, 1))
+        near = there[i : i + 2 * reach + 1, j : j + 2 * reach + 1]
+        one = (g**4 * near).sum() / (g**2 * near).sum()
         scale = np.maximum(noise, one * residuals.LEAST_COUNTS)
         variance = ((2 * noise + one) * noise / scale**2).sum()
-        result[i, j] = ((residual**2 - noise) / scale).sum() / np.sqrt(variance)
+        result[i, j] = ((residual**2 - noise) / scale).sum() / np.sqrt(
+            variance + residuals.LEAST_VARIANCE
+        )
     return result[keep]
 
 
@@ -65,23 +71,25 @@ def test_misfit_is_chi_squared_of_smooth_residuals(width, gaps):
     np.testing.assert_allclose(excess, slow, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("dose", [0.5, 5, 500])
-def test_misfit_of_the_truth_is_noise(dose):
+@pytest.mark.parametrize("dose", [0.003, 0.1, 1, 10, 1000])
+@pytest.mark.parametrize("scan", [SHAPE, SHAPE[0] * SHAPE[1]])
+def test_misfit_of_the_truth_is_noise(dose, scan):
     counts, spectra, abundances, _ = map_with_particle(1, dose=dose)
-    excess = misfit(counts, spectra, abundances, scan=SHAPE)
+    excess = misfit(counts, spectra, abundances, scan=scan)
     assert abs(excess.mean()) < 0.15
-    assert 0.85 < excess.std() < 1.15
+    assert excess.std() < 1.15
+    assert excess.std() > 0.75 or dose < 1
     assert excess.max() < residuals.EXCESSIVE
 
 
-def test_layers_of_a_stack_and_lines_have_nothing_to_do_with_each_other():
+def test_layers_of_a_stack_have_nothing_to_do_with_each_other():
     counts, spectra, abundances, _ = map_with_particle(2)
     alone = misfit(counts, spectra[:2], abundances[:, :2], scan=SHAPE)
     twice = [np.concatenate([one, one]) for one in (counts, abundances[:, :2])]
     stack = misfit(twice[0], spectra[:2], twice[1], scan=(2, *SHAPE))
     np.testing.assert_allclose(stack, np.tile(alone, 2), rtol=1e-4, atol=1e-4)
-    line = misfit(counts, spectra[:2], abundances[:, :2], scan=len(counts))
-    assert np.isfinite(line).all()
+    region = residuals.worst_region(stack, np.ones((2, *SHAPE), bool))
+    assert len(set(region // len(counts))) == 1
 
 
 def test_a_phase_without_a_spectrum_stands_out_as_one_region():
@@ -103,6 +111,12 @@ def test_misfit_refuses_what_is_no_model_of_the_counts():
     for wrong in (abundances[:, :2], abundances[:-1]):
         with pytest.raises(ValueError, match="no model of counts"):
             misfit(counts, spectra, wrong, scan=SHAPE)
+    for width in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="positive number of pixels"):
+            misfit(counts, spectra, abundances, scan=SHAPE, width=width)
+    holed = np.where(np.arange(len(abundances))[:, None] == 5, np.nan, abundances)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        misfit(counts, spectra, holed, scan=SHAPE)
     with pytest.raises(ValueError, match="scan has"):
         misfit(counts, spectra, abundances, scan=(3, 3))
 
@@ -129,14 +143,46 @@ def test_spectra_that_explain_the_counts_are_left_alone():
 
 
 def test_known_spectra_are_never_given_up():
-    counts, spectra, _, _ = map_with_particle(0)
-    start = np.stack([spectra[0], spectra[0] + 1e-3 / 200, spectra[1]])
-    known = PoissonNMF(3, known_components=start[:2])
+    counts, spectra, _, particle = map_with_particle(0, radius=5)
+    start = np.stack([spectra[0], spectra[1], spectra[0] + 1e-3 / 200, spectra[1] + 1e-3 / 200])
+    known = PoissonNMF(4, known_components=start[:2])
     climb = climb_of(counts, start, known)
     born = _births.with_births(climb, known, np.random.RandomState(0))
+    assert born is not climb
     np.testing.assert_allclose(
         born.model.components()[:2], start[:2] / start[:2].sum(1, keepdims=True), rtol=1e-5
     )
+    assert worst_cosine(spectra, born.model.components()) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_kept_predicts_new_counts_better(seed, monkeypatch):
+    """Too few spectra: whichever is given up, another phase goes without."""
+    random = np.random.default_rng(seed)
+    spectra = spectra_of(random, 4)
+    phases = random.integers(0, 4, (6, 10)).repeat(12, 0).repeat(15, 1)
+    abundances = 30.0 * (phases.reshape(-1, 1) == np.arange(4))
+    counts, new = (random.poisson(abundances @ spectra) for _ in range(2))
+    climb = climb_of(counts, spectra[:3])
+    tried = []
+    reborn = _births._reborn
+    monkeypatch.setattr(_births, "_reborn", lambda *a: tried.append(1) or reborn(*a))
+    born = _births.with_births(climb, PoissonNMF(3), np.random.RandomState(0))
+    assert 1 <= len(tried) <= 3
+    scores = []
+    for model in (climb.model, born.model):
+        expected = model.fractions() @ model.components() + 1e-12
+        scores.append((new * np.log(expected)).sum())
+    assert scores[1] >= scores[0]
+
+
+def test_births_keep_to_the_most_passes():
+    counts, spectra, _, _ = map_with_particle(0, radius=5)
+    for most in (1, 12, 40):
+        model = PoissonNMF(3, max_iter=most, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert model.fit(counts, scan=SHAPE).n_iter_ <= most
 
 
 def climb_of(counts, start, estimator=None):
