@@ -23,4 +23,4 @@ def test_the_readme_runs(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), names)
     plt.close("all")
     assert names["tomogram"].metadata.Reconstruction.gap < 1
-    assert (tmp_path / "map.hspy").is_file()
+    assert (tmp_path / "phases.hspy").is_file()

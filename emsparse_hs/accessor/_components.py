@@ -50,7 +50,7 @@ class ComponentMethods:
         ------
         ValueError
             If there is no decomposition, it is one of centred data, it has negative spectra, or
-            data are no counts.
+            data are negative or NaN.
         """
         from emsparse_hs.decomposition import PoissonNMF, Posterior
         from emsparse_hs.fitting import held_rows
@@ -159,7 +159,8 @@ class ComponentMethods:
         Raises
         ------
         ValueError
-            If there is no decomposition, it is one of centred data, or data are no counts.
+            If there is no decomposition, it is one of centred data, or data are negative or
+            NaN.
         """
         from emsparse_hs.residuals import find_residuals
 

@@ -335,7 +335,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     @property
     def objective_history_(self) -> np.ndarray:
-        """Objective at the start, after every tenth iteration and after the last."""
+        """Objective at the last start, after every tenth iteration and after the last."""
         return self._solved().objectives
 
     @property

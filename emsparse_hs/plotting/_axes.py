@@ -133,6 +133,39 @@ def _add_scale_bar(axes: Axes, width: float, height: float, units: str) -> None:
     axes.add_artist(bar)
 
 
+def shown_part(axis, ends: tuple[float, float] | None) -> tuple[float, float, np.ndarray]:
+    """Part of a signal axis that is shown.
+
+    Parameters
+    ----------
+    axis : DataAxis
+        Of the spectra.
+    ends : tuple of float, optional
+        First and last value, in units of the axis. All by default.
+
+    Returns
+    -------
+    low, high : float
+        The ends.
+    shown : bool array
+        True for the channels between them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
+    """
+    values = axis.axis
+    low, high = (values.min(), values.max()) if ends is None else ends
+    shown = (values >= low) & (values <= high)
+    if ends is not None and shown.sum() < 2:
+        raise ValueError(
+            f"signal_range={ends} has no channels. The axis goes from {values.min():g} to "
+            f"{values.max():g}; pass the lower end first."
+        )
+    return low, high, shown
+
+
 def scale_counts(axes: Axes, scale: str, highest: float) -> None:
     """Scale the axis of counts.
 

@@ -15,11 +15,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from emsparse_hs.plotting._axes import label, scale_counts, show_image
+from emsparse_hs.plotting._axes import label, scale_counts, show_image, shown_part
 from emsparse_hs.plotting._lines import mark_lines
 
 #: Told apart by colour-blind readers as well (Okabe and Ito, 2002), on black and on white.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#999999")
+
+#: Components that are shown if nobody says which.
+MOST_COMPONENTS = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def plot_components(
     signal : BaseSignal
         With a decomposition, and one or two navigation axes. Of one signal axis, or two.
     components : sequence of int, optional
-        Which ones, from 0 on. All by default.
+        Which ones, from 0 on. All by default, or the first eight if there are more.
     names : sequence of str, optional
         What they are called, such as names of phases.
     scale : {"sqrt", "linear", "log"}
@@ -86,6 +89,9 @@ def plot_components(
         _plot_map(map_axes, signal, parts, k)
         _plot_factors(factor_axes, signal, parts, [k], scale, signal_range)
         factor_axes.set_title(parts.names[k], loc="right", fontsize="medium")
+    n_components = signal.learning_results.loadings.shape[1]
+    if components is None and len(parts.names) < n_components:
+        figure.suptitle(f"The first {len(parts.names)} of {n_components} components")
     _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
     _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
     return figure
@@ -122,7 +128,9 @@ def _parts(signal: BaseSignal, components, names) -> _Parts:
 
 
 def _chosen(components, n_components: int) -> list[int]:
-    chosen = list(range(n_components)) if components is None else [int(k) for k in components]
+    if components is None:
+        return list(range(min(n_components, MOST_COMPONENTS)))
+    chosen = [int(k) for k in components]
     if not chosen or not all(0 <= k < n_components for k in chosen):
         raise ValueError(
             f"Components {chosen} are asked for, and there are 0 to {n_components - 1}."
@@ -174,8 +182,7 @@ def _plot_factors(axes: Axes, signal, parts: _Parts, chosen, scale: str, signal_
         show_image(axes, signal.axes_manager.signal_axes, parts.factors[chosen[0]])
         return
     axis = signal.axes_manager.signal_axes[0]
-    low, high = signal_range or (axis.axis[0], axis.axis[-1])
-    shown = (axis.axis >= low) & (axis.axis <= high)
+    low, high, shown = shown_part(axis, signal_range)
     for k in chosen:
         line = dict(color=parts.colors[k], lw=1.1, drawstyle="steps-mid", label=parts.names[k])
         axes.plot(axis.axis[shown], parts.factors[k][shown], **line)

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from hyperspy.signal import BaseSignal
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from scipy.ndimage import convolve1d
 
-from emsparse_hs.plotting._axes import label, scale_counts, show_image
+from emsparse_hs.decomposition.residuals import EXCESSIVE
+from emsparse_hs.plotting._axes import label, scale_counts, show_image, shown_part
 from emsparse_hs.plotting._lines import mark_lines
 from emsparse_hs.residuals import Residuals, find_residuals
 
@@ -23,16 +27,14 @@ COUNTED, EXPECTED, MORE = "0.75", "#0072B2", "#D55E00"
 #: Channels over which the residuals of a region are added up (standard deviation of a Gaussian).
 CHANNELS = 3
 
-#: Top of the scale of the map where nothing stands out.
-LEAST_TOP = 10.0
-
 
 def plot_residuals(
     signal: BaseSignal,
     n_regions: int = 3,
     width: float = 1.5,
     signal_range: tuple[float, float] | None = None,
-    **how,
+    show_progressbar: bool | None = None,
+    num_workers: int | None = None,
 ) -> Figure:
     """Plot where a decomposition does not explain the data, and the spectra of the worst regions.
 
@@ -50,8 +52,8 @@ def plot_residuals(
         Standard deviation in px of the Gaussian over which residuals are added up.
     signal_range : tuple of float, optional
         First and last energy shown, in the units of the signal axis.
-    **how
-        `show_progressbar` and `num_workers`, as in HyperSpy, for reading the data.
+    show_progressbar, num_workers
+        As in HyperSpy, for reading the data.
 
     Returns
     -------
@@ -62,16 +64,19 @@ def plot_residuals(
     Raises
     ------
     ValueError
-        If there is no decomposition, it is one of centred data, data are no counts, or the signal
-        has other axes.
+        If there is no decomposition, it is one of centred data, data are negative or NaN, the
+        signal has other axes, or `n_regions`, `width` or `signal_range` don't fit.
     """
     axes = signal.axes_manager
     if axes.navigation_dimension != 2 or axes.signal_dimension not in (1, 2):
         raise ValueError(
             f"{signal!r} has {axes.navigation_dimension} navigation and {axes.signal_dimension} "
-            "signal axes; two, and one or two, can be shown. Take a part of it with s.inav."
+            "signal axes; two, and one or two, can be shown. s.emsparse.misfit() takes any."
         )
-    residuals = find_residuals(signal, n_regions, width, **how)
+    if isinstance(n_regions, bool) or not isinstance(n_regions, Integral) or n_regions < 1:
+        raise ValueError(f"n_regions={n_regions!r}, and a whole number from 1 on is needed.")
+    how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    residuals = find_residuals(signal, int(n_regions), width, **how)
     n_rows = len(residuals.counted)
     figure = plt.figure(figsize=(11 if n_rows else 5, max(2.6 * n_rows, 3.9)), layout="constrained")
     grid = figure.add_gridspec(
@@ -91,7 +96,9 @@ def plot_residuals(
 def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
     xy = signal.axes_manager.navigation_axes
     image = show_image(axes, xy, residuals.excess, "inferno")
-    image.set_clim(0, max(np.nanmax(residuals.excess), LEAST_TOP))
+    # Square roots show what is weaker than the worst region, too.
+    top = max(float(np.nanmax(residuals.excess)), EXCESSIVE)
+    image.set_norm(PowerNorm(0.5, 0, top, clip=True))
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
     bar.set_label("misfit above noise (standard deviations)")
     middle = np.array(residuals.excess.shape) / 2
@@ -101,8 +108,10 @@ def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
         inwards = (9 if x < middle[1] else -9, -9 if y < middle[0] else 9)
         place = xy[0].index2value(x), xy[1].index2value(y)
         style: dict[str, Any] = dict(color="white", ha="center", va="center")
-        axes.annotate(str(number), place, inwards, textcoords="offset points", **style)
-    axes.set_title("" if len(residuals.counted) else "No region stands out", loc="left")
+        text = axes.annotate(str(number), place, inwards, textcoords="offset points", **style)
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
+    if not len(residuals.counted):
+        axes.set_title(f"No region is above {EXCESSIVE:g}", loc="left")
 
 
 def _middle(region: np.ndarray) -> tuple[int, int]:
@@ -131,8 +140,7 @@ def _plot_pattern(axes: Axes, signal: BaseSignal, residuals: Residuals, n: int) 
 def _plot_spectrum(above: Axes, below: Axes, signal, residuals: Residuals, n: int, ends) -> None:
     """What was counted and expected, and below it by how much they differ."""
     axis = signal.axes_manager.signal_axes[0]
-    low, high = ends or (axis.axis[0], axis.axis[-1])
-    shown = (axis.axis >= low) & (axis.axis <= high)
+    low, high, shown = shown_part(axis, ends)
     counted, expected = residuals.counted[n], residuals.expected[n]
     departures = _departures(counted, expected)[shown]
     energy, counted, expected = axis.axis[shown], counted[shown], expected[shown]

@@ -105,6 +105,14 @@ def test_chosen_components_and_their_names():
         assert [text.get_text() for text in a.get_legend().get_texts()] == ["core", "shell"]
 
 
+def test_of_many_components_the_first_are_shown():
+    s = decomposed(n_components=20)
+    figure = plot_components(s)
+    assert len(axes_by_label(figure)[1]) == 9
+    assert figure.get_suptitle() == "The first 8 of 20 components"
+    assert len(axes_by_label(plot_components(s, components=range(10)))[1]) == 11
+
+
 def test_negative_factors_are_shown_as_they_are():
     s = decomposed(sign=-1)
     _, spectra = axes_by_label(plot_components(s))
