@@ -4,11 +4,10 @@
 
 Run it with ``python benchmarks/large_map.py``. The map is simulated and written to a zarr file
 first, which takes a minute. The decomposition runs in a process of its own, after one of a small
-map that compiles the kernels.
+map that compiles the kernels. Memory is read from /proc, as Linux has it.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,17 +23,24 @@ from emsparse_hs.data._simulated_spectra import simulate_spectra
 
 
 def write(folder: Path, size: int, channels: int) -> None:
-    """Signal and true spectra of a map."""
-    truth = simulate_spectra((size, size), channels, seed=1000)
-    signal = hs.signals.Signal1D(truth.counts)
-    print(f"{size} x {size} x {channels} {truth.counts.dtype}, {truth.counts.mean():.4f} a channel")
+    """Signal and true spectra of a map: phases of a smaller one side by side, with noise anew."""
+    truth = simulate_spectra((min(size, 250),) * 2, channels, seed=1000)
+    n_times = -(-size // truth.abundances.shape[0])
+    abundances = np.tile(truth.abundances, (n_times, n_times, 1))[:size, :size]
+    random = np.random.default_rng(0)
+    counts = np.empty((size, size, channels), np.uint8)
+    for row, expected in zip(counts, abundances, strict=True):
+        row[:] = random.poisson(expected @ truth.spectra)
+    print(f"{size} x {size} x {channels} {counts.dtype}, {counts.mean():.4f} counts a channel")
+    signal = hs.signals.Signal1D(counts)
     signal.save(folder / f"{size}.zspy", chunks=(min(size, 125), min(size, 125), channels))
     np.save(folder / f"{size}.npy", truth.spectra)
 
 
 def peak() -> float:
-    """Largest resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest resident memory so far, in MB, of this process alone."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def decompose(folder: Path, size: int, n_components: int) -> None:

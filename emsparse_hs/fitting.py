@@ -129,7 +129,10 @@ def held_rows(estimator, blocks: Blocks, **how) -> Any:
         One row a kept pixel.
     """
     held = blocks.hold(estimator.convert_block, **how)
-    return estimator.stack_blocks(list(held))[blocks.scan_order]
+    rows = estimator.stack_blocks(list(held))
+    # The blocks are not needed any more, and putting rows in order takes as much memory again.
+    del held
+    return rows[blocks.scan_order]
 
 
 def check_contract(estimator) -> None:
