@@ -84,18 +84,23 @@ class SpectrumMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If the signal is no EDS map, there is no decomposition, or a window of the background
-            is beyond the energy axis.
+            If the signal is no EDS map of a thin sample, there is no decomposition, factors are not
+            as many as lines, or a window of the background is beyond the energy axis.
         """
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
             raise ValueError(
-                f"{self._signal!r} is no EDS map. Install exspy and set its type with "
-                "s.set_signal_type('EDS_TEM')."
+                f"{self._signal!r} is no EDS map of a thin sample, for which Cliff-Lorimer factors "
+                "are. If it is one, install exspy and use s.set_signal_type('EDS_TEM')."
             )
         # exSpy leaves out lines beyond the energy axis, and windows must be those of the others.
         found = spectra.get_lines_intensity(xray_lines)
         lines = [line.metadata.Sample.xray_lines[0] for line in found]
+        if len(factors) != len(lines):
+            raise ValueError(
+                f"There are {len(factors)} factors for the {len(lines)} lines {lines}, in this "
+                "order. Lines beyond the energy axis are not among them."
+            )
         windows = spectra.estimate_background_windows(list(line_width), xray_lines=lines)
         axis = spectra.axes_manager.signal_axes[0]
         for line, window in zip(lines, windows, strict=True):

@@ -25,7 +25,7 @@ def without_zero_peak(signal: BaseSignal, signal_mask):
     Parameters
     ----------
     signal : BaseSignal
-        Of any kind; only those of EDS are masked.
+        Of any kind; only those of EDS are masked, where zero energy is on their axis.
     signal_mask : BaseSignal, bool array or None
         As the user gave it.
 
@@ -38,9 +38,10 @@ def without_zero_peak(signal: BaseSignal, signal_mask):
     if signal_mask is not None or len(axes) != 1 or not signal._signal_type.startswith("EDS"):
         return signal_mask
     unit = _KILO_ELECTRON_VOLTS.get(str(axes[0].units))
-    mask = None if unit is None else axes[0].axis * unit < ZERO_PEAK
-    if mask is None or not mask.any() or mask.all():
+    energies = None if unit is None else axes[0].axis * unit
+    if energies is None or not energies.min() <= 0 < ZERO_PEAK < energies.max():
         return None
+    mask = energies < ZERO_PEAK
     _logger.warning(
         "%d channels below %g keV are left out, where the zero peak of EDS detectors is. Pass "
         "signal_mask to choose yourself: np.zeros(%d, bool) leaves nothing out.",

@@ -108,12 +108,12 @@ def _starts(
 
 def _to_be_spared(model: DirichletModel) -> list[int]:
     """The spectrum that prevails on fewest pixels, and the smaller of the two most nearly one."""
-    spectra, fractions = model.components(), model.fractions()
+    spectra = model.components()
     free = np.arange(model.n_known, len(spectra))
-    areas = np.bincount(fractions.argmax(1), minlength=len(spectra))
-    made = model.abundances().sum(0, dtype=np.float64)[:, None] * spectra
     if len(free) == 1:
         return free.tolist()
+    areas = np.bincount(model.fractions().argmax(1), minlength=len(spectra))
+    made = model.abundances().sum(0, dtype=np.float64)[:, None] * spectra
     pair = free[list(most_nearly_one(made[free]))]
     smaller = pair[made[pair].sum(1).argmin()]
     return sorted({int(free[areas[free].argmin()]), int(smaller)})

@@ -266,3 +266,13 @@ def test_posterior_of_spectra_that_something_else_found(truth):
     s.decomposition(output_dimension=3, print_info=False)
     with pytest.raises(ValueError, match="negative"):
         s.emsparse.posterior()
+
+
+def test_factors_are_as_many_as_lines_on_the_axis(truth):
+    pytest.importorskip("exspy")
+    s = signal_of(truth, signal_type="EDS_TEM")
+    s.set_microscope_parameters(beam_energy=200)
+    s.add_lines(["Al_Ka", "Fe_Ka"])
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    with pytest.raises(ValueError, match=r"3 factors for the 2 lines \['Al_Ka', 'Fe_Ka'\]"):
+        s.emsparse.quantify_components([1.0] * 3)
