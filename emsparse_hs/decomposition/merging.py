@@ -43,7 +43,7 @@ class Merged(NamedTuple):
 
 
 def merge_components(counts, components, loadings, *, scan=None, random_state=None) -> Merged:
-    r"""Merge components that are one pattern, as at another intensity.
+    """Merge components that are one pattern, as at another intensity.
 
     The two that are most nearly one get their common spectrum. If with that counts that were set
     aside are predicted as well as at the beginning, the two are one, and the next two are looked

@@ -6,7 +6,8 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from emsparse_hs.decomposition import merge_components
+from emsparse_hs.decomposition import as_counts, merge_components
+from emsparse_hs.decomposition._judge import Judge
 from emsparse_hs.decomposition._likeness import most_nearly_one
 
 SCAN = (40, 48)
@@ -73,6 +74,18 @@ def test_spectra_fitted_to_the_noise_of_one_phase_are_one():
     merged = merge_components(counts, spectra, loadings, random_state=0)
     assert merged.groups == [(0, 1)]
     np.testing.assert_allclose(merged.components[0], counts.sum(0) / counts.sum())
+
+
+def test_spectra_gain_nothing_by_noise_they_were_fitted_to():
+    random = np.random.default_rng(0)
+    spectrum = random.dirichlet(np.full(800, 0.5))
+    counts = as_counts(random.poisson(np.full((1500, 1), 30.0) * spectrum))
+    halves = np.arange(1500) % 2 == np.arange(2)[:, None]
+    spectra = np.array([counts[half].sum(0) for half in halves], float)
+    spectra /= spectra.sum(1, keepdims=True)
+    together = np.asarray(counts.sum(0), float)[None] / counts.sum()
+    judge = Judge(counts, None, np.random.RandomState(0))
+    assert judge.score(spectra).sum() < judge.score(together).sum()
 
 
 def test_model_is_the_same_in_sum():

@@ -2,12 +2,19 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Where a model does not explain the counts, and phases that are found there."""
 
-import warnings
-
 import numpy as np
 import pytest
 
-from emsparse_hs.decomposition import PoissonNMF, _births, as_counts, misfit, residuals
+from emsparse_hs.decomposition import (
+    PoissonNMF,
+    _births,
+    _variational,
+    as_counts,
+    misfit,
+    residuals,
+)
+from emsparse_hs.decomposition._climb import rough_climb, sharp_fractions
+from emsparse_hs.decomposition._neighbours import Neighbours
 
 SHAPE = (72, 150)
 
@@ -176,19 +183,30 @@ def test_what_is_kept_predicts_new_counts_better(seed, monkeypatch):
     assert scores[1] >= scores[0]
 
 
-def test_births_keep_to_the_most_passes():
+def test_births_go_on_counting_passes():
     counts, spectra, _, _ = map_with_particle(0, radius=5)
-    for most in (1, 12, 40):
-        model = PoissonNMF(3, max_iter=most, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert model.fit(counts, scan=SHAPE).n_iter_ <= most
+    climb = climb_of(counts, np.stack([spectra[0], spectra[0] + 1e-3 / 200, spectra[1]]))
+    climb.n_iter = 1000
+    model = PoissonNMF(3, max_iter=1010)
+    born = _births.with_births(climb, model, np.random.RandomState(0))
+    assert born is not climb
+    assert 1000 < born.n_iter <= 1010
+
+
+def test_a_rare_phase_does_not_drown_in_the_start():
+    counts, spectra, _, particle = map_with_particle(0)
+    fractions = sharp_fractions(as_counts(counts), spectra, by_size=True)
+    np.testing.assert_allclose(fractions.sum(1), 1, rtol=1e-5)
+    assert fractions[~particle, 2].mean() < 0.03
+    assert fractions[particle, 2].mean() > 0.7
+    # Nor in that of a fit: that from clusters goes by size, that of mixed phases does not.
+    neighbours = Neighbours(np.ones(SHAPE, bool))
+    starts = _variational._starts(PoissonNMF(3, random_state=0), as_counts(counts), neighbours)
+    least = [fractions.min() for _, fractions in starts]
+    assert least[0] < 0.09 < least[1]
 
 
 def climb_of(counts, start, estimator=None):
-    from emsparse_hs.decomposition._climb import rough_climb
-    from emsparse_hs.decomposition._neighbours import Neighbours
-
     neighbours = Neighbours(np.ones(SHAPE, bool))
     estimator = PoissonNMF(len(start)) if estimator is None else estimator
     return rough_climb(estimator, as_counts(counts), neighbours, start)
