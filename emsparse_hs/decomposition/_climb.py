@@ -27,6 +27,10 @@ SPATIAL_OF_SPECTRA = 5.0
 #: pixels with so many counts each, and that at which fits are compared.
 TOL, MAP, DOSE, ROUGH = 0.005, 2**15, 50, 0.02
 
+#: Most times that fractions are started anew, and the cosine of a spectrum with the one before from
+#: which on it is the same.
+MOST_RESTARTS, SAME = 5, 0.999
+
 #: Share of a pixel's counts that the start gives to the spectrum that suits it best.
 SHARE_OF_BEST = 0.7
 
@@ -82,6 +86,27 @@ def rough_climb(estimator, counts, neighbours, spectra: np.ndarray, n_iter: int 
     climb = Climb(start_model(estimator, counts, neighbours, spectra, fractions), estimator, n_iter)
     climb.go_on(roughly=True)
     return climb
+
+
+def restarted(climb: Climb, estimator: PoissonNMF) -> Climb:
+    """Start fractions anew from the spectra, as long as that changes these much.
+
+    A phase that is nowhere alone has a sum of pixels to start from. Where the fractions that belong
+    to it are the whole of a pixel, other phases hardly ever get their part of that back.
+    """
+    model = climb.model
+    for _ in range(MOST_RESTARTS):
+        spectra = climb.model.components()
+        again = rough_climb(estimator, model.counts, model.neighbours, spectra, climb.n_iter)
+        if _least_cosine(spectra, again.model.components()) > SAME:
+            break
+        climb = again
+    return climb
+
+
+def _least_cosine(spectra: np.ndarray, others: np.ndarray) -> float:
+    norms = np.linalg.norm(spectra, axis=1) * np.linalg.norm(others, axis=1)
+    return float(((spectra * others).sum(1) / np.maximum(norms, TINY)).min())
 
 
 def start_model(estimator, counts, neighbours, spectra, fractions) -> DirichletModel:

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ._births import with_births
-from ._climb import SPATIAL_OF_SPECTRA, Climb, rough_climb, sharp_fractions, start_model
+from ._climb import SPATIAL_OF_SPECTRA, Climb, restarted, rough_climb, sharp_fractions, start_model
 from ._dirichlet import DirichletModel
 from ._kernels import TINY
 from ._neighbours import Neighbours, some_tiles
@@ -130,9 +130,10 @@ def _best_climb(estimator, counts, neighbours, random) -> Climb:
     ]
     for climb in climbs:
         climb.go_on(roughly=True)
-    if len(climbs) == 1:
-        return climbs[0]
-    return climbs[_likeliest([climb.model for climb in climbs], random)]
+    best = 0 if len(climbs) == 1 else _likeliest([climb.model for climb in climbs], random)
+    # The first ones are sums of pixels, if nobody said otherwise.
+    sums = best == 0 and isinstance(estimator.init, str) and estimator.init != "nmf"
+    return restarted(climbs[0], estimator) if sums else climbs[best]
 
 
 def settled(

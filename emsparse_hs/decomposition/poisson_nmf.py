@@ -143,7 +143,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         alpha: float = 0.02,
         spatial: str | float = "auto",
         known_components=None,
-        max_iter: int = 300,
+        max_iter: int = 500,
         tol: float | None = None,
         init="auto",
         random_state=None,
