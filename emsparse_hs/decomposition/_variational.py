@@ -130,10 +130,11 @@ def _best_climb(estimator, counts, neighbours, random) -> Climb:
     ]
     for climb in climbs:
         climb.go_on(roughly=True)
-    best = 0 if len(climbs) == 1 else _likeliest([climb.model for climb in climbs], random)
-    # The first ones are sums of pixels, if nobody said otherwise.
-    sums = best == 0 and isinstance(estimator.init, str) and estimator.init != "nmf"
-    return restarted(climbs[0], estimator) if sums else climbs[best]
+    if len(climbs) == 1:
+        return climbs[0]
+    best = _likeliest([climb.model for climb in climbs], random)
+    # Sums of pixels that have been preferred to purer spectra are mostly pure themselves.
+    return climbs[best] if best else restarted(climbs[0], estimator)
 
 
 def settled(
