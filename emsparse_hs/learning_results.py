@@ -32,18 +32,14 @@ def write_learning_results(
         What factors are in masked channels. With 0 the results have no signal mask, so that blind
         source separation and models need not be told of it.
     """
-    _write_components(signal, fit.components, fit.loadings, blocks)
+    _write_components(signal, fit.components, fit.loadings, blocks, left_out)
     results = signal.learning_results
     # By name: an object could not be saved.
     results.decomposition_algorithm = type(fit.estimator).__name__
     for name in ("explained_variance", "explained_variance_ratio"):
         setattr(results, name, getattr(fit.estimator, f"{name}_", None))
     results.navigation_mask = _mask(blocks.navigation_keep)
-    if left_out == 0:
-        results.factors = np.nan_to_num(results.factors)
-        results.signal_mask = None
-    else:
-        results.signal_mask = _mask(blocks.signal_keep)
+    results.signal_mask = None if left_out == 0 else _mask(blocks.signal_keep)
     results.poissonian_noise_normalized = False
     results.unfolded = False
 
@@ -118,20 +114,22 @@ def replace_components(
     blocks : Blocks
         As `read_decomposition` gives it.
     """
-    _write_components(signal, components, blocks.place(loadings), blocks)
+    results = signal.learning_results
+    _write_components(signal, components, blocks.place(loadings), blocks, 0.0)
+    if results.signal_mask is not None:
+        results.factors[np.ravel(results.signal_mask).astype(bool)] = np.nan
     # They were of the components before.
-    signal.learning_results.explained_variance = None
-    signal.learning_results.explained_variance_ratio = None
+    results.explained_variance = results.explained_variance_ratio = None
 
 
-def _write_components(signal: BaseSignal, components, loadings, blocks: Blocks) -> None:
+def _write_components(
+    signal: BaseSignal, components, loadings, blocks: Blocks, left_out: float
+) -> None:
     n_components = len(components)
-    factors = np.full((blocks.signal_keep.size, n_components), np.nan, components.dtype)
-    factors[blocks.signal_keep.ravel()] = components.T
     results = signal.learning_results
     for name in _OF_OTHER_DECOMPOSITIONS:
         setattr(results, name, None)
-    results.factors = factors
+    results.factors = np.ascontiguousarray(all_features(components, blocks, left_out).T)
     results.loadings = loadings.reshape(-1, n_components)
     results.output_dimension = n_components
     # Without it cluster_analysis("decomposition") asks for a number of components.
@@ -200,16 +198,32 @@ def write_clusters(signal: BaseSignal, phases: Phases, blocks: Blocks) -> None:
     results.cluster_labels = labels
     results.cluster_centroids = centroids
     results.cluster_distances = distances
-    results.cluster_sum_signals = _all_features(phases.sums, blocks)
+    results.cluster_sum_signals = all_features(phases.sums, blocks)
     # The pixel that is nearest, among those of the cluster.
     nearest = np.where(labels, distances, np.inf).argmin(1)
     results.cluster_centroid_signals = _spectra_at(signal, nearest, blocks)
     order_clusters(signal)
 
 
-def _all_features(rows: np.ndarray, blocks: Blocks) -> np.ndarray:
-    """Rows of kept features among all, NaN elsewhere."""
-    placed = np.full((len(rows), blocks.signal_keep.size), np.nan)
+def all_features(rows: np.ndarray, blocks: Blocks, left_out: float = np.nan) -> np.ndarray:
+    """Spectra or patterns of kept features among all.
+
+    Parameters
+    ----------
+    rows : array of shape (n_rows, n_features)
+        Of kept features.
+    blocks : Blocks
+        It knows which those are.
+    left_out : float
+        Value of the others.
+
+    Returns
+    -------
+    array of shape (n_rows, n_all_features)
+        Of the dtype of `rows`, or float64 if that is no floating point.
+    """
+    dtype = rows.dtype if rows.dtype.kind == "f" else np.float64
+    placed = np.full((len(rows), blocks.signal_keep.size), left_out, dtype)
     placed[:, blocks.signal_keep.ravel()] = rows
     return placed
 
@@ -219,7 +233,7 @@ def _spectra_at(signal: BaseSignal, pixels: np.ndarray, blocks: Blocks) -> np.nd
     places = [np.unravel_index(pixel, blocks.navigation_shape) for pixel in pixels]
     data = signal._data_aligned_with_axes
     spectra = np.stack([np.asarray(data[place]).ravel() for place in places])
-    return _all_features(spectra[:, blocks.signal_keep.ravel()], blocks)
+    return all_features(spectra[:, blocks.signal_keep.ravel()], blocks)
 
 
 def order_clusters(signal: BaseSignal) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 from hyperspy.signal import BaseSignal
 from scipy.ndimage import binary_dilation
 
-from emsparse_hs.blocks import Blocks
 from emsparse_hs.decomposition import PoissonNMF, misfit
 from emsparse_hs.decomposition.residuals import in_plane, worst_region
 from emsparse_hs.fitting import held_rows
-from emsparse_hs.learning_results import read_decomposition
+from emsparse_hs.learning_results import all_features, read_decomposition
 
 
 class Residuals(NamedTuple):
@@ -72,12 +71,9 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
         rows = np.flatnonzero(labels == number)
         counted.append(counts[rows].sum(0, dtype=np.float64))
         expected.append(loadings[rows].sum(0, dtype=np.float64) @ factors.T)
-    return Residuals(
-        blocks.place(excess),
-        regions,
-        _all_channels(counted, blocks),
-        _all_channels(expected, blocks),
-    )
+    sums = np.reshape(counted + expected, (2 * len(counted), counts.shape[1]))
+    sums = all_features(sums, blocks).reshape(2, len(counted), *blocks.signal_shape)
+    return Residuals(blocks.place(excess), regions, *sums)
 
 
 def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float) -> np.ndarray:
@@ -95,10 +91,3 @@ def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float
         square = in_plane(keep.ndim, diagonal=True)
         left[binary_dilation(near, square, int(np.ceil(3 * width)))[keep]] = 0
     return numbers
-
-
-def _all_channels(spectra: list[np.ndarray], blocks: Blocks) -> np.ndarray:
-    placed = np.full((len(spectra), *blocks.signal_shape), np.nan)
-    for spectrum, all_channels in zip(spectra, placed, strict=True):
-        all_channels[blocks.signal_keep] = spectrum
-    return placed

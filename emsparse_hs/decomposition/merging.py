@@ -48,7 +48,7 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
     The two that are most nearly one get their common spectrum. If with that counts that were set
     aside are predicted as well as at the beginning, the two are one, and the next two are looked
     at. For that, spectra are learned anew from the other counts, in one step from the given ones.
-    A phase of so few counts that they are fewer than half the channels, about, is not told apart.
+    A phase whose counts would lose less than about half a nat a channel is not told apart.
     A component that no pixel has is taken as one with another.
 
     Parameters

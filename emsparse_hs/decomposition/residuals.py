@@ -84,6 +84,7 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
     in_bands = in_bands.astype(np.float32)
 
     def excess(rows: slice, own: slice, there: np.ndarray) -> np.ndarray:
+        """Of a strip's own pixels."""
         observed = _in_bands(counts[rows], bands)
         return _excess(observed, loadings[rows] @ in_bands, there, width)[own]
 

@@ -204,6 +204,9 @@ def test_zero_peak_is_left_out_and_that_is_said(units, caplog):
     assert (s.learning_results.factors[below] == 0).all()
     s.blind_source_separation(2, print_info=False)
     assert np.isfinite(s.get_decomposition_model().data).all()
+    # Nor does merging bring NaN.
+    assert s.emsparse.merge_components(random_state=0) == [(0, 1)]
+    assert (s.learning_results.factors[below] == 0).all()
     # The zero peak does not count as unexplained.
     assert s.emsparse.misfit().data.max() < 10
     total = s.data[..., ~below].sum()
