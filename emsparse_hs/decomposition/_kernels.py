@@ -13,7 +13,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from ._simd import LANES, add_product, add_scaled, load, quotient, store, total, zeros
+from emsparse_hs._vectors import vectors
+
+#: Values that are worked on at once.
+LANES = 16
+_of = vectors(LANES)
+zeros, load, store, total = _of.zeros, _of.load, _of.store, _of.total
+add_scaled, add_product, quotient = _of.add_scaled, _of.add_product, _of.quotient
 
 #: A smaller expected count is none: the logarithm of the model is cut off there.
 TINY = np.float32(1e-30)

@@ -13,6 +13,7 @@ from . import _tv_kernels as kernels
 from ._certificate import Certificate
 from ._kernels import SLAB
 from ._problem import Problem, squares
+from ._slabs import zeros, zeros_like
 
 #: Squared norm of the gradient in two and three dimensions.
 _GRADIENT_NORM = {2: 8.0, 3: 12.0}
@@ -40,11 +41,11 @@ class PrimalDual:
     def __init__(self, problem: Problem, scale: NDArray) -> None:
         operator = problem.operator
         self.problem, self.certificate = problem, Certificate(problem)
-        self.x = np.zeros((problem.n_slabs, *operator.image_shape, SLAB), np.float32)
-        self.ahead, self.slope = np.zeros_like(self.x), np.zeros_like(self.x)
-        self.p = np.zeros((problem.n_slabs, 3, *operator.image_shape, SLAB), np.float32)
-        self.p_mean = np.zeros_like(self.p)
-        self.q, self.q_mean, self.projection = (np.zeros_like(problem.measured) for _ in range(3))
+        self.x = zeros(problem.n_slabs, *operator.image_shape)
+        self.ahead, self.slope = zeros_like(self.x), zeros_like(self.x)
+        self.p = zeros(problem.n_slabs, 3, *operator.image_shape)
+        self.p_mean = zeros_like(self.p)
+        self.q, self.q_mean, self.projection = (zeros_like(problem.measured) for _ in range(3))
         longest = operator.forward(np.ones((1, *operator.image_shape))).max()
         # Row sums times column sums bound the norm of a matrix without negative elements.
         self.norm = max(float(longest) * float(self.certificate.seen.max()), 1e-12)

@@ -13,12 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from ._kernels import SLAB, backproject, project
-
-#: Bytes of a slab that are kept in the cache while all tilts are projected.
-_CACHE_BYTES = 1_000_000
-#: Rows and columns of the image that are gathered together, so that few rays are in use at once.
-_TILE = 16
+from ._kernels import backproject, project
+from ._slabs import from_slabs, to_slabs, zeros
 
 
 class ParallelBeam:
@@ -86,7 +82,7 @@ class ParallelBeam:
                 "least in each direction."
             )
         self.num_workers = max(1, int(num_workers))
-        self._rays, self._steps, self._waves = self._geometry()
+        self._rays, self._by_row, self._waves = self._geometry()
 
     @property
     def n_tilts(self) -> int:
@@ -167,11 +163,9 @@ class ParallelBeam:
     ) -> NDArray[np.float32]:
         """Projections of a volume of slabs (slab, z, y, slice), as made by `volume_to_slabs`."""
         if out is None:
-            shape = (len(volume), self.n_tilts, self.detector_size + 2, SLAB)
-            out = np.empty(shape, np.float32)
-        lines = max(4, _CACHE_BYTES // (max(self.image_shape) * SLAB * 4))
+            out = zeros(len(volume), self.n_tilts, self.detector_size + 2)
         self.each_slab(
-            lambda b: project(volume[b], self._rays, self._steps, lines, out[b]), len(volume)
+            lambda b: project(volume[b], self._rays, self._by_row, out[b]), len(volume)
         )
         return out
 
@@ -180,10 +174,8 @@ class ParallelBeam:
     ) -> NDArray[np.float32]:
         """Back-projection of slabs (slab, tilt, detector + 2, slice)."""
         if out is None:
-            out = np.empty((len(sinogram), *self.image_shape, SLAB), np.float32)
-        self.each_slab(
-            lambda b: backproject(sinogram[b], self._waves, _TILE, out[b]), len(sinogram)
-        )
+            out = zeros(len(sinogram), *self.image_shape)
+        self.each_slab(lambda b: backproject(sinogram[b], self._waves, out[b]), len(sinogram))
         return out
 
     def each_slab(self, function: Callable[[int], object], n_slabs: int) -> list:
@@ -196,22 +188,22 @@ class ParallelBeam:
     @staticmethod
     def volume_to_slabs(volume: NDArray) -> NDArray[np.float32]:
         """Volume (slice, z, y) as slabs (slab, z, y, slice), the last one filled up with zeros."""
-        return _to_slabs(volume, 0)
+        return to_slabs(volume)
 
     @staticmethod
     def volume_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
         """Volume (slice, z, y) of slabs."""
-        return _from_slabs(slabs, n_slices)
+        return from_slabs(slabs, n_slices)
 
     @staticmethod
     def sinogram_to_slabs(sinogram: NDArray) -> NDArray[np.float32]:
         """Sinogram as slabs (slab, tilt, detector + 2, slice), an empty pixel at either end."""
-        return _to_slabs(sinogram, 1)
+        return to_slabs(sinogram, margin=1)
 
     @staticmethod
     def sinogram_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
         """Sinogram (slice, tilt, detector) of slabs."""
-        return _from_slabs(slabs[:, :, 1:-1], n_slices)
+        return from_slabs(slabs[:, :, 1:-1], n_slices)
 
     def _checked(self, array: ArrayLike, shape: tuple, name: str, axes: str) -> NDArray:
         array = np.asarray(array)
@@ -235,12 +227,9 @@ class ParallelBeam:
         offset = np.where(by_row, y0 - z0 * minor / major, z0 - y0 * minor / major)
         start = offset - sign * (t0 + self.shifts) / major
         rays = np.stack([start, sign / major, minor / major, 1 / np.abs(major)], axis=1)
-        steps = np.where(
-            by_row[:, None], (n_rows, n_columns, n_columns, 1), (n_columns, n_rows, 1, n_columns)
-        )
         corner = -y0 * cos + z0 * sin + t0 + self.shifts + 1
         waves = np.stack([corner, -sin, cos, 1 / np.abs(major)], axis=1)
-        return rays, steps.astype(np.int64), waves
+        return rays, by_row, waves
 
 
 def _whole(size: SupportsIndex) -> int:
@@ -255,18 +244,3 @@ def _one_number_a_tilt(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"The {name} must be a list of finite numbers, one a tilt.")
     return values
-
-
-def _to_slabs(array: NDArray, margin: int) -> NDArray[np.float32]:
-    """(slice, a, b) to (slab, a, b + 2 * margin, slice), padded with zeros."""
-    n_slabs = -(-len(array) // SLAB)
-    padded = np.zeros((n_slabs * SLAB, array.shape[1], array.shape[2] + 2 * margin), np.float32)
-    padded[: len(array), :, margin : margin + array.shape[2]] = array
-    slabs = padded.reshape(n_slabs, SLAB, *padded.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(slabs, 1, -1))
-
-
-def _from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
-    """Undo `_to_slabs` but for the margin."""
-    slices = np.moveaxis(slabs, -1, 1).reshape(-1, *slabs.shape[1:3])
-    return np.ascontiguousarray(slices[:n_slices])
