@@ -203,15 +203,15 @@ def simulated_patterns(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Si
 def simulated_tilt_series(
     seed: int = 0, **parameters: Any
 ) -> tuple[BaseSignal, SimulatedTiltSeries]:
-    """Simulated tilt series of particles or of a needle, with the true volume.
+    """Simulated tilt series of a specimen of one of four kinds, with the true volume.
 
     Parameters
     ----------
     seed : int, optional
         Of everything that is drawn at random.
     **parameters
-        ``kind`` ("particles" or "needle"), ``size`` and ``n_slices`` in px, ``tilts`` in degrees,
-        ``counts``, ``background``, ``pixel_size`` in nm.
+        ``kind`` ("particles", "porous", "needle" or "smooth"), ``size`` and ``n_slices`` in px,
+        ``tilts`` in degrees, ``counts``, ``background``, ``pixel_size`` in nm.
 
     Returns
     -------

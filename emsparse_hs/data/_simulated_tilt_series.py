@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""A tilt series of particles, or of a needle with voids, whose volume is known."""
+"""A tilt series of particles, a porous one, a needle or a smooth cloud, whose volume is known."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def simulate_tilt_series(
 ) -> SimulatedTiltSeries:
     """Simulate a tilt series with known volume.
 
-    The specimen is made of spheroids, whose projections are known exactly: they are computed from
-    the formula at three points a pixel and direction, so that no reconstruction shares its
-    projector with the data. Noise is that of counted electrons.
+    The specimen is made of spheroids, or of Gaussian clouds, whose projections are known exactly:
+    they are computed from the formula at three points a pixel and direction, so that no
+    reconstruction shares its projector with the data. Noise is that of counted electrons.
 
     Parameters
     ----------
-    kind : {"particles", "needle"}, optional
-        Spheres with a dense core, or a needle along the tilt axis that holds a dense
-        precipitate and voids.
+    kind : {"particles", "porous", "needle", "smooth"}, optional
+        Spheres with a dense core, one particle with many pores, a needle along the tilt axis that
+        holds a dense precipitate and voids, or clouds without any edge.
     size : int, optional
         Pixels along y and z.
     n_slices : int, optional
@@ -90,14 +90,15 @@ def simulate_tilt_series(
         raise ValueError(f"counts ({counts}) must be positive, background ({background}) not less.")
     rng = np.random.default_rng(seed)
     angles = np.linspace(-70, 70, 41) if tilts is None else np.asarray(tilts, dtype=np.float64)
-    spheroids = _SPECIMENS[kind](rng, size, n_slices)
-    clean = _project(spheroids, angles, size, n_slices)
+    parts = _SPECIMENS[kind](rng, size, n_slices)
+    project, voxels = (_cloud_images, _cloud_voxels) if kind == "smooth" else (_project, _voxels)
+    clean = project(parts, angles, size, n_slices)
     unit = clean.max() / counts
     noisy = (rng.poisson(clean / unit + background) - background) * unit
     return SimulatedTiltSeries(
         noisy.astype(np.float32),
         clean.astype(np.float32),
-        _voxels(spheroids, size, n_slices).astype(np.float32),
+        voxels(parts, size, n_slices).astype(np.float32),
         angles,
         pixel_size,
     )
@@ -136,7 +137,33 @@ def _needle(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
     return np.array(kept)
 
 
-_SPECIMENS = {"particles": _particles, "needle": _needle}
+def _porous(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
+    """Rows as in `_particles`: a spheroid and up to sixty pores that do not touch."""
+    radius, middle = 0.36 * size, n_slices / 2
+    rows: list[tuple[float, ...]] = [(middle, 0.0, 0.0, 0.9 * n_slices, radius, 1.0)]
+    for _ in range(60):
+        pore = rng.uniform(0.025, 0.07) * size
+        distance, angle = (0.8 * radius - pore) * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
+        centre = (rng.uniform(0, n_slices), distance * np.sin(angle), distance * np.cos(angle))
+        if all(np.linalg.norm(np.subtract(centre, k[:3])) > k[4] + pore for k in rows[1:]):
+            rows.append((*centre, pore, pore, -1.0))
+    return np.array(rows)
+
+
+def _smooth(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
+    """Rows as in `_particles`, with the standard deviation instead of semi-axis and radius."""
+    widths = rng.uniform(0.05, 0.11, 8) * size
+    places = rng.uniform(-0.2, 0.2, (8, 2)) * size
+    x, densities = rng.uniform(0, n_slices, 8), rng.uniform(0.5, 1.5, 8)
+    return np.column_stack([x, places, widths, widths, densities])
+
+
+_SPECIMENS = {
+    "particles": _particles,
+    "porous": _porous,
+    "needle": _needle,
+    "smooth": _smooth,
+}
 
 
 def _project(spheroids: NDArray, tilts: NDArray, size: int, n_slices: int) -> NDArray:
@@ -160,6 +187,28 @@ def _voxels(spheroids: NDArray, size: int, n_slices: int) -> NDArray:
         for s, plane in enumerate(volume):
             along = ((x[s * _OVERSAMPLING : (s + 1) * _OVERSAMPLING] - cx) / half_length) ** 2
             plane += density * np.mean([_binned(in_plane + a < 1) for a in along], axis=0)
+    return volume
+
+
+def _cloud_images(clouds: NDArray, tilts: NDArray, size: int, n_slices: int) -> NDArray:
+    """Mean over each pixel of the projections of Gaussian clouds."""
+    x, y = _sampling(n_slices) + 0.5, _sampling(size) - (size - 1) / 2
+    images = np.zeros((len(tilts), size, n_slices))
+    for image, tilt in zip(images, np.deg2rad(tilts), strict=True):
+        for cx, cz, cy, _, width, density in clouds:
+            centre = cy * np.cos(tilt) - cz * np.sin(tilt)
+            distance = ((x - cx) ** 2 + ((y - centre) ** 2)[:, None]) / width**2
+            image += density * np.sqrt(2 * np.pi) * width * _binned(np.exp(-distance / 2))
+    return images
+
+
+def _cloud_voxels(clouds: NDArray, size: int, n_slices: int) -> NDArray:
+    """Density of Gaussian clouds in the middle of each voxel, (x, z, y)."""
+    x, z = np.arange(n_slices) + 0.5, np.arange(size) - (size - 1) / 2
+    volume = np.zeros((n_slices, size, size))
+    for cx, cz, cy, _, width, density in clouds:
+        distance = ((x - cx) ** 2)[:, None, None] + ((z - cz) ** 2)[:, None] + (z - cy) ** 2
+        volume += density * np.exp(-distance / (2 * width**2))
     return volume
 
 

@@ -2,9 +2,10 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Tilt series as arrays: the projector, reconstruction with total variation, noise."""
 
+from ._problem import typical_norm
 from .noise import default_weight, estimate_noise
 from .projector import ParallelBeam
-from .total_variation import Reconstruction, reconstruct_tv, residual_per_tilt, typical_norm
+from .total_variation import Reconstruction, reconstruct_tv, residual_per_tilt
 
 __all__ = [
     "ParallelBeam",

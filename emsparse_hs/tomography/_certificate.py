@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The duality gap of total variation: how far above its minimum an objective can be at most."""
+"""The duality gap: how far above its minimum an objective can be at most."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from . import _tv_kernels as kernels
 from ._problem import Problem
 
-#: Bisections to find the constant that raises the dual best; each reads one volume.
-_BISECTIONS = 12
+#: Parts in which the constant that raises the dual is looked for.
+_BINS = 256
 #: A relative gap that is negative by less is zero but for rounding. By more, something broke.
 _ROUNDING = 1e-5
 
@@ -24,12 +24,14 @@ class Certificate:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        operator = problem.operator
-        self.seen = operator.adjoint(np.ones((1, operator.n_tilts, operator.detector_size)))[0]
+        self.seen = self._seen()
+        self.most_seen = max(float(each.max()) for each in self.seen)
         largest = problem.per_slice(
             lambda b: problem.measured[b].max((0, 1))[: problem.counts[b]].astype(np.float64)
         )
         self.brightest = np.maximum(problem.per_problem(largest, np.max), 0)
+        # Half of it times the square of the constant is what raising the dual costs.
+        self.raised = problem.per_problem(problem.per_slice(self._precisions))
         # No objective is negative.
         self.bound = np.zeros(problem.n_problems)
 
@@ -43,9 +45,9 @@ class Certificate:
         objective : float64 array of shape (n_problems,)
             Of the volume in question.
         q, p : float32 arrays of slabs
-            Duals of data and gradient. Those of the gradient are shortened to what is allowed.
+            Duals of data and gradient, the latter nowhere longer than the weight.
         slope : float32 array of slabs
-            Room for a volume.
+            What both lead to.
         """
         bound = self._lower_bound(objective, q, p, slope)
         self.bound = np.fmax(self.bound, bound)
@@ -53,65 +55,85 @@ class Certificate:
             gap = np.where(objective == 0, 0.0, (objective - self.bound) / objective)
         return np.where(gap > -_ROUNDING, np.maximum(gap, 0.0), np.nan)
 
+    def _seen(self) -> NDArray[np.float32]:
+        """What raising the dual of each datum by its weight adds to the slope, (slab, z, y, ...).
+
+        One slice stands for all where all data weigh the same.
+        """
+        operator, problem = self.problem.operator, self.problem
+        if problem.is_weighted:
+            return operator.adjoint_slabs(problem.precision)
+        ones = np.ones((1, operator.n_tilts, operator.detector_size), np.float32)
+        return np.repeat(operator.adjoint(ones)[..., None], problem.n_slabs, axis=0)
+
+    def _precisions(self, b: int) -> NDArray[np.float64]:
+        """Sum of the weights of a slice's data."""
+        n, operator = self.problem.counts[b], self.problem.operator
+        precision = self.problem.precision[b, ..., :n].astype(np.float64)
+        same = 1 if self.problem.is_weighted else operator.n_tilts * operator.detector_size
+        return precision.sum((0, 1)) * same
+
     def _lower_bound(
         self, objective: NDArray, q: NDArray, p: NDArray, slope: NDArray
     ) -> NDArray[np.float64]:
         """Value of the dual at q and p, raised by the best constant, of each problem."""
         problem = self.problem
-        linear, value = problem.per_problem(problem.per_slice(lambda b: self._dual_sums(q, b)))
-        problem.operator.each_slab(lambda b: kernels.shorten(p[b], problem.weight), problem.n_slabs)
-        self.leave_slope(q, p, slope)
-        # A pixel meets two detector pixels a tilt at most, so sum A^2 >= (sum A)^2 / 2 n.
-        n = problem.operator.n_tilts
+        linear, value = problem.per_problem(problem.per_slice(lambda b: self._dual_sums(q, p, b)))
+        # A pixel meets two detector pixels a tilt at most, so sum A^2 >= (sum A)^2 / 2 n, or with
+        # weights n times the largest of them.
+        n = problem.operator.n_tilts * float(problem.precision.max())
         reach = 2 * n * self.brightest + 2 * np.sqrt(n * objective)
         return -value - self._least_price(slope, reach, linear)
 
-    def _dual_sums(self, q: NDArray, b: int) -> NDArray:
-        """Sum of q + b, and |q|^2 / 2 + <b, q>, of each slice."""
-        n = self.problem.counts[b]
+    def _dual_sums(self, q: NDArray, p: NDArray, b: int) -> NDArray:
+        """Sum of q + w b, and the value of the dual without its price, of each slice."""
+        n, soft = self.problem.counts[b], self.problem.penalty.soft
         q = q[b, ..., :n].astype(np.float64)
         data = self.problem.measured[b, ..., :n].astype(np.float64)
-        return np.stack([(q + data).sum((0, 1)), (q * (0.5 * q + data)).sum((0, 1))])
-
-    def leave_slope(self, q: NDArray, p: NDArray, slope: NDArray) -> None:
-        """Leave v, the adjoint of both duals, in `slope`."""
-        problem = self.problem
-
-        def of_slab(b: int) -> None:
-            problem.operator.adjoint_slabs(q[b : b + 1], slope[b : b + 1])
-            before = problem.before(p, b)
-            kernels.add_adjoint_gradient(slope[b], p[b], *before, problem.across, problem.counts[b])
-
-        problem.operator.each_slab(of_slab, problem.n_slabs)
+        weights = self.problem.precision[b, ..., :n].astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            half = np.where(weights > 0, 0.5 * q / weights, 0.0)
+        value = (q * (half + data)).sum((0, 1))
+        if soft:
+            value += 0.5 * soft * np.square(p[b, ..., :n], dtype=np.float64).sum((0, 1, 2))
+        return np.stack([(q + weights * data).sum((0, 1)), value])
 
     def _least_price(self, slope: NDArray, reach: NDArray, linear: NDArray) -> NDArray[np.float64]:
-        """Least of what negative slopes and the constant that lifts them cost, by bisection."""
-        problem = self.problem
-        per_problem = problem.n_slices // problem.n_problems
-        n_data = problem.operator.n_tilts * problem.operator.detector_size * per_problem
-        low = np.zeros(problem.n_problems)
-        price, _, enough = self._price(slope, reach, low)
-        best, high = problem.per_problem(price), problem.per_problem(enough, np.max)
-        for _ in range(_BISECTIONS):
-            shift = (low + high) / 2
-            price, fall, _ = self._price(slope, reach, shift)
-            total = problem.per_problem(price) + shift * linear + shift**2 * n_data / 2
-            best = np.minimum(best, total)
-            rising = linear + shift * n_data > problem.per_problem(fall)
-            low, high = np.where(rising, low, shift), np.where(rising, shift, high)
-        return best
+        """Least of what negative slopes and the constant that lifts them cost.
 
-    def _price(self, slope: NDArray, reach: NDArray, shift: NDArray) -> NDArray[np.float64]:
-        """Price, its fall, and the shift that is enough, of each slice: see the kernel."""
+        The best constant is found from a histogram of where its effect on each voxel ends, and
+        what it costs is computed exactly.
+        """
         problem = self.problem
-        reach, shift = (np.broadcast_to(each, problem.n_slices).copy() for each in (reach, shift))
+        nothing = np.zeros(problem.n_problems)
+        price, _, enough = self._price(slope, reach, nothing, nothing)
+        price, span = problem.per_problem(price), problem.per_problem(enough, np.max)
+        _, falls, _ = self._price(slope, reach, nothing, span)
+        falls = problem.per_problem(falls)
+        # How fast the price falls beyond each border of two bins, and the cost rises there.
+        left = np.cumsum(falls[::-1], axis=0)[::-1]
+        borders = np.arange(_BINS)[:, None] / _BINS * span
+        rising = linear + borders * self.raised > left
+        best = np.where(rising.any(0), rising.argmax(0), _BINS) / _BINS * span
+        raised, _, _ = self._price(slope, reach, best, nothing)
+        cost = problem.per_problem(raised) + best * linear + best**2 * self.raised / 2
+        return np.minimum(price, cost)
+
+    def _price(
+        self, slope: NDArray, reach: NDArray, shift: NDArray, span: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        """Price, its falls, and the shift that is enough, of each slice: see the kernel."""
+        problem = self.problem
+        reach, shift, span = (
+            np.broadcast_to(each, problem.n_slices).copy() for each in (reach, shift, span)
+        )
 
         def of_slab(b: int) -> NDArray:
             part, n = problem.slices(b), problem.counts[b]
-            return np.stack(
-                kernels.price_of_descent(
-                    slope[b], self.seen, problem.high, reach[part], shift[part], n
-                )
+            price, falls, enough = kernels.price_of_descent(
+                slope[b], self.seen[b], problem.high, reach[part], shift[part], n, _BINS, span[part]
             )
+            return np.concatenate([price[None], enough[None], falls])
 
-        return problem.per_slice(of_slab)
+        found = problem.per_slice(of_slab)
+        return found[0], found[2:], found[1]

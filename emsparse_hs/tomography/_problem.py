@@ -1,17 +1,46 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The problem that total variation sets: its data in slabs, and its objective."""
+"""The problem that is set: data in slabs, what the volume is to have little of, the objective."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _tv_kernels as kernels
 from ._kernels import SLAB
+from ._slabs import to_slabs, zeros, zeros_like
 from .projector import ParallelBeam
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a volume is to have little of.
+
+    Attributes
+    ----------
+    variation : float
+        Weight of total variation.
+    edge : float
+        Length of the gradient below which it counts by its square (Huber); 0 for none.
+    total : float
+        Weight of the sum of the densities.
+    dimensions : {3, 2}
+        Gradient in the volume, or in each slice by itself.
+    """
+
+    variation: float = 0.0
+    edge: float = 0.0
+    total: float = 0.0
+    dimensions: int = 3
+
+    @property
+    def soft(self) -> float:
+        """Slope of the gradient's length by its dual below the edge."""
+        return self.edge / self.variation if self.variation > 0 else 0.0
 
 
 class Problem:
@@ -19,36 +48,72 @@ class Problem:
 
     Numbers "of each problem" are arrays of shape (n_problems,), and those of each slice of shape
     (n_slices,).
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        Data.
+    operator : ParallelBeam
+        Projector.
+    penalty : Penalty
+        What the volume is to have little of.
+    high : float
+        Largest density; the least one is 0.
+    precision : array of shape (slice, tilt, detector), optional
+        Weight of each squared residual. 1 by default.
     """
 
     def __init__(
         self,
         sinogram: NDArray,
         operator: ParallelBeam,
-        weight: float,
+        penalty: Penalty,
         high: float,
-        dimensions: int,
+        precision: NDArray | None = None,
     ) -> None:
-        self.operator, self.weight, self.high = operator, float(weight), float(high)
-        self.dimensions = dimensions
-        self.across = 1.0 if dimensions == 3 else 0.0
+        self.operator, self.penalty, self.high = operator, penalty, float(high)
         self.n_slices = len(sinogram)
-        self.n_problems = 1 if dimensions == 3 else self.n_slices
-        self.measured = operator.sinogram_to_slabs(sinogram)
+        self.n_problems = 1 if penalty.dimensions == 3 else self.n_slices
+        self.measured = to_slabs(sinogram, margin=1)
         self.n_slabs = len(self.measured)
         self.counts = [min(SLAB, self.n_slices - SLAB * b) for b in range(self.n_slabs)]
+        self.across = [self._across(b) for b in range(self.n_slabs)]
+        self.nothing = np.zeros(operator.image_shape, np.float32)
+        self.scale = self._scale(sinogram)
+        ones = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
+        self.precision = ones if precision is None else to_slabs(precision, margin=1)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether data have weights of their own."""
+        return self.precision.shape[1] > 1
+
+    def _scale(self, sinogram: NDArray) -> NDArray[np.float64]:
+        """Norm that the volume of each problem may have."""
+        if self.n_problems > 1:
+            return np.array([typical_norm(each[None]) for each in sinogram])
+        return np.array([typical_norm(sinogram) * np.sqrt(self.n_slices)])
 
     def slices(self, b: int) -> slice:
         """Slices of the slab number b."""
         return slice(b * SLAB, b * SLAB + self.counts[b])
 
-    def after(self, array: NDArray, b: int) -> tuple[NDArray, bool]:
-        """Slab after the slab number b, and whether there is one."""
-        return array[min(b + 1, len(array) - 1)], b + 1 < len(array)
+    def _across(self, b: int) -> NDArray[np.float32]:
+        """Weight of the difference from each slice of a slab to the next."""
+        across = np.zeros(SLAB, np.float32)
+        if self.penalty.dimensions == 3:
+            across[: min(SLAB, self.n_slices - 1 - SLAB * b)] = 1
+        return across
 
-    def before(self, array: NDArray, b: int) -> tuple[NDArray, bool]:
-        """Slab before the slab number b, and whether there is one."""
-        return array[max(b - 1, 0)], b > 0
+    def first_after(self, volume: NDArray, b: int) -> NDArray[np.float32]:
+        """Slice (z, y) of a volume that follows on the slab number b, or zeros."""
+        is_last = b + 1 == self.n_slabs or self.penalty.dimensions == 2
+        return self.nothing if is_last else np.ascontiguousarray(volume[b + 1, ..., 0])
+
+    def last_before(self, p: NDArray, b: int) -> NDArray[np.float32]:
+        """Part along the slices of a dual p, in the slice (z, y) before the slab number b."""
+        is_first = b == 0 or self.penalty.dimensions == 2
+        return self.nothing if is_first else np.ascontiguousarray(p[b - 1, 2, ..., SLAB - 1])
 
     def per_slice(self, function: Callable[[int], NDArray]) -> NDArray:
         """Results of a function of the slab's number, (..., slices of the slab), put together."""
@@ -59,7 +124,7 @@ class Problem:
         return per_slice if self.n_problems > 1 else merge(per_slice, axis=-1, keepdims=True)
 
     def objective(self, x: NDArray, projection: NDArray) -> NDArray[np.float64]:
-        """Half the squared residual plus the weighted total variation, of each problem.
+        """Half the weighted squared residual plus the penalty, of each problem.
 
         Leaves the projection of x in `projection`.
         """
@@ -67,14 +132,77 @@ class Problem:
         def of_slab(b: int) -> NDArray:
             n = self.counts[b]
             self.operator.forward_slabs(x[b : b + 1], projection[b : b + 1])
-            residual = (projection[b] - self.measured[b])[..., :n]
-            variation = kernels.total_variation(x[b], *self.after(x, b), self.across, n)
-            return 0.5 * squares(residual) + self.weight * variation
+            return (0.5 * self._misfit(projection[b], b) + self._penalty(x, b))[:n]
 
         return self.per_problem(self.per_slice(of_slab))
+
+    def _misfit(self, projection: NDArray, b: int) -> NDArray[np.float64]:
+        residual = projection - self.measured[b]
+        if self.is_weighted:
+            return np.einsum(
+                "tds,tds,tds->s", residual, residual, self.precision[b], dtype=np.float64
+            )
+        return squares(residual)
+
+    def _penalty(self, x: NDArray, b: int) -> NDArray[np.float64]:
+        penalty = self.penalty
+        value = penalty.total * x[b].sum((0, 1), dtype=np.float64)
+        if penalty.variation > 0:
+            beyond = self.first_after(x, b)
+            value += kernels.variation(
+                x[b], beyond, self.across[b], penalty.variation, penalty.soft
+            )
+        return value
+
+    def leave_slope(self, b: int, q: NDArray, slope: NDArray) -> None:
+        """Leave the slope of data and sum at the dual q in `slope`, for the slab number b."""
+        self.operator.adjoint_slabs(q[b : b + 1], slope[b : b + 1])
+        if self.penalty.total:
+            slope[b, ..., : self.counts[b]] += np.float32(self.penalty.total)
+
+    def add_adjoint_gradient(self, b: int, p: NDArray, slope: NDArray) -> None:
+        """Add the adjoint gradient of the dual p to `slope`, for the slab number b."""
+        if self.penalty.variation > 0:
+            before = self.last_before(p, b)
+            kernels.add_adjoint_gradient(slope[b], p[b], before, self.across[b])
+
+    def empty_volume(self) -> NDArray[np.float32]:
+        """Slabs of a volume of zeros."""
+        return zeros(self.n_slabs, *self.operator.image_shape)
+
+    def empty_gradient(self) -> NDArray[np.float32]:
+        """Slabs (slab, 3, z, y, slice) of zeros; without room where nothing depends on it."""
+        n = self.n_slabs if self.penalty.variation > 0 else 0
+        return zeros(n, 3, *self.operator.image_shape)
+
+    def empty_sinogram(self) -> NDArray[np.float32]:
+        """Slabs of a sinogram of zeros."""
+        return zeros_like(self.measured)
 
 
 def squares(slab: NDArray) -> NDArray[np.float64]:
     """Sum of squares of each slice (last axis) of a slab."""
     flat = slab.reshape(-1, slab.shape[-1])
     return np.einsum("is,is->s", flat, flat, dtype=np.float64)
+
+
+def typical_norm(sinogram: NDArray) -> float:
+    r"""Typical root of the sum of squares of a slice, from its projections alone.
+
+    An object of width w and density d projects to about :math:`d w` on w pixels, so that the sum
+    of squares over the sum is :math:`d w`, the norm sought.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        Projections.
+
+    Returns
+    -------
+    float
+        The norm, in units of density times px; 1 if all projections are zero.
+    """
+    sinogram = np.asarray(sinogram)
+    power = np.einsum("std,std->", sinogram, sinogram, dtype=np.float64)
+    sums = np.abs(sinogram.sum(axis=-1, dtype=np.float64)).sum()
+    return float(power / sums) if power > 0 and sums > 0 else 1.0

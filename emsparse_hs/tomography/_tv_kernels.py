@@ -2,217 +2,305 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Compiled loops of the total-variation solver, over one slab; their numpy twins are in the tests.
 
-Slabs have the slice index innermost and hold `n` slices, the rest is padding and stays zero. The
-gradient takes forward differences, zero beyond the last voxel; across slices they are weighted
-with `across`, 1 in three dimensions and 0 slice by slice. A slab's last slice has its neighbour in
-the slab after it, `after`, which is the slab itself where there is none (`has_after` False).
+The gradient takes forward differences, zero beyond the last voxel. Across slices they are times
+`across`, an array over the slices of a slab: 1 in three dimensions, 0 slice by slice and where the
+volume ends, so that all loops run over a whole slab; what fills up the last one stays zero. The
+last slice of a slab has its neighbour in the slab after it.
 """
 
 import numba
 import numpy as np
 
-from ._kernels import OPTIONS
+from ._kernels import OPTIONS, SLAB
+
+_ONE, _ZERO = np.float32(1), np.float32(0)
+#: Slices of a slab and the one after it, filled up so that each pixel begins a line of the cache.
+_WIDTH = SLAB + 16
 
 
 @numba.njit(**OPTIONS)
-def gradient_step(x, after, has_after, across, n, step, weight, relaxation, share, p, mean):
-    """Move the gradient's dual p up by `step` times the gradient of x, back to abs(p) <= weight.
+def sweep(
+    x, slope, joins, first, beyond, across, step, rise, high, keep, momentum, weight, soft, p, last
+):
+    """Move the gradient's dual p up to where it would be best for the volume that it leads to.
+
+    This is one step of the accelerated projected gradient (Beck and Teboulle, IEEE Trans. Image
+    Process. 18 (2009) 2419) on the dual of min_w <slope, w> + |w - keep x|^2 / 2 step + weight
+    TV(w) within the bounds: from y = p + momentum (p - last), the volume that it leads to is w,
+    and the new p is y + rise * gradient of w, brought back to abs(p) <= weight. Volumes w are made
+    row by row and not kept.
 
     Parameters
     ----------
-    x, after : float32 array of shape (z, y, slice)
-        Slab, and the slab after it.
-    has_after : bool
-        Whether there is one.
-    across : float
-        Weight of differences between slices.
-    n : int
-        Slices in the slab.
-    step : float32 array of shape (slice,)
-        Step of each slice.
-    weight, relaxation : float
-        Bound of the dual vector's length, and how far to go to the new point (1: there).
-    share : float
-        Weight of the new p in the running mean.
-    p, mean : float32 array of shape (3, z, y, slice)
-        Dual along z, y and slice, and its running mean. Both changed.
+    x, slope : float32 array of shape (z, y, SLAB)
+        Slab of the volume and of its slope.
+    joins : bool
+        Whether there is a slab before, on which the first slice depends.
+    first, beyond : float32 array of shape (z, y)
+        w in the first slice of this slab, if so, and of the slab after it, from `first_slice`.
+    across : float32 array of shape (SLAB,)
+        Weight of the difference to the next slice.
+    step, rise : float32 array of shape (SLAB,)
+        Step of the volume and of p in each slice.
+    high, keep, momentum, weight : float
+        Upper bound of w, what x is multiplied by, see above, and the bound of abs(p).
+    soft : float
+        p is divided by 1 + soft * rise: the slope of Huber's function instead of TV's edge at 0.
+    p, last : float32 array of shape (3, z, y, SLAB)
+        Dual along z, y and slice, and the one before it; the latter is overwritten by the new p.
     """
     rows, columns, _ = x.shape
-    weight = np.float32(weight)
-    across, relaxation, share = np.float32(across), np.float32(relaxation), np.float32(share)
-    beyond = np.empty(x.shape[2] + 1, np.float32)
+    w = np.empty((columns, _WIDTH), np.float32)
+    below = np.empty((columns, _WIDTH), np.float32)
+    high, keep, momentum = np.float32(high), np.float32(keep), np.float32(momentum)
+    weight, soft = np.float32(weight), np.float32(soft)
+    _descend_row(x, slope, p, last, joins, first, beyond, across, step, high, keep, momentum, 0, w)
+    for r in range(rows):
+        # The row below is made from the old p of this row, before that is overwritten.
+        if r + 1 < rows:
+            _descend_row(
+                x,
+                slope,
+                p,
+                last,
+                joins,
+                first,
+                beyond,
+                across,
+                step,
+                high,
+                keep,
+                momentum,
+                r + 1,
+                below,
+            )
+        else:
+            below[:] = w
+        _ascend_row(w, below, across, rise, momentum, weight, soft, p, last, r)
+        w, below = below, w
+
+
+@numba.njit(**OPTIONS)
+def _descend_row(
+    x, slope, p, last, joins, first, beyond, across, step, high, keep, momentum, r, out
+):
+    """Fill `out` (y, slice) with one row of w, and the value beyond its last slice."""
+    rows, columns, _ = x.shape
+    one_more = _ONE + momentum
+    # The last difference along an axis is zero, so its dual does not count.
+    not_last_row = _ONE if r < rows - 1 else _ZERO
+    not_first_row = _ONE if r > 0 else _ZERO
+    above_row = max(r - 1, 0)
+    for c in range(columns):
+        not_last_column = _ONE if c < columns - 1 else _ZERO
+        not_first_column = _ONE if c > 0 else _ZERO
+        left_column = max(c - 1, 0)
+        for s in range(SLAB):
+            pz = one_more * p[0, r, c, s] - momentum * last[0, r, c, s]
+            py = one_more * p[1, r, c, s] - momentum * last[1, r, c, s]
+            px = one_more * p[2, r, c, s] - momentum * last[2, r, c, s]
+            above = one_more * p[0, above_row, c, s] - momentum * last[0, above_row, c, s]
+            left = one_more * p[1, r, left_column, s] - momentum * last[1, r, left_column, s]
+            out[c, s] = (
+                slope[r, c, s]
+                + not_first_row * above
+                - not_last_row * pz
+                + not_first_column * left
+                - not_last_column * py
+                - across[s] * px
+            )
+        for s in range(1, SLAB):
+            px = one_more * p[2, r, c, s - 1] - momentum * last[2, r, c, s - 1]
+            out[c, s] += across[s - 1] * px
+        for s in range(SLAB):
+            w = keep * x[r, c, s] - step[s] * out[c, s]
+            out[c, s] = min(high, max(_ZERO, w))
+        out[c, SLAB] = beyond[r, c]
+        if joins:
+            out[c, 0] = first[r, c]
+
+
+@numba.njit(**OPTIONS)
+def _ascend_row(w, below, across, rise, momentum, weight, soft, p, last, r):
+    """Overwrite one row of `last` with the new p."""
+    columns = w.shape[0]
+    one_more = _ONE + momentum
+    for c in range(columns):
+        right = min(c + 1, columns - 1)
+        for s in range(SLAB):
+            gz = below[c, s] - w[c, s]
+            gy = w[right, s] - w[c, s]
+            gx = across[s] * (w[c, s + 1] - w[c, s])
+            pz = one_more * p[0, r, c, s] - momentum * last[0, r, c, s] + rise[s] * gz
+            py = one_more * p[1, r, c, s] - momentum * last[1, r, c, s] + rise[s] * gy
+            px = one_more * p[2, r, c, s] - momentum * last[2, r, c, s] + rise[s] * gx
+            length = np.sqrt(pz * pz + py * py + px * px)
+            shrink = weight / max(weight * (_ONE + soft * rise[s]), length)
+            last[0, r, c, s] = shrink * pz
+            last[1, r, c, s] = shrink * py
+            last[2, r, c, s] = shrink * px
+
+
+@numba.njit(**OPTIONS)
+def first_slice(x, slope, p, last, before, last_before, step, high, keep, momentum, out):
+    """Fill `out` (z, y) with w in the first slice of a slab, from arguments as in `sweep`.
+
+    `before` and `last_before` of shape (z, y) are the dual along the slices in the slice before
+    it, zero if there is none or it does not count.
+    """
+    rows, columns, _ = x.shape
+    high, keep, momentum = np.float32(high), np.float32(keep), np.float32(momentum)
+    one_more = _ONE + momentum
     for r in range(rows):
         for c in range(columns):
-            here = x[r, c]
-            below, right = x[min(r + 1, rows - 1), c], x[r, min(c + 1, columns - 1)]
-            _next_slices(here, after[r, c, 0], has_after, n, beyond)
-            pz, py, px = p[0, r, c], p[1, r, c], p[2, r, c]
-            mz, my, mx = mean[0, r, c], mean[1, r, c], mean[2, r, c]
-            for s in range(n):
-                gz = pz[s] + step[s] * (below[s] - here[s])
-                gy = py[s] + step[s] * (right[s] - here[s])
-                gx = px[s] + step[s] * across * (beyond[s] - here[s])
-                length = np.sqrt(gz * gz + gy * gy + gx * gx)
-                shrink = weight / max(weight, length) if weight > 0 else np.float32(0)
-                pz[s] += relaxation * (shrink * gz - pz[s])
-                py[s] += relaxation * (shrink * gy - py[s])
-                px[s] += relaxation * (shrink * gx - px[s])
-                mz[s] += share * (pz[s] - mz[s])
-                my[s] += share * (py[s] - my[s])
-                mx[s] += share * (px[s] - mx[s])
+            total = slope[r, c, 0] + one_more * before[r, c] - momentum * last_before[r, c]
+            total -= one_more * p[2, r, c, 0] - momentum * last[2, r, c, 0]
+            if r < rows - 1:
+                total -= one_more * p[0, r, c, 0] - momentum * last[0, r, c, 0]
+            if r > 0:
+                total += one_more * p[0, r - 1, c, 0] - momentum * last[0, r - 1, c, 0]
+            if c < columns - 1:
+                total -= one_more * p[1, r, c, 0] - momentum * last[1, r, c, 0]
+            if c > 0:
+                total += one_more * p[1, r, c - 1, 0] - momentum * last[1, r, c - 1, 0]
+            out[r, c] = min(high, max(_ZERO, keep * x[r, c, 0] - step[0] * total))
 
 
 @numba.njit(**OPTIONS)
-def _next_slices(here, first_after, has_after, n, out):
-    """Fill `out` with the value one slice further on; at the end, with the last one itself."""
-    for s in range(n - 1):
-        out[s] = here[s + 1]
-    out[n - 1] = first_after if has_after else here[n - 1]
-
-
-@numba.njit(**OPTIONS)
-def volume_step(slope, p, before, has_before, across, n, step, high, relaxation, x, ahead):
-    """Move x down by `step` times `slope` + adjoint gradient of p, back to 0 <= x <= high.
+def volume_step(x, slope, step, high, relaxation):
+    """Move x down by `step` times `slope`, back to 0 <= x <= high.
 
     Parameters
     ----------
-    slope : float32 array of shape (z, y, slice)
-        Back-projected dual of the data.
-    p, before : float32 array of shape (3, z, y, slice)
-        Dual of the gradient in this slab and the one before it.
-    has_before : bool
-        Whether there is one.
-    across : float
-        Weight of differences between slices.
-    n : int
-        Slices in the slab.
-    step : float32 array of shape (slice,)
+    x : float32 array of shape (z, y, SLAB)
+        The slab, changed.
+    slope : float32 array of shape (z, y, SLAB)
+        Overwritten with the point as far beyond the new one as the old one is before it.
+    step : float32 array of shape (SLAB,)
         Step of each slice.
     high, relaxation : float
         Upper bound, and how far to go to the new point (1: there).
-    x, ahead : float32 array of shape (z, y, slice)
-        The slab, changed, and the point as far beyond the new one as the old one is before it,
-        filled.
     """
     rows, columns, _ = x.shape
     high, relaxation = np.float32(high), np.float32(relaxation)
-    total = np.empty(x.shape[2], np.float32)
     for r in range(rows):
         for c in range(columns):
-            _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, total)
-            old, further = x[r, c], ahead[r, c]
-            for s in range(n):
-                new = min(high, max(np.float32(0), old[s] - step[s] * total[s]))
-                further[s] = new + new - old[s]
-                old[s] += relaxation * (new - old[s])
+            for s in range(SLAB):
+                old = x[r, c, s]
+                new = min(high, max(_ZERO, old - step[s] * slope[r, c, s]))
+                slope[r, c, s] = new + new - old
+                x[r, c, s] = old + relaxation * (new - old)
 
 
 @numba.njit(**OPTIONS)
-def _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, out):
-    """Fill `out` with slope + adjoint gradient of p at one pixel, for all slices of the slab."""
-    rows, columns, _ = slope.shape
-    zero, one = np.float32(0), np.float32(1)
-    across = np.float32(across)
-    # The last difference along an axis is zero, so its dual does not count. Across slices that
-    # dual is zero itself, since it starts there and nothing moves it.
-    not_last_row = one if r < rows - 1 else zero
-    not_last_column = one if c < columns - 1 else zero
-    not_first_row = one if r > 0 else zero
-    not_first_column = one if c > 0 else zero
-    pz, py, px = p[0, r, c], p[1, r, c], p[2, r, c]
-    above, left = p[0, max(r - 1, 0), c], p[1, r, max(c - 1, 0)]
-    for s in range(n):
-        out[s] = (
-            slope[r, c, s]
-            + not_first_row * above[s]
-            - not_last_row * pz[s]
-            + not_first_column * left[s]
-            - not_last_column * py[s]
-            - across * px[s]
-        )
-    for s in range(1, n):
-        out[s] += across * px[s - 1]
-    if has_before:
-        out[0] += across * before[2, r, c, before.shape[3] - 1]
-
-
-@numba.njit(**OPTIONS)
-def data_step(projection, measured, step, relaxation, share, q, mean):
-    """Move the data's dual q towards `projection` - `measured`, and its running mean after it.
+def add_adjoint_gradient(slope, p, before, across):
+    """Add the adjoint gradient of p to `slope`.
 
     Parameters
     ----------
-    projection, measured : float32 array of shape (tilt, detector, slice)
+    slope : float32 array of shape (z, y, SLAB)
+        Changed.
+    p : float32 array of shape (3, z, y, SLAB)
+        Dual of the gradient.
+    before : float32 array of shape (z, y)
+        Its part along the slices, in the slice before the slab.
+    across : float32 array of shape (SLAB,)
+        As in `sweep`.
+    """
+    rows, columns, _ = slope.shape
+    for r in range(rows):
+        not_last_row = _ONE if r < rows - 1 else _ZERO
+        not_first_row = _ONE if r > 0 else _ZERO
+        above = max(r - 1, 0)
+        for c in range(columns):
+            not_last_column = _ONE if c < columns - 1 else _ZERO
+            not_first_column = _ONE if c > 0 else _ZERO
+            left = max(c - 1, 0)
+            for s in range(SLAB):
+                slope[r, c, s] += (
+                    not_first_row * p[0, above, c, s]
+                    - not_last_row * p[0, r, c, s]
+                    + not_first_column * p[1, r, left, s]
+                    - not_last_column * p[1, r, c, s]
+                    - across[s] * p[2, r, c, s]
+                )
+            for s in range(1, SLAB):
+                slope[r, c, s] += across[s - 1] * p[2, r, c, s - 1]
+            slope[r, c, 0] += before[r, c]
+
+
+@numba.njit(**OPTIONS)
+def data_step(projection, measured, step, per_ray, precision, relaxation, q):
+    """Move the data's dual q towards `projection` - `measured`.
+
+    Parameters
+    ----------
+    projection, measured : float32 array of shape (tilt, detector, SLAB)
         Projection of the volume ahead, and the data.
-    step : float32 array of shape (slice,)
+    step : float32 array of shape (SLAB,)
         Step of each slice.
-    relaxation, share : float
-        How far to go to the new point (1: there), weight of the new q in the running mean.
-    q, mean : float32 array of shape (tilt, detector, slice)
+    per_ray : float32 array of shape (tilt, detector)
+        What the step is multiplied by for each ray.
+    precision : float32 array of shape (tilt, detector, SLAB) or (1, 1, SLAB)
+        Weight of the squared residual of each datum, or of all of a slice.
+    relaxation : float
+        How far to go to the new point (1: there).
+    q : float32 array of shape (tilt, detector, SLAB)
         Changed.
     """
-    relaxation, share, one = np.float32(relaxation), np.float32(share), np.float32(1)
+    relaxation = np.float32(relaxation)
+    same = precision.shape[0] == 1
     for a in range(q.shape[0]):
         for d in range(q.shape[1]):
-            for s in range(q.shape[2]):
-                old = q[a, d, s]
-                ahead = old + step[s] * (projection[a, d, s] - measured[a, d, s])
-                q[a, d, s] = old + relaxation * (ahead / (one + step[s]) - old)
-                mean[a, d, s] += share * (q[a, d, s] - mean[a, d, s])
+            trust = precision[0, 0] if same else precision[a, d]
+            for s in range(SLAB):
+                up = step[s] * per_ray[a, d]
+                ahead = q[a, d, s] + up * (projection[a, d, s] - measured[a, d, s])
+                # The dual of a datum without weight is zero.
+                new = ahead * trust[s] / (trust[s] + up)
+                q[a, d, s] += relaxation * (new - q[a, d, s])
 
 
 @numba.njit(**OPTIONS)
-def total_variation(x, after, has_after, across, n):
-    """Sum over the pixels of each slice of the gradient's length: float64 array of shape (n,)."""
+def variation(x, beyond, across, weight, soft):
+    """Sum over the pixels of each slice of Huber's function of the gradient, times `weight`.
+
+    Arguments are as in `sweep`; `beyond` is x in the first slice of the slab after. The result is
+    a float64 array of shape (SLAB,).
+    """
     rows, columns, _ = x.shape
-    across = np.float32(across)
-    beyond = np.empty(x.shape[2] + 1, np.float32)
-    total = np.zeros(n)
+    weight, soft = np.float32(weight), np.float32(soft)
+    total = np.zeros(SLAB)
+    row = np.empty(SLAB, np.float32)
+    # Below this length the function is a parabola.
+    edge = weight * soft
     for r in range(rows):
+        below = min(r + 1, rows - 1)
         for c in range(columns):
-            here = x[r, c]
-            below, right = x[min(r + 1, rows - 1), c], x[r, min(c + 1, columns - 1)]
-            _next_slices(here, after[r, c, 0], has_after, n, beyond)
-            for s in range(n):
-                gz, gy = below[s] - here[s], right[s] - here[s]
-                gx = across * (beyond[s] - here[s])
-                total[s] += np.sqrt(gz * gz + gy * gy + gx * gx)
-    return total
+            right = min(c + 1, columns - 1)
+            for s in range(SLAB):
+                further = x[r, c, s + 1] if s + 1 < SLAB else beyond[r, c]
+                gz, gy = x[below, c, s] - x[r, c, s], x[r, right, s] - x[r, c, s]
+                gx = across[s] * (further - x[r, c, s])
+                row[s] = np.sqrt(gz * gz + gy * gy + gx * gx)
+            for s in range(SLAB):
+                length = row[s]
+                if length < edge:
+                    total[s] += length * length / (edge + edge)
+                else:
+                    total[s] += length - np.float32(0.5) * edge
+    return total * weight
 
 
 @numba.njit(**OPTIONS)
-def shorten(p, weight):
-    """Shorten each vector of p (3, z, y, slice) to a length of at most `weight`, in place."""
-    weight = np.float32(weight)
-    _, rows, columns, n = p.shape
-    for r in range(rows):
-        for c in range(columns):
-            pz, py, px = p[0, r, c], p[1, r, c], p[2, r, c]
-            for s in range(n):
-                length = np.sqrt(pz[s] * pz[s] + py[s] * py[s] + px[s] * px[s])
-                shrink = weight / max(weight, length) if weight > 0 else np.float32(0)
-                pz[s] *= shrink
-                py[s] *= shrink
-                px[s] *= shrink
-
-
-@numba.njit(**OPTIONS)
-def add_adjoint_gradient(slope, p, before, has_before, across, n):
-    """Add the adjoint gradient of p to `slope` in place (arguments as in `volume_step`)."""
-    for r in range(slope.shape[0]):
-        for c in range(slope.shape[1]):
-            _add_adjoint_gradient(slope, p, before, has_before, across, n, r, c, slope[r, c])
-
-
-@numba.njit(**OPTIONS)
-def price_of_descent(slope, seen, high, reach, shift, n):
+def price_of_descent(slope, seen, high, reach, shift, n, n_bins, span):
     """How much x could still gain where `slope` + shift * seen is negative.
 
     Parameters
     ----------
-    slope : float32 array of shape (z, y, slice)
+    slope : float32 array of shape (z, y, SLAB)
         Slope of the dual at each voxel.
-    seen : float32 array of shape (z, y)
+    seen : float32 array of shape (z, y, 1) or (z, y, SLAB)
         What a shift by 1 adds to it, 0 in pixels that no ray crosses.
     high : float
         Upper bound of x.
@@ -222,13 +310,18 @@ def price_of_descent(slope, seen, high, reach, shift, n):
         The shift.
     n : int
         Slices in the slab.
+    n_bins : int
+        Number of parts of `span` by which the fall of the price is counted.
+    span : float64 array of shape (slice,)
+        Largest further shift.
 
     Returns
     -------
     price : float64 array of shape (n,)
         Sum of x times the negative part, with x at its bound.
-    fall : float64 array of shape (n,)
-        Minus its derivative by the shift.
+    falls : float64 array of shape (n_bins, n)
+        By how much a further shift of 1 lowers the price, counted where the voxels that make it
+        fall would stop to do so.
     enough : float64 array of shape (n,)
         The shift at which no crossed pixel would be left negative; 0 if none is.
     """
@@ -236,11 +329,13 @@ def price_of_descent(slope, seen, high, reach, shift, n):
     for value in seen.ravel():
         if value > 0:
             least = min(least, value)
-    price, fall, enough = np.zeros(n), np.zeros(n), np.zeros(n)
+    own = 1 if seen.shape[2] > 1 else 0
+    price, falls, enough = np.zeros(n), np.zeros((n_bins, n)), np.zeros(n)
+    per_span = n_bins / np.maximum(span, 1e-300)
     for r in range(slope.shape[0]):
         for c in range(slope.shape[1]):
-            here = np.float64(seen[r, c])
             for s in range(n):
+                here = np.float64(seen[r, c, s * own])
                 value = slope[r, c, s] + shift[s] * here
                 if value < 0:
                     # Where nothing is seen, the bound of the least seen pixel holds: cutting
@@ -248,7 +343,8 @@ def price_of_descent(slope, seen, high, reach, shift, n):
                     # raise the total variation.
                     bound = min(high, reach[s] / max(here, least))
                     price[s] -= bound * value
-                    fall[s] += bound * here
                     if here > 0:
                         enough[s] = max(enough[s], shift[s] - value / here)
-    return price, fall, enough
+                        stop = int(min(-value / here * per_span[s], n_bins - 1.0))
+                        falls[stop, s] += bound * here
+    return price, falls, enough

@@ -164,9 +164,7 @@ class ParallelBeam:
         """Projections of a volume of slabs (slab, z, y, slice), as made by `volume_to_slabs`."""
         if out is None:
             out = zeros(len(volume), self.n_tilts, self.detector_size + 2)
-        self.each_slab(
-            lambda b: project(volume[b], self._rays, self._by_row, out[b]), len(volume)
-        )
+        self.each_slab(lambda b: project(volume[b], self._rays, self._by_row, out[b]), len(volume))
         return out
 
     def adjoint_slabs(

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import noise
+from ._coarse import coarser, take_over
 from ._primal_dual import PrimalDual
-from ._problem import Problem
+from ._problem import Penalty, Problem
 from .projector import ParallelBeam
 
-#: Over-relaxation; any value below 2 converges. 1.8 took about a quarter fewer iterations than 1
-#: on simulated particles.
-_RELAXATION = 1.8
-#: Iterations from one look at the gap to the next; a look costs as much as two of them.
-_LOOK_EVERY = 20
+#: Iterations from one look at the gap to the next at least, and as a part of those done; a look
+#: costs as much as four of them.
+_LOOK_EVERY, _LOOK_PART = 20, 0.25
+#: Images are not made coarser than this; how far a coarse problem is solved.
+_SMALLEST, _COARSE_TOLERANCE, _COARSE_ITERATIONS = 32, 3e-3, 60
 
 
 @dataclass(frozen=True)
@@ -139,17 +140,11 @@ def reconstruct_tv(
     sinogram = _checked_sinogram(sinogram, operator)
     low, high = _checked_settings(weight, bounds, dimensions, tolerance, max_iterations)
     unit = _unit(sinogram, low)
-    solver = _solver(sinogram, operator, weight, (low, high), dimensions, unit)
-    gap = np.nan
-    while not solver.done.all():
-        k = solver.n_iterations + 1
-        look = k % _LOOK_EVERY == 0 or k == max_iterations
-        # Only a step without over-relaxation ends within the bounds.
-        solver.iterate(1.0 if look else _RELAXATION)
-        if look:
-            gap = float(solver.look(tolerance, last=k == max_iterations).max())
-        if callback is not None:
-            callback(k, gap)
+    penalty = Penalty(variation=weight / unit, dimensions=dimensions)
+    problem = _problem(sinogram, operator, penalty, (low / unit, high / unit), unit)
+    solver = _started(problem)
+    _solve(solver, tolerance, max_iterations, callback)
+    gap = float(solver.gap.max())
     volume = operator.volume_from_slabs(solver.best, len(sinogram))
     volume *= np.float32(unit)
     volume += np.float32(low)
@@ -167,23 +162,50 @@ def reconstruct_tv(
     )
 
 
-def _solver(
+def _solve(
+    solver: PrimalDual,
+    tolerance: float,
+    max_iterations: int,
+    callback: Callable[[int, float], object] | None = None,
+) -> None:
+    """Iterate until the gap is within the tolerance."""
+    gap, next_look = np.nan, _LOOK_EVERY
+    while not solver.done.all():
+        k = solver.n_iterations + 1
+        if k in (next_look, max_iterations):
+            # Only a step without over-relaxation ends within the bounds.
+            solver.iterate(relaxation=1.0)
+            gap = float(solver.look(tolerance, last=k == max_iterations).max())
+            next_look = k + max(_LOOK_EVERY, int(_LOOK_PART * k))
+        else:
+            solver.iterate()
+        if callback is not None:
+            callback(k, gap)
+
+
+def _started(problem: Problem) -> PrimalDual:
+    """Solver that starts from the solution of a coarser problem, if that is not too coarse."""
+    solver = PrimalDual(problem)
+    if min(problem.operator.image_shape) >= 2 * _SMALLEST:
+        coarse = _started(coarser(problem))
+        _solve(coarse, _COARSE_TOLERANCE, _COARSE_ITERATIONS)
+        take_over(solver, coarse)
+    return solver
+
+
+def _problem(
     sinogram: NDArray,
     operator: ParallelBeam,
-    weight: float,
+    penalty: Penalty,
     bounds: tuple[float, float],
-    dimensions: int,
     unit: float,
-) -> PrimalDual:
-    """Solver of the problem in other units, with densities counted from the lower bound."""
-    low, high = (bound / unit for bound in bounds)
+) -> Problem:
+    """Problem in other units, with densities counted from the lower bound."""
+    low, high = bounds
     data = sinogram / np.float32(unit)
     if low:
         data -= low * operator.forward(np.ones((1, *operator.image_shape)))
-    problem = Problem(data, operator, weight / unit, high - low, dimensions)
-    alone = dimensions == 2
-    scale = [typical_norm(each[None]) for each in data] if alone else [typical_norm(data)]
-    return PrimalDual(problem, np.array(scale))
+    return Problem(data, operator, penalty, high - low)
 
 
 def _unit(sinogram: NDArray, low: float) -> float:
@@ -217,28 +239,6 @@ def residual_per_tilt(
     residual = np.asarray(sinogram, np.float32) - operator.forward(volume)
     squares = np.einsum("std,std->t", residual, residual, dtype=np.float64)
     return np.sqrt(squares / (residual.shape[0] * residual.shape[2]))
-
-
-def typical_norm(sinogram: NDArray) -> float:
-    r"""Typical root of the sum of squares of a slice, from its projections alone.
-
-    An object of width w and density d projects to about :math:`d w` on w pixels, so that the sum
-    of squares over the sum is :math:`d w`, the norm sought.
-
-    Parameters
-    ----------
-    sinogram : array of shape (slice, tilt, detector)
-        Projections.
-
-    Returns
-    -------
-    float
-        The norm, in units of density times px; 1 if all projections are zero.
-    """
-    sinogram = np.asarray(sinogram)
-    squares = np.einsum("std,std->", sinogram, sinogram, dtype=np.float64)
-    sums = np.abs(sinogram.sum(axis=-1, dtype=np.float64)).sum()
-    return float(squares / sums) if squares > 0 and sums > 0 else 1.0
 
 
 def _checked_sinogram(sinogram: ArrayLike, operator: ParallelBeam) -> NDArray[np.float32]:

@@ -11,7 +11,14 @@ from emsparse_hs.tomography._kernels import SLAB
 #: Both kinds of lines, both borders between them, edges-on, and beyond a quarter turn.
 TILTS = np.array([-90, -76, -45, -44.9, -20, 0, 1e-9, 0.01, 10, 45, 60, 89.9, 90, 90.001, 135, 180])
 #: (z, y, detector, slices), all different; one slice, and more than one slab.
-SHAPES = [(14, 11, 17, 3), (11, 18, 13, 1), (3, 5, 4, 40), (1, 9, 7, 2), (9, 1, 5, 3), (37, 70, 81, 2)]
+SHAPES = [
+    (14, 11, 17, 3),
+    (11, 18, 13, 1),
+    (3, 5, 4, 40),
+    (1, 9, 7, 2),
+    (9, 1, 5, 3),
+    (37, 70, 81, 2),
+]
 
 
 def joseph(image, tilts, shifts, detector_size):

@@ -14,9 +14,10 @@ from emsparse_hs.tomography import (
     typical_norm,
 )
 from emsparse_hs.tomography._certificate import Certificate
+from emsparse_hs.tomography._coarse import coarser, take_over
 from emsparse_hs.tomography._kernels import SLAB
 from emsparse_hs.tomography._primal_dual import PrimalDual
-from emsparse_hs.tomography._problem import Problem
+from emsparse_hs.tomography._problem import Penalty, Problem
 
 
 def gradient(x, dimensions):
@@ -148,7 +149,7 @@ def test_gap_of_data_without_noise_is_at_most_one(weight):
 
 def test_a_broken_proof_is_no_proof(tiny):
     operator, sinogram = tiny
-    certificate = Certificate(Problem(sinogram[:1], operator, 0.7, np.inf, 3))
+    certificate = Certificate(Problem(sinogram[:1], operator, Penalty(0.7), np.inf))
     room = np.zeros((1, *operator.image_shape, SLAB), np.float32)
     duals = np.zeros_like(certificate.problem.measured), np.zeros((1, 3, *room.shape[1:]), "f4")
     for bound, expected in [(0.75, 0.25), (1 + 1e-6, 0), (1.1, np.nan), (np.nan, 1)]:
@@ -164,31 +165,118 @@ def test_a_broken_proof_is_no_proof(tiny):
     assert not result.converged
 
 
-def test_kernels_equal_their_twins():
+def adjoint_gradient(p):
+    """Sum of backward differences of a dual (3, slice, z, y), by the definition of an adjoint."""
+    result = np.zeros(p.shape[1:])
+    for part, axis in zip(p, (1, 2, 0), strict=True):
+        part, out = np.moveaxis(part, axis, 0), np.moveaxis(result, axis, 0)
+        out[:-1] -= part[:-1]
+        out[1:] += part[:-1]
+    return result
+
+
+def random_solver(dimensions, edge=0.0):
+    """Solver of slices in two slabs, in the midst of anything; volume and duals as arrays."""
     rng = np.random.default_rng(21)
     n_slices = SLAB + 5
     operator = ParallelBeam([0, 30], 6, (5, 6))
-    sinogram = rng.random((n_slices, 2, 6))
-    for dimensions in (2, 3):
-        problem = Problem(sinogram, operator, 0.3, np.inf, dimensions)
-        solver = PrimalDual(problem, np.ones(problem.n_problems))
-        x = rng.random((n_slices, 5, 6)).astype(np.float32)
-        p = rng.random((3, n_slices, 5, 6)).astype(np.float32) * 0.1
-        p[dimensions:] = 0
-        p[2, -1] = 0  # as the difference beyond the last slice is, from the first iteration on
-        solver.x[:] = operator.volume_to_slabs(x)
+    penalty = Penalty(0.3, edge, dimensions=dimensions)
+    problem = Problem(rng.random((n_slices, 2, 6)), operator, penalty, 0.9)
+    solver = PrimalDual(problem)
+    x, slope = rng.random((2, n_slices, 5, 6)).astype(np.float32)
+    duals = rng.normal(0, 0.2, (2, 3, n_slices, 5, 6)).astype(np.float32)
+    # As the difference beyond the last slice is, from the first iteration on.
+    duals[:, dimensions:] = 0
+    duals[:, 2, -1] = 0
+    solver.x[:], solver.slope[:] = operator.volume_to_slabs(x), operator.volume_to_slabs(slope)
+    for to, dual in zip((solver.p, solver.last), duals, strict=True):
         for axis in range(3):
-            solver.p_mean[:, axis] = operator.volume_to_slabs(p[axis])
-        variation = np.sqrt((gradient(x.astype(float), dimensions) ** 2).sum(0)).sum()
-        residual = operator.forward(x) - sinogram
-        expected = 0.5 * (residual**2).sum() + 0.3 * variation
-        found = problem.objective(solver.x, solver.projection).sum()
-        assert found == pytest.approx(expected, rel=1e-5)
-        # The adjoint of the gradient by its definition: <grad x, p> = <x, adjoint p>.
-        solver.certificate.leave_slope(solver.q_mean, solver.p_mean, solver.slope)
-        adjoint = operator.volume_from_slabs(solver.slope, n_slices)
-        product = (gradient(x.astype(float), dimensions) * p[:dimensions]).sum()
-        assert np.vdot(x, adjoint) == pytest.approx(product, rel=1e-4)
+            to[:, axis] = operator.volume_to_slabs(dual[axis])
+    return solver, x, slope, *duals
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("edge", [0, 0.1])
+def test_objective_and_adjoint_equal_their_twins(dimensions, edge):
+    solver, x, slope, p, _ = random_solver(dimensions, edge)
+    problem, operator = solver.problem, solver.problem.operator
+    length = np.sqrt((gradient(x.astype(float), dimensions) ** 2).sum(0))
+    parabola = length**2 / (2 * edge) if edge else length
+    variation = np.where(length < edge, parabola, length - edge / 2).sum()
+    data = operator.sinogram_from_slabs(problem.measured, len(x))
+    expected = 0.5 * ((operator.forward(x) - data) ** 2).sum() + 0.3 * variation
+    assert problem.objective(solver.x, solver.projection).sum() == pytest.approx(expected, rel=1e-5)
+    for b in range(problem.n_slabs):
+        problem.add_adjoint_gradient(b, solver.p, solver.slope)
+    found = operator.volume_from_slabs(solver.slope, len(x))
+    np.testing.assert_allclose(found, slope + adjoint_gradient(p), atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("edge", [0, 0.1])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_sweep_equals_its_twin(dimensions, edge, keep, monkeypatch):
+    solver, x, slope, p, last = random_solver(dimensions, edge)
+    monkeypatch.setattr("emsparse_hs.tomography._primal_dual.momenta", lambda n: [0.6] * n)
+    step = np.zeros_like(solver.step)
+    step.reshape(-1)[: len(x)] = np.linspace(0.5, 1.5, len(x)) if dimensions == 2 else 0.8
+    solver.sweep(2, step, keep)
+    each = step.reshape(-1)[: len(x), None, None]
+    rise = 1 / ((8 if dimensions == 2 else 12) * each)
+    for _ in range(2):
+        y = p + 0.6 * (p - last)
+        w = np.clip(keep * x - each * (slope + adjoint_gradient(y)), 0, 0.9)
+        new = y.astype(float)
+        new[:dimensions] += rise * gradient(w, dimensions)
+        new /= 1 + rise * edge / 0.3
+        new *= 0.3 / np.maximum(0.3, np.sqrt((new**2).sum(0)))
+        p, last = new, p
+    for axis in range(3):
+        found = solver.problem.operator.volume_from_slabs(solver.p[:, axis], len(x))
+        np.testing.assert_allclose(found, p[axis], atol=1e-5)
+
+
+@pytest.mark.parametrize("odd", [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)])
+def test_a_coarse_problem_has_the_geometry_of_the_fine_one(odd):
+    """A cloud far from all borders, projected on both grids."""
+    rows, columns, detector = 40 + odd[0], 48 + odd[1], 50 + odd[2]
+    tilts = np.linspace(-70, 70, 9)
+    fine = ParallelBeam(tilts, detector, (rows, columns), np.linspace(-1, 2, 9))
+    z, y = np.arange(rows)[:, None] - 17, np.arange(columns) - 22.3
+    cloud = np.exp(-(z**2 + y**2) / 18)
+    problem = Problem(fine.forward(np.stack([cloud] * 5)), fine, Penalty(0.4), np.inf)
+    other = coarser(problem)
+    assert other.n_slices == 3 and other.penalty.variation == pytest.approx(0.1)
+    # Mean of four voxels; the grid of an odd size reaches one further.
+    padded = np.pad(cloud, ((0, odd[0]), (0, odd[1])))
+    shape = other.operator.image_shape
+    binned = padded.reshape(shape[0], 2, shape[1], 2).mean((1, 3))
+    projected = other.operator.forward(binned[None])[0]
+    data = other.operator.sinogram_from_slabs(other.measured, 1)[0]
+    np.testing.assert_allclose(projected, data, atol=0.05 * data.max())
+    t = np.arange(data.shape[1])
+    np.testing.assert_allclose(projected @ t / projected.sum(1), data @ t / data.sum(1), atol=0.02)
+
+
+def test_a_coarse_solution_starts_the_fine_one_well():
+    series = simulate_tilt_series(size=65, n_slices=21, seed=25)
+    sinogram = series.images.transpose(2, 0, 1)
+    operator = ParallelBeam(series.tilts, 65)
+    weight = default_weight(estimate_noise(series.images), len(series.tilts))
+    for dimensions in (2, 3):
+        fine = PrimalDual(Problem(sinogram, operator, Penalty(weight, 0, 0, dimensions), np.inf))
+        empty = fine.problem.objective(fine.x, fine.projection).sum()
+        coarse = PrimalDual(coarser(fine.problem))
+        for _ in range(60):
+            coarse.iterate()
+        coarse.best[:] = coarse.x
+        take_over(fine, coarse)
+        began = fine.problem.objective(fine.x, fine.projection).sum()
+        least = reconstruct_tv(sinogram, operator, weight, dimensions=dimensions).objective
+        assert began - least < 0.03 * (empty - least)
+        # The duals came along: one iteration does not throw the volume back.
+        fine.iterate(1.0)
+        assert fine.problem.objective(fine.x, fine.projection).sum() < began
 
 
 def relative_error(volume, truth):
