@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -13,13 +14,19 @@ import numpy as np
 from dask.system import CPU_COUNT
 from hyperspy.external.progressbar import progressbar
 from hyperspy.signals import LazySignal2D, Signal2D
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs._computing import is_shown
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.signals._tilt_axis import axis_of_tilts, write_tilt_axis
-from emsparse_hs.tomography import ParallelBeam, default_weight, reconstruct_tv, series
+from emsparse_hs.tomography import (
+    ParallelBeam,
+    default_weight,
+    selection,
+    series,
+    typical_density,
+)
 from emsparse_hs.tomography.noise import chi_squared
 
 if TYPE_CHECKING:
@@ -27,49 +34,78 @@ if TYPE_CHECKING:
     from emsparse_hs.signals._tomogram import Tomogram
 
 #: Priors that `TiltSeries.reconstruct` knows.
-_PRIORS = ("tv",)
+_PRIORS = ("tv", "huber", "identity")
+#: Edge of Huber's function, in typical densities.
+_EDGE = 0.05
 #: The noise explains residuals with a chi squared near 1. Beyond this something else is in them.
 _LARGEST_CHI_SQUARED = 3.0
 #: Tilts in degrees that span less are hardly meant.
 _SMALLEST_SPAN = 10
 #: Slices that are reconstructed together in two dimensions.
-_SLICES_A_BLOCK = 32
+_SLICES_A_BLOCK = 64
 
 
-def reconstruct(
+@dataclass(frozen=True)
+class Request:
+    """What a user asked of `TiltSeries.reconstruct`; see there."""
+
+    prior: str
+    lambda_: float | str
+    dims: int
+    bounds: tuple[float, float | None]
+    weights: str | None
+    edge: float | None
+    shifts: ArrayLike | None
+    tol: float
+    max_iter: int
+    x0: str | Tomogram | None
+    lazy_output: bool
+    how: dict[str, Any]
+
+
+def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
+    """Tomogram of a tilt series; see `TiltSeries.reconstruct`."""
+    _check(signal, request)
+    sinogram, operator = _geometry(signal, request.shifts, request.how)
+    sigma = _noise(signal, operator, request)
+    settings, figures = _settings(sinogram, operator, sigma, request)
+    if request.dims == 2:
+        volume, found = _in_two_dimensions(sinogram, operator, settings, request)
+    else:
+        volume, found = _in_three_dimensions(np.asarray(sinogram), operator, settings, request)
+    if found and sigma > 0:
+        found["chi_squared"] = chi_squared(found["residual_per_tilt"], sigma)
+    figures |= {"sigma": sigma, "tilts": operator.tilts} | found
+    _warn(figures, request)
+    return tomogram_of(signal, volume, request.lazy_output, figures)
+
+
+def reconstruct_directly(
     signal: TiltSeries,
-    prior: str,
-    lambda_: float | str,
-    dims: int,
-    bounds: tuple,
-    shifts,
-    tol: float,
-    max_iter: int,
+    method: str,
+    settings: dict[str, Any],
+    shifts: ArrayLike | None,
     lazy_output: bool,
     how: dict[str, Any],
 ) -> Tomogram:
-    """Tomogram of a tilt series; see `TiltSeries.reconstruct`."""
-    _check(signal, prior, lambda_, dims)
-    tilts, tilt_axis = signal.tilts, signal.tilt_axis
-    images = signal._data_aligned_with_axes
-    # Whatever is wrong with the geometry shows here, before anything is read.
-    detector_size = images.shape[1 if tilt_axis == "x" else 2]
-    workers = how["num_workers"] or CPU_COUNT
-    operator = ParallelBeam(tilts, detector_size, shifts=shifts, num_workers=workers)
-    sigma = _noise(signal, images.shape[1:], bounds, how)
-    weight = _weight(lambda_, sigma, len(tilts))
-    sinogram = series.sinogram_of(images, tilt_axis)
-    settings = {"bounds": bounds, "tolerance": tol, "max_iterations": max_iter}
-    if dims == 2:
-        volume, found = _in_two_dimensions(sinogram, operator, weight, settings, lazy_output, how)
-    else:
-        volume, found = _in_three_dimensions(np.asarray(sinogram), operator, weight, settings, how)
-    if found and sigma > 0:
-        found["chi_squared"] = chi_squared(found["residual_per_tilt"], sigma)
-    figures = {"prior": prior, "dims": dims, "lambda_": weight, "sigma": sigma, "tilts": tilts}
-    figures |= found
-    _warn(figures, tol, max_iter, automatic=isinstance(lambda_, str))
-    return _tomogram(signal, volume, tilt_axis, lazy_output, figures)
+    """Tomogram by weighted back-projection or SIRT, some slices at a time."""
+    check_images(signal)
+    sinogram, operator = _geometry(signal, shifts, how)
+    chunked = _chunked(sinogram)
+    n = operator.detector_size
+    volume = Blocks.from_array(chunked, 1).map(
+        series.reconstruct_slices_directly,
+        operator.tilts,
+        operator.shifts,
+        method,
+        settings,
+        output_shape=(n, n),
+        dtype=np.float32,
+        lazy_output=lazy_output,
+        **how,
+    )
+    figures = {"method": method, "tilts": operator.tilts} | settings
+    return tomogram_of(signal, volume, lazy_output, figures)
 
 
 def project(
@@ -96,17 +132,41 @@ def project(
     return result
 
 
-def _check(signal: TiltSeries, prior: str, lambda_: float | str, dims: int) -> None:
+def _check(signal: TiltSeries, request: Request) -> None:
+    prior, lambda_ = request.prior, request.lambda_
     if prior not in _PRIORS:
         raise ValueError(f"The prior {prior!r} is not known, choose one of {_PRIORS}.")
-    if isinstance(lambda_, str) and lambda_ != "auto":
-        raise ValueError(f"lambda_ is a number or 'auto', not {lambda_!r}.")
-    if dims not in (2, 3):
-        raise ValueError(f"dims must be 2 or 3, not {dims!r}.")
+    if isinstance(lambda_, str) and lambda_ not in ("auto", "cv"):
+        raise ValueError(f"lambda_ is a number, 'auto' or 'cv', not {lambda_!r}.")
+    if request.dims not in (2, 3):
+        raise ValueError(f"dims must be 2 or 3, not {request.dims!r}.")
+    if request.weights not in (None, "poisson"):
+        raise ValueError(f"weights are None or 'poisson', not {request.weights!r}.")
+    if isinstance(request.x0, str) and request.x0 != "wbp":
+        raise ValueError(f"x0 is a tomogram, 'wbp' or None, not {request.x0!r}.")
+    if request.x0 is not None and not isinstance(request.x0, str) and request.dims == 2:
+        raise ValueError("A tomogram to start from needs dims=3. Use x0='wbp' or None.")
+    check_images(signal)
+
+
+def check_images(signal: TiltSeries) -> None:
+    """Check that these are images of real numbers on even pixels, at two tilts at least."""
     if signal.data.dtype.kind not in "biuf":
         raise TypeError(f"Images of real numbers are needed, these are {signal.data.dtype}.")
     _check_even(signal.axes_manager.signal_axes)
     _check_tilts(signal.tilts)
+
+
+def _geometry(
+    signal: TiltSeries, shifts: ArrayLike | None, how: dict[str, Any]
+) -> tuple[Any, ParallelBeam]:
+    """Sinogram (slice, tilt, detector), a view, and the projector to it."""
+    images = signal._data_aligned_with_axes
+    workers = how["num_workers"] or CPU_COUNT
+    sinogram = series.sinogram_of(images, signal.tilt_axis)
+    return sinogram, ParallelBeam(
+        signal.tilts, sinogram.shape[2], shifts=shifts, num_workers=workers
+    )
 
 
 def _check_even(axes: Sequence) -> None:
@@ -127,98 +187,162 @@ def _check_tilts(tilts: NDArray) -> None:
         )
 
 
-def _noise(signal: TiltSeries, shape: tuple, bounds: tuple, how: dict) -> float:
+def _noise(signal: TiltSeries, operator: ParallelBeam, request: Request) -> float:
     """Standard deviation of the noise, from one pass over the images.
 
     Warns of images that lie below zero by more than that, where no density does.
     """
-    found = Blocks.of(signal).map(series.noise_and_median_of_rows, shape, output_shape=(2,), **how)
+    shape = signal._data_aligned_with_axes.shape[1:]
+    found = Blocks.of(signal).map(
+        series.noise_and_median_of_rows, shape, output_shape=(2,), **request.how
+    )
     sigma = float(np.sqrt(found[:, 0].mean()))
     median = float(np.median(found[:, 1]))
-    if median < -sigma and bounds[0] >= 0:
+    if median < -sigma and request.bounds[0] >= 0:
         warnings.warn(
             f"Most pixels are negative, with a median of {median:.3g}, which no density "
-            f"within bounds={bounds} explains. Subtract the background, so that vacuum is zero; of "
-            "integers after s.change_dtype('float32'), since they wrap below zero.",
-            stacklevel=4,
+            f"within bounds={request.bounds} explains. Subtract the background, so that vacuum is "
+            "zero; of integers after s.change_dtype('float32'), since they wrap below zero.",
+            stacklevel=5,
         )
     return sigma
 
 
-def _weight(lambda_: float | str, sigma: float, n_tilts: int) -> float:
-    if not isinstance(lambda_, str):
-        return float(lambda_)
+def _settings(
+    sinogram, operator: ParallelBeam, sigma: float, request: Request
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the solver, and figures about them."""
+    settings: dict[str, Any] = {
+        "bounds": request.bounds,
+        "dimensions": request.dims,
+        "weights": request.weights,
+        "tolerance": request.tol,
+        "max_iterations": request.max_iter,
+    }
+    figures: dict[str, Any] = {"prior": request.prior, "dims": request.dims}
+    if request.prior == "huber":
+        edge = request.edge
+        if edge is None:
+            edge = _EDGE * typical_density(np.asarray(sinogram[:: max(1, len(sinogram) // 64)]))
+        settings["edge"] = figures["edge"] = float(edge)
+    name = "sparsity" if request.prior == "identity" else "weight"
+    if isinstance(request.lambda_, str):
+        weight = _selected_weight(sinogram, operator, sigma, settings, name, request)
+    else:
+        weight = float(request.lambda_)
+    settings |= {"weight": 0.0} | {name: weight}
+    figures |= {"lambda_": weight}
+    if sigma > 0:
+        figures["kappa"] = weight / default_weight(sigma, operator.n_tilts)
+    return settings, figures
+
+
+def _selected_weight(
+    sinogram, operator: ParallelBeam, sigma: float, settings: dict, name: str, request: Request
+) -> float:
+    """Weight that is chosen by the data, with a progress bar of unknown length."""
     if not sigma > 0:
         raise ValueError("The images have no noise to set lambda_ by. Give lambda_ as a number.")
-    return default_weight(sigma, n_tilts)
+    start = default_weight(sigma, operator.n_tilts)
+    if operator.n_tilts < 3:
+        return start
+    exact = request.lambda_ == "cv" or name == "sparsity"
+    if not exact:
+        sinogram = sinogram[selection.richest_slices(_power(sinogram), operator, request.dims)]
+    loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
+    shown = is_shown(request.how["show_progressbar"])
+    with progressbar(desc="lambda_", disable=not shown) as bar:
 
+        def volume(part: NDArray, projector: ParallelBeam, weight: float) -> NDArray:
+            bar.set_postfix({"lambda_": f"{weight:.3g}"}, refresh=False)
+            bar.update()
+            chosen = loose | {"weight": 0.0} | {name: weight}
+            return series.reconstruct_regularised(part, projector, chosen).volume
 
-def _warn(figures: dict, tol: float, max_iter: int, automatic: bool) -> None:
-    """Warn of a gap that was not reached, and of a noise that does not explain the residuals."""
-    if "gap" in figures and not figures["gap"] <= tol:
-        warnings.warn(
-            f"Stopped after {max_iter} iterations with a gap of {figures['gap']:.1e}, above "
-            f"tol={tol:g}. Increase max_iter, or tol if that is good enough.",
-            stacklevel=4,
+        return selection.select_weight(
+            np.asarray(sinogram), operator, volume, start, request.dims, exact
         )
+
+
+def _power(sinogram) -> NDArray[np.float64]:
+    """Sum of squares of each slice."""
+    squares = (sinogram.astype(np.float32) ** 2).sum((1, 2), dtype=np.float64)
+    return np.asarray(squares)
+
+
+def _warn(figures: dict, request: Request) -> None:
+    """Warn of a gap that was not reached, and of a noise that does not explain the residuals."""
+    if "gap" in figures and not figures["gap"] <= request.tol:
+        warnings.warn(
+            f"Stopped after {request.max_iter} iterations with a gap of {figures['gap']:.1e}, "
+            f"above tol={request.tol:g}. Increase max_iter, or tol if that is good enough.",
+            stacklevel=5,
+        )
+    automatic = isinstance(request.lambda_, str)
     if automatic and figures.get("chi_squared", 0) > _LARGEST_CHI_SQUARED:
         warnings.warn(
             f"chi_squared is {figures['chi_squared']:.3g}: the residuals exceed the noise, which "
-            f"was estimated as {figures['sigma']:.3g} and gave lambda_="
-            f"{figures['lambda_']:.3g}. Aligning or interpolating images hides their noise; a "
-            "background or a misalignment adds to the residuals. Set lambda_ by hand, larger.",
-            stacklevel=4,
+            f"was estimated as {figures['sigma']:.3g}. Aligning or interpolating images hides "
+            "their noise; a background or a misalignment adds to the residuals: see "
+            "s.plot_sinogram(tomogram), and refine them with s.refine().",
+            stacklevel=5,
         )
 
 
 def _in_two_dimensions(
-    sinogram, operator: ParallelBeam, weight: float, settings: dict, lazy_output: bool, how: dict
+    sinogram, operator: ParallelBeam, settings: dict, request: Request
 ) -> tuple[Any, dict]:
     """Volume and figures, some slices at a time."""
-    if isinstance(sinogram, da.Array):
-        chunked = sinogram.rechunk({0: _SLICES_A_BLOCK})
-    else:
-        chunked = da.from_array(sinogram, chunks=(_SLICES_A_BLOCK, -1, -1), name=False)
     layout = series.SliceRows(operator.detector_size, operator.n_tilts)
-    rows = Blocks.from_array(chunked, 1).map(
+    rows = Blocks.from_array(_chunked(sinogram), 1).map(
         series.reconstruct_slices,
         operator.tilts,
         operator.shifts,
-        weight,
-        *(settings[name] for name in ("bounds", "tolerance", "max_iterations")),
+        settings | {"start": request.x0},
         output_shape=(layout.length,),
         dtype=np.float32,
-        lazy_output=lazy_output,
-        **how,
+        lazy_output=request.lazy_output,
+        **request.how,
     )
     return layout.split(rows)
 
 
+def _chunked(sinogram) -> da.Array:
+    """Dask array of some slices a chunk, with all of their tilts."""
+    if isinstance(sinogram, da.Array):
+        return sinogram.rechunk({0: _SLICES_A_BLOCK, 1: -1, 2: -1})
+    return da.from_array(sinogram, chunks=(_SLICES_A_BLOCK, -1, -1), name=False)
+
+
 def _in_three_dimensions(
-    sinogram: NDArray, operator: ParallelBeam, weight: float, settings: dict, how: dict
+    sinogram: NDArray, operator: ParallelBeam, settings: dict, request: Request
 ) -> tuple[NDArray, dict]:
     """Volume and figures, all at once, with a progress bar that tells the gap."""
-    shown = is_shown(how["show_progressbar"])
-    with progressbar(total=settings["max_iterations"], disable=not shown) as bar:
+    shown = is_shown(request.how["show_progressbar"])
+    with progressbar(total=request.max_iter, disable=not shown) as bar:
 
         def advance(_: int, gap: float) -> None:
             bar.set_postfix({"gap": f"{gap:.1e}"}, refresh=False)
             bar.update()
 
-        result = reconstruct_tv(sinogram, operator, weight, callback=advance, **settings)
-    figures = {
+        x0 = request.x0
+        start = x0 if x0 is None or isinstance(x0, str) else x0._data_aligned_with_axes
+        result = series.reconstruct_regularised(
+            sinogram, operator, settings | {"start": start}, advance
+        )
+    return result.volume, {
         "iterations": result.n_iterations,
         "gap": result.gap,
         "objective": result.objective,
         "residual_per_tilt": result.residual_per_tilt,
+        "gap_history": result.gap_history,
     }
-    return result.volume, figures
 
 
-def _tomogram(signal: TiltSeries, volume, tilt_axis: str, lazy: bool, figures: dict) -> Tomogram:
+def tomogram_of(signal: TiltSeries, volume, lazy: bool, figures: dict) -> Tomogram:
     """Signal of a volume (slice, z, y) on the axes of the series."""
     x, y = signal.axes_manager.signal_axes
-    along, across = (x, y) if tilt_axis == "x" else (y, x)
+    along, across = (x, y) if signal.tilt_axis == "x" else (y, x)
     if lazy and isinstance(volume, np.ndarray):
         volume = da.from_array(volume, chunks="auto")
     size = across.size

@@ -11,7 +11,7 @@ import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
-from emsparse_hs.signals._reconstruction import reconstruct
+from emsparse_hs.signals._reconstruction import Request, reconstruct, reconstruct_directly
 from emsparse_hs.signals._tilt_axis import (
     read_tilts,
     tilt_axis_of,
@@ -19,6 +19,7 @@ from emsparse_hs.signals._tilt_axis import (
     write_tilt_axis,
     write_tilts,
 )
+from emsparse_hs.signals._tilt_score import TiltScore, score_tilts
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tomogram import Tomogram
@@ -95,9 +96,12 @@ class TiltSeries(Signal2D):
         lambda_: float | str = "auto",
         dims: int = 3,
         bounds: tuple[float, float | None] = (0, None),
+        weights: str | None = None,
+        edge: float | None = None,
         shifts: ArrayLike | None = None,
         tol: float = 1e-3,
         max_iter: int = 1000,
+        x0: str | Tomogram | None = None,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -105,19 +109,22 @@ class TiltSeries(Signal2D):
         """Reconstruct the volume, with as little structure as explains the images.
 
         Minimises half the squared difference between images and projections plus `lambda_` times
-        the volume's total variation, which is small where the volume consists of a few regions of
-        constant density (Goris et al., Ultramicroscopy 113 (2012) 120; Leary et al.,
-        Ultramicroscopy 131 (2013) 70). How good the result is, is certified: see `gap` below and
-        `emsparse_hs.tomography.reconstruct_tv`.
+        the prior: for "tv" the volume's total variation, which is small where the volume consists
+        of a few regions of constant density (Goris et al., Ultramicroscopy 113 (2012) 120; Leary et
+        al., Ultramicroscopy 131 (2013) 70). How good the result is, is certified: see `gap` below
+        and `emsparse_hs.tomography.reconstruct_tv`.
 
         Parameters
         ----------
-        prior : {"tv"}, optional
-            What the volume is expected to have little of: total variation.
-        lambda_ : float or "auto", optional
-            Weight of the prior, in units of the images. "auto" is the noise, which is estimated
-            from the images, times the root of the number of tilts. The estimate takes noise for
-            white: of images that were aligned or interpolated it is too small, and so is `lambda_`.
+        prior : {"tv", "huber", "identity"}, optional
+            What the volume is expected to have little of: total variation; the same without steps
+            in gradients of density, Huber's; or the densities themselves, as of small particles
+            far apart.
+        lambda_ : float, "auto" or "cv", optional
+            Weight of the prior, in units of the images. "auto" leaves out every fifth tilt, finds
+            the weight that predicts them best from the others on a coarse grid, and takes as much
+            more as brings volumes nearest to the truth; it does not depend on the noise being white
+            or known. "cv" is the weight that predicts best itself, with all slices and pixels.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             a lazy series is reconstructed some slices at a time; in three it is loaded into
@@ -126,12 +133,21 @@ class TiltSeries(Signal2D):
             Least and largest density. Subtract the background of the images first: what has no
             density must project to zero. Integers wrap below zero, so
             ``s.change_dtype("float32")`` comes before.
+        weights : {"poisson"}, optional
+            Trust each pixel by its variance, as of counted electrons, which is found from the
+            images; see `emsparse_hs.tomography.counting_precision`. All the same by default.
+        edge : float, optional
+            For "huber", the difference between neighbouring voxels below which gradients are made
+            smooth, in units of the density. A twentieth of the typical density by default.
         shifts : array of shape (tilt,), optional
             By how many pixels each image is displaced perpendicular to the tilt axis.
         tol : float, optional
             Relative duality gap at which to stop: how far the objective may be above its minimum.
         max_iter : int, optional
             Iterations at the most.
+        x0 : Tomogram or "wbp", optional
+            Where to start: another tomogram, or weighted back-projection. The solution on a coarse
+            grid by default, which is best. The result does not depend on it but for `tol`.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -145,8 +161,9 @@ class TiltSeries(Signal2D):
         Tomogram
             Slices (z, y) along the tilt axis, in units of the images a pixel. Its
             ``metadata.Reconstruction`` holds ``prior``, ``dims``, ``lambda_``, ``sigma`` (the
-            estimated noise), ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals
-            are as large as the noise) and ``residual_per_tilt`` (root mean square).
+            estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
+            ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
+            noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``.
 
         Raises
         ------
@@ -159,14 +176,116 @@ class TiltSeries(Signal2D):
         UserWarning
             If the tilts span less than 10 degrees, or most pixels are negative where the
             density must not be. If `tol` was not reached, or the noise does not explain the
-            residuals with `lambda_` "auto"; neither of these is said of a lazy result that is not
-            computed.
+            residuals; neither of these is said of a lazy result that is not computed.
+        """
+        request = Request(
+            prior=prior,
+            lambda_=lambda_,
+            dims=dims,
+            bounds=bounds,
+            weights=weights,
+            edge=edge,
+            shifts=shifts,
+            tol=tol,
+            max_iter=max_iter,
+            x0=x0,
+            lazy_output=self._lazy if lazy_output is None else lazy_output,
+            how={"show_progressbar": show_progressbar, "num_workers": num_workers},
+        )
+        return reconstruct(self, request)
+
+    def reconstruct_wbp(
+        self,
+        window: str = "hann",
+        shifts: ArrayLike | None = None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> Tomogram:
+        """Reconstruct by weighted back-projection, the quickest look at a series.
+
+        Parameters
+        ----------
+        window : {"hann", "cosine", "ramp"}, optional
+            What the ramp filter is multiplied by against noise; "ramp" is nothing.
+        shifts, show_progressbar, num_workers, lazy_output
+            As for `reconstruct`.
+
+        Returns
+        -------
+        Tomogram
+            Densities, negative ones included; see `emsparse_hs.tomography.reconstruct_wbp`.
+
+        Raises
+        ------
+        ValueError
+            As `reconstruct` does, or if the window is unknown.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        return reconstruct(
-            self, prior, lambda_, dims, bounds, shifts, tol, max_iter, lazy_output, how
-        )
+        return reconstruct_directly(self, "wbp", {"window": window}, shifts, lazy_output, how)
+
+    def reconstruct_sirt(
+        self,
+        max_iter: int = 30,
+        bounds: tuple[float | None, float | None] = (0, None),
+        shifts: ArrayLike | None = None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> Tomogram:
+        """Reconstruct by the simultaneous iterative technique, which the field compares with.
+
+        Parameters
+        ----------
+        max_iter : int, optional
+            Number of iterations. They bring out details first and noise later.
+        bounds : (float or None, float or None), optional
+            Least and largest density.
+        shifts, show_progressbar, num_workers, lazy_output
+            As for `reconstruct`.
+
+        Returns
+        -------
+        Tomogram
+            Densities; see `emsparse_hs.tomography.reconstruct_sirt`.
+
+        Raises
+        ------
+        ValueError
+            As `reconstruct` does.
+        """
+        lazy_output = self._lazy if lazy_output is None else lazy_output
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        settings = {"n_iterations": max_iter, "bounds": tuple(bounds)}
+        return reconstruct_directly(self, "sirt", settings, shifts, lazy_output, how)
+
+    def score_tilts(self, step: int = 5, method: str = "tv", **kwargs) -> TiltScore:
+        """Leave out tilts, predict them from the others, and say how well: an honest score.
+
+        No truth is needed, so it tells on real data which method, prior or `lambda_` is better.
+        What is left out plays no part, not even in choosing `lambda_`.
+
+        Parameters
+        ----------
+        step : int, optional
+            One in so many tilts is left out; never the first nor the last one.
+        method : {"tv", "huber", "identity", "wbp", "sirt"}, optional
+            Prior of `reconstruct`, or another method.
+        **kwargs
+            As for `reconstruct`, `reconstruct_wbp` or `reconstruct_sirt`.
+
+        Returns
+        -------
+        TiltScore
+            Errors of the left out tilts, and those of interpolating between their neighbours.
+
+        Raises
+        ------
+        ValueError
+            If too few tilts are left, or as the method does.
+        """
+        return score_tilts(self, step, method, kwargs)
 
     def plot_sinogram(self, tomogram: Tomogram, **kwargs):
         """Plot a slice's measured and fitted projections; see `plotting.plot_sinogram`."""

@@ -2,17 +2,25 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Tilt series as arrays: the projector, reconstruction with total variation, noise."""
 
-from ._problem import typical_norm
-from .noise import default_weight, estimate_noise
+from ._problem import typical_density, typical_norm
+from .filtered import reconstruct_wbp
+from .noise import counting_precision, default_weight, estimate_noise
 from .projector import ParallelBeam
+from .selection import select_weight
+from .sirt import reconstruct_sirt
 from .total_variation import Reconstruction, reconstruct_tv, residual_per_tilt
 
 __all__ = [
     "ParallelBeam",
     "Reconstruction",
+    "counting_precision",
     "default_weight",
     "estimate_noise",
+    "reconstruct_sirt",
     "reconstruct_tv",
+    "reconstruct_wbp",
     "residual_per_tilt",
+    "select_weight",
+    "typical_density",
     "typical_norm",
 ]

@@ -40,10 +40,11 @@ def coarser(problem: Problem) -> Problem:
         # Of weighted data the weighted mean is what counts.
         precision = _halved(weights, penalty.dimensions)
         data = _halved(data * weights, penalty.dimensions) / np.maximum(precision, 1e-30)
+        data /= 2
     else:
-        data = _halved(data, penalty.dimensions)
-    operator = _coarser_operator(problem.operator)
-    return Problem(data / 2, operator, scaled, problem.high, precision)
+        data = coarser_data(data, penalty.dimensions)
+    operator = coarser_operator(problem.operator)
+    return Problem(data, operator, scaled, problem.high, precision)
 
 
 def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
@@ -64,7 +65,7 @@ def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
     fine.set_steps()
 
 
-def _coarser_operator(operator: ParallelBeam) -> ParallelBeam:
+def coarser_operator(operator: ParallelBeam) -> ParallelBeam:
     """Projector of the coarse grid, whose centre is off the axis where a size is odd."""
     detector = -(-operator.detector_size // 2)
     shape = tuple(-(-n // 2) for n in operator.image_shape)
@@ -77,7 +78,12 @@ def _coarser_operator(operator: ParallelBeam) -> ParallelBeam:
     )
 
 
-def _halved(sinogram: NDArray, dimensions: int) -> NDArray[np.float32]:
+def coarser_data(sinogram: NDArray, dimensions: int) -> NDArray:
+    """Sinogram on the coarse grid, in density times the coarse px."""
+    return _halved(sinogram, dimensions) / 2
+
+
+def _halved(sinogram: NDArray, dimensions: int) -> NDArray:
     """Mean of neighbouring detector pixels, in three dimensions of neighbouring slices as well."""
     axes = (0, 2) if dimensions == 3 else (2,)
     for axis in axes:

@@ -13,6 +13,7 @@ from . import _tv_kernels as kernels
 from ._certificate import Certificate
 from ._kernels import SLAB
 from ._problem import Problem, squares
+from ._slabs import to_slabs
 
 #: Squared norm of the gradient in two and three dimensions.
 _GRADIENT_NORM = {2: 8.0, 3: 12.0}
@@ -60,6 +61,14 @@ class PrimalDual:
         self.iterations = np.zeros(problem.n_problems, np.int64)
         # In three dimensions there is nothing to go on with once the one problem is done.
         self.best = problem.empty_volume() if problem.n_problems > 1 else self.x
+        self.set_steps()
+
+    def start(self, volume: NDArray) -> None:
+        """Start from a volume (slice, z, y), with the dual of the data that belongs to it."""
+        problem = self.problem
+        self.x[:] = to_slabs(np.clip(volume, 0, problem.high))
+        problem.objective(self.x, self.projection)
+        self.q[:] = (self.projection - problem.measured) * problem.precision
         self.set_steps()
 
     def iterate(self, relaxation: float = _RELAXATION) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _tv_kernels as kernels
 from ._kernels import SLAB
@@ -186,7 +186,7 @@ def squares(slab: NDArray) -> NDArray[np.float64]:
     return np.einsum("is,is->s", flat, flat, dtype=np.float64)
 
 
-def typical_norm(sinogram: NDArray) -> float:
+def typical_norm(sinogram: ArrayLike) -> float:
     r"""Typical root of the sum of squares of a slice, from its projections alone.
 
     An object of width w and density d projects to about :math:`d w` on w pixels, so that the sum
@@ -206,3 +206,24 @@ def typical_norm(sinogram: NDArray) -> float:
     power = np.einsum("std,std->", sinogram, sinogram, dtype=np.float64)
     sums = np.abs(sinogram.sum(axis=-1, dtype=np.float64)).sum()
     return float(power / sums) if power > 0 and sums > 0 else 1.0
+
+
+def typical_density(sinogram: ArrayLike) -> float:
+    """Typical density of an object, from its projections alone.
+
+    Its projections have values of density times width, and sums of that times the width, up to a
+    factor near 1.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        Projections.
+
+    Returns
+    -------
+    float
+        The density, in units of the projections a px; 1 if all projections are zero.
+    """
+    sinogram = np.asarray(sinogram)
+    sums = np.abs(sinogram.sum(axis=-1, dtype=np.float64))
+    return float(typical_norm(sinogram) ** 2 * sums.sum() / (sums**2).sum()) if sums.any() else 1.0

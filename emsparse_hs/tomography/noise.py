@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter1d
+from scipy.optimize import nnls
 
 #: Groups of pixels of like brightness, each with a noise of its own.
 _GROUPS = 16
@@ -73,6 +75,37 @@ def noise_variances(images: ArrayLike) -> NDArray[np.float64]:
     return variances.reshape(images.shape[:-2])
 
 
+def counting_precision(sinogram: ArrayLike, n_pixels: int = 9) -> NDArray[np.float32]:
+    r"""Weights of squared residuals of counted electrons, without the gain being known.
+
+    The variance of counts rises with their mean, :math:`\sigma^2 = a + g \bar b`. Both numbers
+    are fitted to the variances of groups of pixels of like brightness, as `noise_variances` finds
+    them, over all slices; the mean of each pixel is that of its neighbours along the detector, so
+    that no noise gets into its own weight.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        Projections.
+    n_pixels : int, optional
+        Detector pixels whose mean is taken.
+
+    Returns
+    -------
+    float32 array of shape (slice, tilt, detector)
+        Mean variance over the variance of each pixel.
+    """
+    sinogram = np.asarray(sinogram, np.float32)
+    level, variance = _levels(sinogram)
+    design = np.stack([np.ones_like(level), np.maximum(level, 0)], axis=1)
+    constant, gain = nnls(design, variance)[0]
+    mean = uniform_filter1d(sinogram, min(n_pixels, sinogram.shape[2]), axis=2, mode="nearest")
+    found = constant + gain * np.maximum(mean, 0)
+    # Where the fit sees no noise at all, a hundredth of the mean stands for it.
+    average = float(found.mean()) or 1.0
+    return np.float32(average) / np.maximum(found, np.float32(0.01 * average))
+
+
 def default_weight(sigma: float, n_tilts: int) -> float:
     r"""Weight :math:`\lambda = \sigma \sqrt{n}` of total variation for n tilts of noise sigma.
 
@@ -125,6 +158,18 @@ def _variance(image: NDArray) -> float:
     groups = np.array_split(difference[np.argsort(mean, kind="stable")], _GROUPS)
     sigmas = [_MAD_TO_SIGMA * np.median(np.abs(group)) / 6 for group in groups if len(group)]
     return float(np.mean(np.square(sigmas)))
+
+
+def _levels(sinogram: NDArray) -> tuple[NDArray, NDArray]:
+    """Mean and variance of groups of pixels of like brightness, of second differences along t."""
+    difference = sinogram[:, :, 2:] - 2 * sinogram[:, :, 1:-1] + sinogram[:, :, :-2]
+    mean = (sinogram[:, :, 2:] + sinogram[:, :, 1:-1] + sinogram[:, :, :-2]) / 3
+    order = np.argsort(mean, axis=None, kind="stable")
+    groups = [group for group in np.array_split(order, _GROUPS) if len(group)]
+    level = np.array([mean.ravel()[group].mean(dtype=np.float64) for group in groups])
+    spread = [_MAD_TO_SIGMA * np.median(np.abs(difference.ravel()[group])) for group in groups]
+    # 1, -2 and 1: squares sum up to 6.
+    return level, np.square(spread, dtype=np.float64) / 6
 
 
 def _difference_and_mean(image: NDArray) -> tuple[NDArray, NDArray]:

@@ -107,7 +107,7 @@ class ParallelBeam:
         ValueError
             If the volume has another shape.
         """
-        volume = self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
+        volume = self.checked_volume(volume)
         sinogram = self.forward_slabs(self.volume_to_slabs(volume))
         return self.sinogram_from_slabs(sinogram, len(volume))
 
@@ -129,8 +129,7 @@ class ParallelBeam:
         ValueError
             If the sinogram has another shape.
         """
-        shape = (self.n_tilts, self.detector_size)
-        sinogram = self._checked(sinogram, shape, "sinogram", "(slice, tilt, detector)")
+        sinogram = self._checked(sinogram, *self._sinogram_axes)
         volume = self.adjoint_slabs(self.sinogram_to_slabs(sinogram))
         return self.volume_from_slabs(volume, len(sinogram))
 
@@ -203,9 +202,31 @@ class ParallelBeam:
         """Sinogram (slice, tilt, detector) of slabs."""
         return from_slabs(slabs[:, :, 1:-1], n_slices)
 
+    def checked_volume(self, volume: ArrayLike) -> NDArray:
+        """Array of shape (slice, z, y), or an error that says which is needed."""
+        return self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
+
+    def checked_sinogram(self, sinogram: ArrayLike) -> NDArray[np.float32]:
+        """Finite array of shape (slice, tilt, detector), or an error that says what is needed."""
+        sinogram = self._checked(sinogram, *self._sinogram_axes)
+        if sinogram.dtype.kind not in "biuf":
+            raise TypeError(f"Projections must be real numbers, these are {sinogram.dtype}.")
+        with np.errstate(over="ignore"):
+            sinogram = sinogram.astype(np.float32)
+        if not np.isfinite(sinogram).all():
+            raise ValueError(
+                f"{np.count_nonzero(~np.isfinite(sinogram))} projected values are NaN, infinite "
+                "or beyond float32. Replace them, for instance by the mean of their neighbours."
+            )
+        return sinogram
+
+    @property
+    def _sinogram_axes(self) -> tuple[tuple[int, int], str, str]:
+        return (self.n_tilts, self.detector_size), "sinogram", "(slice, tilt, detector)"
+
     def _checked(self, array: ArrayLike, shape: tuple, name: str, axes: str) -> NDArray:
         array = np.asarray(array)
-        if array.ndim != 3 or array.shape[1:] != shape:
+        if array.ndim != 3 or array.shape[1:] != shape or not len(array):
             raise ValueError(
                 f"The {name} has shape {array.shape}; {axes} is needed, with {shape} at the end."
             )

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .noise import noise_variances
+from .filtered import reconstruct_wbp
+from .noise import counting_precision, noise_variances
 from .projector import ParallelBeam
-from .total_variation import reconstruct_tv
+from .sirt import reconstruct_sirt
+from .total_variation import Reconstruction, reconstruct_tv
 
 
 @dataclass(frozen=True)
@@ -118,16 +122,43 @@ def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[n
     return np.stack([variances, np.median(rows, axis=1)], axis=1)
 
 
+def reconstruct_regularised(
+    sinogram: NDArray,
+    operator: ParallelBeam,
+    settings: dict[str, Any],
+    callback: Callable[[int, float], object] | None = None,
+) -> Reconstruction:
+    """Reconstruct slices with little total variation, few dense voxels, or both.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        Projections.
+    operator : ParallelBeam
+        Projector.
+    settings : dict
+        As for `reconstruct_tv`; in place of ``precision`` ``weights``, which are None or
+        "poisson", and ``start`` may be "wbp", for weighted back-projection.
+    callback : callable, optional
+        As for `reconstruct_tv`.
+
+    Returns
+    -------
+    Reconstruction
+        As of `reconstruct_tv`.
+    """
+    settings = dict(settings)
+    if settings.pop("weights", None) == "poisson":
+        settings["precision"] = counting_precision(sinogram)
+    if isinstance(settings.get("start"), str):
+        settings["start"] = reconstruct_wbp(sinogram, operator)
+    return reconstruct_tv(sinogram, operator, callback=callback, **settings)
+
+
 def reconstruct_slices(
-    rows: NDArray,
-    tilts: ArrayLike,
-    shifts: ArrayLike | None,
-    weight: float,
-    bounds: tuple[float, float | None],
-    tolerance: float,
-    max_iterations: int,
+    rows: NDArray, tilts: ArrayLike, shifts: ArrayLike | None, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
-    """Reconstruct some slices, each by itself, with total variation in two dimensions.
+    """Reconstruct some slices, each by itself, in two dimensions.
 
     Parameters
     ----------
@@ -135,8 +166,8 @@ def reconstruct_slices(
         Sinogram of each slice, flat.
     tilts, shifts
         As in `ParallelBeam`.
-    weight, bounds, tolerance, max_iterations
-        As in `reconstruct_tv`.
+    settings : dict
+        As in `reconstruct_regularised`.
 
     Returns
     -------
@@ -146,15 +177,7 @@ def reconstruct_slices(
     n_tilts = len(np.asarray(tilts))
     sinogram = rows.reshape(len(rows), n_tilts, -1)
     operator = ParallelBeam(tilts, sinogram.shape[2], shifts=shifts)
-    result = reconstruct_tv(
-        sinogram,
-        operator,
-        weight,
-        bounds=bounds,
-        dimensions=2,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
+    result = reconstruct_regularised(sinogram, operator, settings)
     residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
     return SliceRows(sinogram.shape[2], n_tilts).join(
         result.volume,
@@ -163,6 +186,36 @@ def reconstruct_slices(
         result.objective_per_slice,
         np.sqrt(np.mean(residual**2, axis=2)),
     )
+
+
+def reconstruct_slices_directly(
+    rows: NDArray,
+    tilts: ArrayLike,
+    shifts: ArrayLike | None,
+    method: str,
+    settings: dict[str, Any],
+) -> NDArray[np.float32]:
+    """Reconstruct some slices by weighted back-projection or SIRT.
+
+    Parameters
+    ----------
+    rows, tilts, shifts
+        As in `reconstruct_slices`.
+    method : {"wbp", "sirt"}
+        The method.
+    settings : dict
+        Further arguments of `reconstruct_wbp` or `reconstruct_sirt`.
+
+    Returns
+    -------
+    float32 array of shape (slice, z, y)
+        Densities.
+    """
+    sinogram = rows.reshape(len(rows), len(np.asarray(tilts)), -1)
+    operator = ParallelBeam(tilts, sinogram.shape[2], shifts=shifts)
+    if method == "wbp":
+        return reconstruct_wbp(sinogram, operator, **settings)
+    return reconstruct_sirt(sinogram, operator, **settings)
 
 
 def project_slices(rows: NDArray, tilts: ArrayLike, image_shape: tuple[int, int]) -> NDArray:

@@ -49,6 +49,8 @@ class Reconstruction:
         In two dimensions, where each slice is a problem by itself; empty in three.
     iterations_per_slice : int64 array of shape (slice,)
         Likewise.
+    gap_history : float64 array of shape (look, 2)
+        Iteration and gap of each look at it.
     """
 
     volume: NDArray[np.float32]
@@ -61,6 +63,7 @@ class Reconstruction:
     gap_per_slice: NDArray[np.float64]
     objective_per_slice: NDArray[np.float64]
     iterations_per_slice: NDArray[np.int64]
+    gap_history: NDArray[np.float64]
 
     def chi_squared(self, sigma: float) -> float:
         """Mean squared residual over the squared noise: about 1 if the model explains the data."""
@@ -74,6 +77,10 @@ def reconstruct_tv(
     *,
     bounds: tuple[float, float | None] = (0, None),
     dimensions: int = 3,
+    edge: float = 0.0,
+    sparsity: float = 0.0,
+    precision: ArrayLike | None = None,
+    start: ArrayLike | None = None,
     tolerance: float = 1e-3,
     max_iterations: int = 1000,
     callback: Callable[[int, float], object] | None = None,
@@ -81,27 +88,32 @@ def reconstruct_tv(
     r"""Volume x that explains the data b with little total variation.
 
     .. math::
-        \min_{l \le x \le h} \tfrac12 \lVert A x - b\rVert^2 + \lambda \sum_j |\nabla x|_j
+        \min_{l \le x \le h} \tfrac12 \sum_i w_i (A x - b)_i^2 + \lambda \sum_j H(|\nabla x|_j)
+            + \mu \sum_j x_j
 
     with the isotropic total variation (Rudin, Osher and Fatemi, Physica D 60 (1992) 259) of forward
-    differences, by the primal-dual algorithm (Chambolle and Pock, J. Math. Imaging Vis. 40 (2011)
-    120) with over-relaxation (Condat, J. Optim. Theory Appl. 158 (2013) 460). Its steps are set
-    from the data, and it works in units of the data, so that nothing changes when units do.
+    differences, H being the identity, or Huber's function, a parabola below `edge` (Huber, Ann.
+    Math. Stat. 35 (1964) 73). By the primal-dual algorithm (Chambolle and Pock, J. Math. Imaging
+    Vis. 40 (2011) 120) for volume and data, with over-relaxation (Condat, J. Optim. Theory Appl.
+    158 (2013) 460); in each of its iterations the gradient's dual is moved on by some accelerated
+    steps, which cost less than a projection. It begins on a coarse grid. Steps are set from the
+    data, and it works in units of the data, so that nothing changes when units do.
 
     It stops by the duality gap, which bounds from above how far the objective is from its minimum,
     in exact terms and without any assumption on the solution. With x counted from l, and any q and
     :math:`|p_j| \le \lambda`, the objective can't be below
 
-    .. math:: -\tfrac12\lVert q\rVert^2 - \langle b, q\rangle - \sum_j u_j \max(0, -v_j),
-        \quad v = A^T q + \nabla^T p,
+    .. math:: -\tfrac12 \sum_i q_i^2 / w_i - \langle b, q\rangle
+        - \frac{e}{2 \lambda} \sum_j |p_j|^2 - \sum_j u_j \max(0, -v_j),
+        \quad v = A^T q + \nabla^T p + \mu,
 
     where no :math:`x_j` of the minimum exceeds :math:`u_j`. This is the upper bound h, or, where
     there is none, what the data allow: as neither A nor x is negative,
     :math:`x_j \sum_i A_{ij}^2 \le (A^T A x)_j`, and the residual of the minimum is not above that
-    of any other x. Since that is generous, q is first raised by the constant that makes the bound
-    best. p and q are means over the later half of the iterations, or less. The objective is never
-    negative, so 0 is a bound as well. Where the minimum itself is 0, as for data without noise and
-    a weight of 0, no relative gap can tell how near it is: the gap is 1 until the data are met.
+    of any other x. Since that is generous, p is first moved to where v is least negative, and q is
+    raised by the constant (times w) that makes the bound best. The objective is never negative, so
+    0 is a bound as well. Where the minimum itself is 0, as for data without noise and a weight of
+    0, no relative gap can tell how near it is: the gap is 1 until the data are met.
 
     Parameters
     ----------
@@ -118,6 +130,17 @@ def reconstruct_tv(
     dimensions : {3, 2}, optional
         Gradient in the volume, or in each slice by itself. In two dimensions each slice has steps
         and a gap of its own, so that its result does not depend on the other slices.
+    edge : float, optional
+        Difference between neighbouring voxels below which Huber's function is a parabola, which
+        makes gradients smooth instead of stepped. 0 for total variation.
+    sparsity : float, optional
+        :math:`\mu`, the weight of the sum of all densities, which is their 1-norm. It needs 0 as
+        the lower bound.
+    precision : array of shape (slice, tilt, detector), optional
+        Weights w of the squared residuals, for instance one over their variances times the mean
+        variance. 1 by default.
+    start : array of shape (slice, z, y), optional
+        Densities to start from, instead of the solution on a coarse grid.
     tolerance : float, optional
         Relative duality gap at which to stop.
     max_iterations : int, optional
@@ -137,19 +160,25 @@ def reconstruct_tv(
         If shapes, weight, bounds, dimensions, tolerance or iterations are not what is needed, or
         data are not finite.
     """
-    sinogram = _checked_sinogram(sinogram, operator)
-    low, high = _checked_settings(weight, bounds, dimensions, tolerance, max_iterations)
+    sinogram = operator.checked_sinogram(sinogram)
+    low, high = _checked_bounds(bounds, sparsity)
+    _check_settings(weight, edge, sparsity, dimensions, tolerance, max_iterations)
     unit = _unit(sinogram, low)
-    penalty = Penalty(variation=weight / unit, dimensions=dimensions)
-    problem = _problem(sinogram, operator, penalty, (low / unit, high / unit), unit)
-    solver = _started(problem)
-    _solve(solver, tolerance, max_iterations, callback)
+    penalty = Penalty(weight / unit, edge / unit, sparsity / unit, dimensions)
+    problem = _problem(sinogram, operator, penalty, (low / unit, high / unit), unit, precision)
+    if start is None:
+        solver = _started(problem)
+    else:
+        solver = PrimalDual(problem)
+        solver.start((operator.checked_volume(start) - low) / unit)
+    history = _solve(solver, tolerance, max_iterations, callback)
     gap = float(solver.gap.max())
     volume = operator.volume_from_slabs(solver.best, len(sinogram))
     volume *= np.float32(unit)
     volume += np.float32(low)
     objective = solver.objective * unit**2
-    per_slice = solver.gap, objective, solver.iterations
+    # In three dimensions there is one problem for all slices.
+    own = slice(None) if dimensions == 2 else slice(0)
     return Reconstruction(
         volume,
         float(weight),
@@ -158,7 +187,10 @@ def reconstruct_tv(
         float(objective.sum()),
         residual_per_tilt(sinogram, volume, operator),
         bool(gap <= tolerance),
-        *(per_slice if dimensions == 2 else np.empty((3, 0))),
+        solver.gap[own],
+        objective[own],
+        solver.iterations[own],
+        history,
     )
 
 
@@ -167,20 +199,22 @@ def _solve(
     tolerance: float,
     max_iterations: int,
     callback: Callable[[int, float], object] | None = None,
-) -> None:
-    """Iterate until the gap is within the tolerance."""
-    gap, next_look = np.nan, _LOOK_EVERY
+) -> NDArray[np.float64]:
+    """Iterate until the gap is within the tolerance; iteration and gap of each look (look, 2)."""
+    gap, next_look, history = np.nan, _LOOK_EVERY, []
     while not solver.done.all():
         k = solver.n_iterations + 1
         if k in (next_look, max_iterations):
             # Only a step without over-relaxation ends within the bounds.
             solver.iterate(relaxation=1.0)
             gap = float(solver.look(tolerance, last=k == max_iterations).max())
+            history.append((k, gap))
             next_look = k + max(_LOOK_EVERY, int(_LOOK_PART * k))
         else:
             solver.iterate()
         if callback is not None:
             callback(k, gap)
+    return np.array(history, dtype=np.float64).reshape(-1, 2)
 
 
 def _started(problem: Problem) -> PrimalDual:
@@ -199,13 +233,21 @@ def _problem(
     penalty: Penalty,
     bounds: tuple[float, float],
     unit: float,
+    precision: ArrayLike | None,
 ) -> Problem:
     """Problem in other units, with densities counted from the lower bound."""
     low, high = bounds
     data = sinogram / np.float32(unit)
     if low:
         data -= low * operator.forward(np.ones((1, *operator.image_shape)))
-    return Problem(data, operator, penalty, high - low)
+    if precision is not None:
+        precision = operator.checked_sinogram(precision)
+        if precision.shape != data.shape or precision.min() < 0 or not precision.any():
+            raise ValueError(
+                "The precision must have the shape of the sinogram, no negative element, and not "
+                "only zeros."
+            )
+    return Problem(data, operator, penalty, high - low, precision)
 
 
 def _unit(sinogram: NDArray, low: float) -> float:
@@ -241,41 +283,30 @@ def residual_per_tilt(
     return np.sqrt(squares / (residual.shape[0] * residual.shape[2]))
 
 
-def _checked_sinogram(sinogram: ArrayLike, operator: ParallelBeam) -> NDArray[np.float32]:
-    sinogram = np.asarray(sinogram)
-    if sinogram.dtype.kind not in "biuf":
-        raise TypeError(f"Projections must be real numbers, these are {sinogram.dtype}.")
-    shape = (operator.n_tilts, operator.detector_size)
-    if sinogram.ndim != 3 or sinogram.shape[1:] != shape or not len(sinogram):
-        raise ValueError(
-            f"The sinogram has shape {sinogram.shape}, and the projector takes (slice, tilt, "
-            f"detector) with (tilt, detector) = {shape}."
-        )
-    with np.errstate(over="ignore"):
-        sinogram = sinogram.astype(np.float32)
-    if not np.isfinite(sinogram).all():
-        raise ValueError(
-            f"{np.count_nonzero(~np.isfinite(sinogram))} projected values are NaN, infinite or "
-            "beyond float32. Replace them, for instance by the mean of their neighbours."
-        )
-    return sinogram
-
-
-def _checked_settings(
+def _check_settings(
     weight: float,
-    bounds: tuple[float, float | None],
+    edge: float,
+    sparsity: float,
     dimensions: int,
     tolerance: float,
     max_iterations: int,
-) -> tuple[float, float]:
-    if not (np.isfinite(weight) and weight >= 0):
-        raise ValueError(f"The weight of total variation must be 0 or more, not {weight}.")
+) -> None:
+    for name, value in (
+        ("weight of total variation", weight),
+        ("edge", edge),
+        ("sparsity", sparsity),
+    ):
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"The {name} must be 0 or more, not {value}.")
     if dimensions not in (2, 3):
         raise ValueError(f"dimensions must be 2 or 3, not {dimensions}.")
     if not tolerance >= 0:
         raise ValueError(f"The tolerance must be 0 or more, not {tolerance}.")
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be 1 or more, not {max_iterations}.")
+
+
+def _checked_bounds(bounds: tuple[float, float | None], sparsity: float) -> tuple[float, float]:
     low, high = bounds
     high = np.inf if high is None else high
     if low is None or not np.isfinite(low) or not low < high:
@@ -283,4 +314,6 @@ def _checked_settings(
             f"bounds are {bounds}, and a finite lower one is needed, below the upper one: "
             "(0, None) for densities that are not negative."
         )
+    if sparsity and low:
+        raise ValueError(f"Sparsity needs 0 as the lower bound, not {low}.")
     return float(low), float(high)

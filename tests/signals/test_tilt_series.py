@@ -10,7 +10,13 @@ import pytest
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import LazyTiltSeries, LazyTomogram, TiltSeries, Tomogram
-from emsparse_hs.tomography import ParallelBeam, default_weight, estimate_noise, reconstruct_tv
+from emsparse_hs.tomography import (
+    ParallelBeam,
+    default_weight,
+    estimate_noise,
+    reconstruct_tv,
+    select_weight,
+)
 
 EVEN = np.linspace(-60, 60, 13)
 UNEVEN = np.sin(np.deg2rad(EVEN)) * 70
@@ -138,12 +144,24 @@ def test_bad_axis_or_dimensions():
         TiltSeries(np.ones((2, 3, 4, 5))).set_tilts([0, 1, 2])
 
 
+def series_weight(series):
+    """Weight that the left out tilts choose."""
+
+    def volume(sinogram, operator, weight):
+        settings = {"tolerance": 1e-2, "max_iterations": 80}
+        return reconstruct_tv(sinogram, operator, weight, **settings).volume
+
+    start = default_weight(estimate_noise(series.data), len(series.tilts))
+    sinogram = series.data.transpose(2, 0, 1)
+    return select_weight(sinogram, ParallelBeam(series.tilts, 18), volume, start)
+
+
 def test_reconstruct_is_the_solver_with_axes_and_figures(series):
     before = series.data.copy()
     tomogram = series.reconstruct(show_progressbar=False, tol=1e-2)
     np.testing.assert_array_equal(series.data, before)
     sinogram = series.data.transpose(2, 0, 1)
-    weight = default_weight(estimate_noise(series.data), 13)
+    weight = series_weight(series)
     expected = reconstruct_tv(sinogram, ParallelBeam(series.tilts, 18), weight, tolerance=1e-2)
     np.testing.assert_allclose(tomogram.data, expected.volume, atol=1e-4 * expected.volume.max())
     assert type(tomogram) is Tomogram and tomogram.metadata.General.title == "dots"
@@ -157,6 +175,8 @@ def test_reconstruct_is_the_solver_with_axes_and_figures(series):
     about = tomogram.metadata.Reconstruction
     assert about.gap <= 1e-2 and about.iterations == expected.n_iterations
     assert about.lambda_ == pytest.approx(weight) and about.prior == "tv" and about.dims == 3
+    assert about.kappa == pytest.approx(weight / default_weight(estimate_noise(series.data), 13))
+    np.testing.assert_array_equal(about.gap_history[-1], [about.iterations, about.gap])
     np.testing.assert_allclose(about.residual_per_tilt, expected.residual_per_tilt, rtol=1e-3)
     assert about.chi_squared == pytest.approx(expected.chi_squared(about.sigma), rel=1e-3)
 
@@ -316,7 +336,7 @@ def test_warns_once_if_the_noise_does_not_explain_the_residuals(dims):
     messages, about = warnings_of(series)
     assert about.chi_squared > 3
     assert len(messages) == 1
-    for value in (about.chi_squared, about.sigma, about.lambda_):
+    for value in (about.chi_squared, about.sigma):
         assert f"{value:.3g}" in messages[0]
     assert not warnings_of(series, lambda_=float(about.lambda_))[0]
 
@@ -339,7 +359,9 @@ def test_figures_survive_any_units(unit, dims):
     "arguments, message",
     [
         ({"prior": "wavelet"}, "tv"),
-        ({"lambda_": "cv"}, "auto"),
+        ({"lambda_": "best"}, "auto"),
+        ({"weights": "gauss"}, "poisson"),
+        ({"x0": "sirt"}, "wbp"),
         ({"lambda_": -1.0}, "weight"),
         ({"dims": 1}, "dims"),
         ({"bounds": (1, 0)}, "bounds"),

@@ -1,0 +1,107 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""How well left out tilts are predicted from the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emsparse_hs.tomography import ParallelBeam, series
+from emsparse_hs.tomography.selection import LeftOut
+
+if TYPE_CHECKING:
+    from emsparse_hs.signals._tilt_series import TiltSeries
+    from emsparse_hs.signals._tomogram import Tomogram
+
+
+@dataclass(frozen=True)
+class TiltScore:
+    """Errors of predicted tilts, relative to the images: root of the sum of squares over theirs.
+
+    Attributes
+    ----------
+    tilts : float64 array of shape (left out,)
+        The tilts in degrees.
+    errors : float64 array of shape (left out,)
+        Of the projections of the tomogram.
+    errors_of_neighbours : float64 array of shape (left out,)
+        Of images that are interpolated linearly between the two neighbouring tilts.
+    error, error_of_neighbours : float
+        The same for all of them together.
+    tomogram : Tomogram
+        Made without them.
+    """
+
+    tilts: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    errors_of_neighbours: NDArray[np.float64]
+    error: float
+    error_of_neighbours: float
+    tomogram: Tomogram
+
+    def __str__(self) -> str:
+        """The score in a line."""
+        return (
+            f"{len(self.tilts)} tilts left out: relative error {self.error:.4g}, of interpolation "
+            f"between neighbours {self.error_of_neighbours:.4g}"
+        )
+
+
+def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, Any]) -> TiltScore:
+    """Score of a method; see `TiltSeries.score_tilts`."""
+    tilts = signal.tilts
+    parts = LeftOut.every(len(tilts), step)
+    kept = _some(signal, parts.kept)
+    shifts = kwargs.pop("shifts", None)
+    shifts = np.zeros(len(tilts)) if shifts is None else np.asarray(shifts, dtype=np.float64)
+    kwargs = kwargs | {"shifts": shifts[parts.kept]}
+    if method in ("wbp", "sirt"):
+        tomogram = getattr(kept, f"reconstruct_{method}")(**kwargs)
+    else:
+        tomogram = kept.reconstruct(method, **kwargs)
+    measured = series.sinogram_of(_data(signal), signal.tilt_axis)
+    operator = ParallelBeam(tilts[parts.left_out], measured.shape[2], shifts=shifts[parts.left_out])
+    truth = np.asarray(measured[:, parts.left_out], np.float64)
+    predicted = operator.forward(np.asarray(tomogram._data_aligned_with_axes))
+    others = np.asarray(measured[:, parts.kept], np.float64)
+    between = _interpolated(others, tilts[parts.kept], tilts[parts.left_out])
+    error, errors = _errors(predicted, truth)
+    error_of_neighbours, errors_of_neighbours = _errors(between, truth)
+    return TiltScore(
+        tilts[parts.left_out], errors, errors_of_neighbours, error, error_of_neighbours, tomogram
+    )
+
+
+def _some(signal: TiltSeries, indices: NDArray) -> TiltSeries:
+    """Series of some of its images, with the same axes and metadata."""
+    part = signal.__class__(_data(signal)[indices])
+    for new, old in zip(part.axes_manager._axes[1:], signal.axes_manager._axes[1:], strict=True):
+        new.name, new.units, new.scale, new.offset = old.name, old.units, old.scale, old.offset
+    part.metadata.add_dictionary(signal.metadata.as_dictionary())
+    part.set_tilts(signal.tilts[indices])
+    return part
+
+
+def _data(signal: TiltSeries):
+    return signal._data_aligned_with_axes
+
+
+def _interpolated(sinogram: NDArray, tilts: NDArray, wanted: NDArray) -> NDArray[np.float64]:
+    """Sinogram at other tilts, linear between the nearest two (slice, tilt, detector)."""
+    order = np.argsort(tilts)
+    right = np.clip(np.searchsorted(tilts[order], wanted), 1, len(tilts) - 1)
+    a, b = order[right - 1], order[right]
+    part = ((wanted - tilts[a]) / (tilts[b] - tilts[a]))[:, None]
+    return (1 - part) * sinogram[:, a] + part * sinogram[:, b]
+
+
+def _errors(predicted: NDArray, truth: NDArray) -> tuple[float, NDArray[np.float64]]:
+    """Relative error of all tilts together and of each."""
+    off = np.square(predicted - truth).sum((0, 2))
+    size = np.square(truth).sum((0, 2))
+    each = np.sqrt(off / np.where(size > 0, size, 1))
+    return float(np.sqrt(off.sum() / (size.sum() or 1.0))), each
