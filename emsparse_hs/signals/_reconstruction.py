@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -28,6 +28,7 @@ from emsparse_hs.tomography import (
     typical_density,
 )
 from emsparse_hs.tomography.noise import chi_squared
+from emsparse_hs.tomography.refinement import Imaging, refine
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
@@ -59,6 +60,7 @@ class Request:
     tol: float
     max_iter: int
     x0: str | Tomogram | None
+    refine: tuple[str, ...]
     lazy_output: bool
     how: dict[str, Any]
 
@@ -69,6 +71,13 @@ def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
     sinogram, operator = _geometry(signal, request.shifts, request.how)
     sigma = _noise(signal, operator, request)
     settings, figures = _settings(sinogram, operator, sigma, request)
+    if request.refine:
+        imaging = _refined(sinogram, operator, settings, request)
+        sinogram = imaging.corrected(np.asarray(sinogram))
+        operator = operator.with_shifts(imaging.shifts)
+        # What was not refined had been taken for structure.
+        settings, figures = _settings(sinogram, operator, sigma, request)
+        figures |= asdict(imaging)
     if request.dims == 2:
         volume, found = _in_two_dimensions(sinogram, operator, settings, request)
     else:
@@ -237,6 +246,20 @@ def _settings(
     return settings, figures
 
 
+def _refined(sinogram, operator: ParallelBeam, settings: dict, request: Request) -> Imaging:
+    """What each tilt did to its image, from the slices in which most is."""
+    part = np.asarray(sinogram[selection.richest_slices(_power(sinogram), operator, request.dims)])
+    loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
+    shown = is_shown(request.how["show_progressbar"])
+    with progressbar(desc="refine", disable=not shown) as bar:
+
+        def volume(images: NDArray, projector: ParallelBeam) -> NDArray:
+            bar.update()
+            return series.reconstruct_regularised(images, projector, loose).volume
+
+        return refine(part, operator, volume, request.refine)
+
+
 def _selected_weight(
     sinogram, operator: ParallelBeam, sigma: float, settings: dict, name: str, request: Request
 ) -> float:
@@ -284,7 +307,7 @@ def _warn(figures: dict, request: Request) -> None:
             f"chi_squared is {figures['chi_squared']:.3g}: the residuals exceed the noise, which "
             f"was estimated as {figures['sigma']:.3g}. Aligning or interpolating images hides "
             "their noise; a background or a misalignment adds to the residuals: see "
-            "s.plot_sinogram(tomogram), and refine them with s.refine().",
+            "s.plot_sinogram(tomogram), and try refine=('shift', 'gain', 'background').",
             stacklevel=5,
         )
 

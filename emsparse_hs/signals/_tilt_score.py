@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emsparse_hs.tomography import ParallelBeam, series
+from emsparse_hs.tomography.refinement import Imaging
 from emsparse_hs.tomography.selection import LeftOut
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class TiltScore:
     tilts : float64 array of shape (left out,)
         The tilts in degrees.
     errors : float64 array of shape (left out,)
-        Of the projections of the tomogram.
+        Of the projections of the tomogram. What was refined is interpolated between the tilts at
+        which it is known.
     errors_of_neighbours : float64 array of shape (left out,)
         Of images that are interpolated linearly between the two neighbouring tilts.
     error, error_of_neighbours : float
@@ -64,16 +66,26 @@ def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, An
     else:
         tomogram = kept.reconstruct(method, **kwargs)
     measured = series.sinogram_of(_data(signal), signal.tilt_axis)
-    operator = ParallelBeam(tilts[parts.left_out], measured.shape[2], shifts=shifts[parts.left_out])
+    wanted, known = tilts[parts.left_out], tilts[parts.kept]
+    imaging = _imaging_of(tomogram, shifts[parts.kept]).between(known, wanted)
+    if not hasattr(tomogram.metadata.Reconstruction, "gains"):
+        imaging = replace(imaging, shifts=shifts[parts.left_out])
+    operator = ParallelBeam(wanted, measured.shape[2], shifts=imaging.shifts)
     truth = np.asarray(measured[:, parts.left_out], np.float64)
-    predicted = operator.forward(np.asarray(tomogram._data_aligned_with_axes))
+    predicted = imaging.imaged(operator.forward(np.asarray(tomogram._data_aligned_with_axes)))
     others = np.asarray(measured[:, parts.kept], np.float64)
-    between = _interpolated(others, tilts[parts.kept], tilts[parts.left_out])
+    between = _interpolated(others, known, wanted)
     error, errors = _errors(predicted, truth)
     error_of_neighbours, errors_of_neighbours = _errors(between, truth)
-    return TiltScore(
-        tilts[parts.left_out], errors, errors_of_neighbours, error, error_of_neighbours, tomogram
-    )
+    return TiltScore(wanted, errors, errors_of_neighbours, error, error_of_neighbours, tomogram)
+
+
+def _imaging_of(tomogram: Tomogram, shifts: NDArray) -> Imaging:
+    """What was refined at the kept tilts."""
+    about = tomogram.metadata.Reconstruction
+    if not hasattr(about, "gains"):
+        return Imaging.ideal(len(shifts), shifts)
+    return Imaging(about.shifts, about.slides, about.gains, about.backgrounds)
 
 
 def _some(signal: TiltSeries, indices: NDArray) -> TiltSeries:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,7 @@ class TiltSeries(Signal2D):
         tol: float = 1e-3,
         max_iter: int = 1000,
         x0: str | Tomogram | None = None,
+        refine: Sequence[str] = (),
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -148,6 +150,10 @@ class TiltSeries(Signal2D):
         x0 : Tomogram or "wbp", optional
             Where to start: another tomogram, or weighted back-projection. The solution on a coarse
             grid by default, which is best. The result does not depend on it but for `tol`.
+        refine : sequence of {"shift", "slide", "gain", "background"}, optional
+            What each tilt did to its image, to be found from the images in five rounds with the
+            reconstruction and undone: a displacement across or along the tilt axis, a factor, a
+            constant. All images are loaded for it. See `emsparse_hs.tomography.refine`.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -163,7 +169,8 @@ class TiltSeries(Signal2D):
             ``metadata.Reconstruction`` holds ``prior``, ``dims``, ``lambda_``, ``sigma`` (the
             estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
             ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
-            noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``.
+            noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``;
+            with `refine` ``shifts`` and ``slides`` (px), ``gains`` and ``backgrounds`` too.
 
         Raises
         ------
@@ -189,6 +196,7 @@ class TiltSeries(Signal2D):
             tol=tol,
             max_iter=max_iter,
             x0=x0,
+            refine=(refine,) if isinstance(refine, str) else tuple(refine),
             lazy_output=self._lazy if lazy_output is None else lazy_output,
             how={"show_progressbar": show_progressbar, "num_workers": num_workers},
         )

@@ -6,11 +6,13 @@ from ._problem import typical_density, typical_norm
 from .filtered import reconstruct_wbp
 from .noise import counting_precision, default_weight, estimate_noise
 from .projector import ParallelBeam
+from .refinement import Imaging, refine
 from .selection import select_weight
 from .sirt import reconstruct_sirt
 from .total_variation import Reconstruction, reconstruct_tv, residual_per_tilt
 
 __all__ = [
+    "Imaging",
     "ParallelBeam",
     "Reconstruction",
     "counting_precision",
@@ -19,6 +21,7 @@ __all__ = [
     "reconstruct_sirt",
     "reconstruct_tv",
     "reconstruct_wbp",
+    "refine",
     "residual_per_tilt",
     "select_weight",
     "typical_density",

@@ -133,6 +133,18 @@ class ParallelBeam:
         volume = self.adjoint_slabs(self.sinogram_to_slabs(sinogram))
         return self.volume_from_slabs(volume, len(sinogram))
 
+    def part(self, indices: NDArray[np.intp]) -> ParallelBeam:
+        """Projector to some of the tilts."""
+        return self._like(self.tilts[indices], self.shifts[indices])
+
+    def with_shifts(self, shifts: ArrayLike) -> ParallelBeam:
+        """Projector with other shifts."""
+        return self._like(self.tilts, shifts)
+
+    def _like(self, tilts: ArrayLike, shifts: ArrayLike) -> ParallelBeam:
+        size, shape, workers = self.detector_size, self.image_shape, self.num_workers
+        return ParallelBeam(tilts, size, shape, shifts, num_workers=workers)
+
     def as_linear_operator(self, n_slices: int = 1) -> LinearOperator:
         """Operator on flattened arrays, for the solvers of scipy and others that know its kind.
 

@@ -58,17 +58,6 @@ class LeftOut:
         return cls(kept, left_out)
 
 
-def subset(operator: ParallelBeam, indices: NDArray[np.intp]) -> ParallelBeam:
-    """Projector to some of the tilts."""
-    return ParallelBeam(
-        operator.tilts[indices],
-        operator.detector_size,
-        operator.image_shape,
-        operator.shifts[indices],
-        num_workers=operator.num_workers,
-    )
-
-
 def select_weight(
     sinogram: NDArray,
     operator: ParallelBeam,
@@ -116,7 +105,7 @@ def select_weight(
     while not exact and max(sinogram.shape[2], *operator.image_shape) > _LARGEST:
         sinogram, operator = coarser_data(sinogram, dimensions), coarser_operator(operator)
         scale, factor = scale * 4, factor * _FINER
-    some, others = subset(operator, parts.kept), subset(operator, parts.left_out)
+    some, others = operator.part(parts.kept), operator.part(parts.left_out)
     fewer = np.sqrt(len(parts.kept) / operator.n_tilts)
 
     def error(logarithm: float) -> float:
