@@ -118,9 +118,9 @@ class PrimalDual:
         problem = self.problem
         objective = problem.objective(self.x, self.projection)
         self._each_slab(lambda b: problem.leave_slope(b, self.q, self.slope))
-        # Far from any volume, sweeps make the slope as little negative as they can; where the
-        # volume is at its upper bound, the slope is to be negative.
-        keep = 1.0 if np.isfinite(problem.high) else 0.0
+        # Far from any volume, sweeps make the slope as little negative as they can. But at an upper
+        # bound it is to be negative, and a short dual is what Huber's function wants as well.
+        keep = 1.0 if np.isfinite(problem.high) or problem.penalty.soft else 0.0
         far = np.minimum(self.step, np.float32(1e30)) * _FAR
         self.sweep(_SWEEPS_TO_LOOK, far, keep)
         self._each_slab(lambda b: problem.add_adjoint_gradient(b, self.p, self.slope))

@@ -80,8 +80,11 @@ class Problem:
         self.across = [self._across(b) for b in range(self.n_slabs)]
         self.nothing = np.zeros(operator.image_shape, np.float32)
         self.scale = self._scale(sinogram)
-        ones = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
-        self.precision = ones if precision is None else to_slabs(precision, margin=1)
+        self.precision = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
+        if precision is not None:
+            self.precision = to_slabs(precision, margin=1)
+            # What fills up the last slab has a weight, or there would be 0 / 0.
+            self.precision[-1, ..., self.counts[-1] :] = 1
 
     @property
     def is_weighted(self) -> bool:

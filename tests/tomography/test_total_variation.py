@@ -98,6 +98,74 @@ def test_equals_a_slow_solver(tiny, dimensions, bounds):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("bounds", [(0, None), (0, 1.7)])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"edge": 0.3},
+        {"sparsity": 0.8, "weight": 0.0},
+        {"sparsity": 0.5},
+        {"precision": True},
+        {"edge": 0.2, "sparsity": 0.3, "precision": True},
+    ],
+    ids=str,
+)
+def test_other_objectives_are_certified_and_minimal(tiny, extra, bounds, dimensions):
+    """By random neighbours, none of which is better; a convex function has no other minima."""
+    operator, sinogram = tiny
+    rng = np.random.default_rng(26)
+    settings = {"weight": 0.7} | extra
+    if "precision" in extra:
+        settings["precision"] = rng.uniform(0, 2, sinogram.shape) * (
+            rng.random(sinogram.shape) > 0.1
+        )
+
+    def value(x):
+        length = np.sqrt((gradient(x, dimensions) ** 2).sum(0))
+        edge = settings.get("edge", 0)
+        parabola = length**2 / (2 * edge) if edge else length
+        variation = np.where(length < edge, parabola, length - edge / 2).sum()
+        residual = (operator.forward(x).astype(float) - sinogram) ** 2
+        misfit = 0.5 * (residual * settings.get("precision", 1)).sum()
+        return misfit + settings["weight"] * variation + settings.get("sparsity", 0) * x.sum()
+
+    result = reconstruct_tv(
+        sinogram,
+        operator,
+        **settings,
+        bounds=bounds,
+        dimensions=dimensions,
+        tolerance=1e-5,
+        max_iterations=6000,
+    )
+    assert result.gap < 1e-3
+    x = result.volume.astype(float)
+    assert result.objective == pytest.approx(value(x), rel=1e-4)
+    high = np.inf if bounds[1] is None else bounds[1]
+    least = result.objective * (1 - result.gap)
+    for _ in range(300):
+        size = 10 ** rng.uniform(-3, 0)
+        other = np.clip(x + size * rng.normal(size=x.shape) * (rng.random(x.shape) < 0.2), 0, high)
+        assert value(other) >= least * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_starting_elsewhere_ends_at_the_same(tiny, dimensions):
+    operator, sinogram = tiny
+    settings = {"dimensions": dimensions, "tolerance": 1e-5, "max_iterations": 6000}
+    one = reconstruct_tv(sinogram, operator, 0.7, **settings)
+    start = np.full((4, 7, 6), 3.0)
+    other = reconstruct_tv(sinogram, operator, 0.7, start=start, **settings)
+    assert other.objective == pytest.approx(one.objective, rel=2e-4)
+    warm = reconstruct_tv(
+        sinogram, operator, 0.7, start=one.volume, dimensions=dimensions, tolerance=1e-3
+    )
+    assert warm.n_iterations <= 40
+    assert one.gap_history[-1].tolist() == [one.n_iterations, one.gap]
+    assert (start == 3).all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
 def test_gap_bounds_the_distance_from_the_minimum(tiny, dimensions):
     operator, sinogram = tiny
     weight = 0.7
@@ -407,6 +475,11 @@ def test_callback_sees_each_iteration_and_may_stop(tiny):
         ({"tolerance": np.nan}, "tolerance"),
         ({"tolerance": -1}, "tolerance"),
         ({"max_iterations": 0}, "max_iterations"),
+        ({"edge": -1}, "edge"),
+        ({"sparsity": np.inf}, "sparsity"),
+        ({"sparsity": 1, "bounds": (-1, None)}, "0 as the lower bound"),
+        ({"precision": np.zeros((4, 5, 9))}, "only zeros"),
+        ({"start": np.zeros((4, 7, 7))}, "volume has shape"),
     ],
 )
 def test_says_what_is_wrong(tiny, change, message):
