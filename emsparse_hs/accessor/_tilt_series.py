@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from emsparse_hs.signals import TiltSeries, Tomogram
+    from emsparse_hs.signals._tilt_score import TiltScore
 
 
 class TiltSeriesMethods(SignalMethods):
@@ -60,7 +61,7 @@ class TiltSeriesMethods(SignalMethods):
 
         Parameters
         ----------
-        prior : {"tv"}
+        prior : {"tv", "huber", "identity"}
             What the volume is expected to have little of.
         **kwargs
             As for `TiltSeries.reconstruct`.
@@ -77,3 +78,22 @@ class TiltSeriesMethods(SignalMethods):
             opened them, or as `TiltSeries.reconstruct` does.
         """
         return self.as_tilt_series().reconstruct(prior, **kwargs)
+
+    def score_tilts(self, step: int = 5, method: str = "tv", **kwargs) -> TiltScore:
+        """Leave out tilts and predict them, as the method of that name of `TiltSeries` does.
+
+        Parameters
+        ----------
+        step : int, optional
+            One in so many tilts is left out.
+        method : {"tv", "huber", "identity", "wbp", "sirt"}, optional
+            Prior or method.
+        **kwargs
+            As for `TiltSeries.score_tilts`.
+
+        Returns
+        -------
+        TiltScore
+            As from `TiltSeries.score_tilts`.
+        """
+        return self.as_tilt_series().score_tilts(step, method, **kwargs)

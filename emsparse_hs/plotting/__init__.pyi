@@ -3,12 +3,13 @@ from .decomposition import plot_components
 from .profile import plot_profile
 from .residuals import plot_residuals
 from .selection import plot_n_components
-from .tomogram import plot_orthogonal_slices, plot_sinogram
+from .tomogram import plot_convergence, plot_orthogonal_slices, plot_sinogram
 from .vector_field import plot_vector_field
 
 __all__ = [
     "plot_bands",
     "plot_components",
+    "plot_convergence",
     "plot_n_components",
     "plot_orthogonal_slices",
     "plot_profile",

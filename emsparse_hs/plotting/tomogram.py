@@ -128,6 +128,45 @@ def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = No
     return figure
 
 
+def plot_convergence(tomogram: Tomogram) -> Figure:
+    """Plot how the duality gap closed, and the residual of each tilt.
+
+    Parameters
+    ----------
+    tomogram : Tomogram
+        As `TiltSeries.reconstruct` made it in three dimensions.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The relative gap against the number of iterations, both on logarithmic scales, beside the
+        root mean square residual of each tilt with the noise.
+
+    Raises
+    ------
+    ValueError
+        If it is not known how the gap closed.
+    """
+    about = tomogram.metadata.get_item("Reconstruction", default=None)
+    history = None if about is None else about.get_item("gap_history", default=None)
+    if history is None or not len(history):
+        raise ValueError(
+            "metadata.Reconstruction.gap_history is missing, which reconstruct(dims=3) stores."
+        )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    iterations, gap = np.asarray(history).T
+    left.loglog(iterations, gap, color="black", marker=".")
+    left.set(xlabel="iterations", ylabel="relative duality gap")
+    left.grid(True, which="both", alpha=0.2)
+    right.plot(about.tilts, about.residual_per_tilt, color="black", marker=".", label="residual")
+    right.axhline(about.sigma, color=_MARK, label="noise")
+    intensity = tomogram.metadata.get_item("Signal.quantity", default="") or "Intensity"
+    right.set(xlabel="Tilt (°)", ylabel=f"RMS {intensity}", ylim=(0, None))
+    right.legend()
+    figure.suptitle(_summary(tomogram))
+    return figure
+
+
 def _sinograms(series: TiltSeries, tomogram: Tomogram, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Measured and fitted projections (tilt, y) of one slice."""
     images = series._data_aligned_with_axes

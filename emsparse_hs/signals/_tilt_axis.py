@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> 
             "Use s.transpose(signal_axes=2), and s.inav for one series of several."
         )
     if tilts is None:
-        tilts = _stored_by_etspy(signal)
+        tilts = _stored(signal)
     elif isinstance(tilts, (str, PathLike)):
         tilts = _from_file(tilts)
     try:
@@ -131,29 +132,67 @@ def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> 
     return checked_tilts(np.atleast_1d(values), axes.navigation_size)
 
 
-def _stored_by_etspy(signal: BaseSignal) -> ArrayLike:
-    """What etspy wrote into the metadata, or has in memory."""
+def _stored(signal: BaseSignal) -> ArrayLike:
+    """What etspy wrote into the metadata or has in memory, or what the microscope wrote."""
     stored = signal.metadata.get_item("Tomography.tilts", default=None)
     if stored is None:
         # Of a TomoStack in memory. Zero where etspy lost them, which is refused like all zeros.
         stored = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
     if stored is None:
+        stored = _of_the_stage(signal)
+    if stored is None:
         raise ValueError(
-            "There are no tilts in metadata.Tomography.tilts, where etspy stores them. Pass the "
-            "angles in degrees, or the path of a .rawtlt file."
+            "There are no tilts in metadata.Tomography.tilts, where etspy stores them, nor one an "
+            "image in metadata.Acquisition_instrument.TEM.Stage.tilt_alpha. Pass the angles in "
+            "degrees, or the path of a .rawtlt, .tlt or .mdoc file."
         )
     if hasattr(stored, "as_dictionary"):
         stored = stored.as_dictionary()
     return stored["data"] if isinstance(stored, Mapping) else getattr(stored, "data", stored)
 
 
+def _of_the_stage(signal: BaseSignal) -> NDArray | None:
+    """Tilts in the metadata of MRC and DM files: one an image, filled up with zeros or none.
+
+    A single number there is the tilt of one image, and says nothing of the others.
+    """
+    path = "Acquisition_instrument.TEM.Stage.tilt_alpha"
+    stored = np.atleast_1d(np.asarray(signal.metadata.get_item(path, default=()), dtype=object))
+    n = signal.axes_manager.navigation_size
+    if stored.ndim != 1 or not 1 < n <= len(stored):
+        return None
+    try:
+        values = stored.astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+    return None if values[n:].any() else values[:n]
+
+
 def _from_file(path: str | PathLike) -> NDArray[np.float64]:
+    """Tilts of a text file: one a line, or SerialEM's metadata, one a section."""
+    if Path(path).suffix.lower() == ".mdoc":
+        return _from_mdoc(Path(path))
     try:
         return np.loadtxt(path, dtype=np.float64, ndmin=1)
     except ValueError as error:
         raise ValueError(
             f"{path} holds something else than one tilt a line (.rawtlt, .tlt): {error}"
         ) from error
+
+
+def _from_mdoc(path: Path) -> NDArray[np.float64]:
+    """Tilts of the sections [ZValue = k] in the order of k, whatever their order in the file."""
+    section: int | None = None
+    tilts: dict[int, float] = {}
+    for line in path.read_text(errors="replace").splitlines():
+        name, _, value = (part.strip(" []\t") for part in line.partition("="))
+        if name == "ZValue":
+            section = int(value)
+        elif name == "TiltAngle" and section is not None:
+            tilts[section] = float(value)
+    if not tilts:
+        raise ValueError(f"{path} has no TiltAngle in a section [ZValue = ...].")
+    return np.array([tilts[k] for k in sorted(tilts)])
 
 
 def checked_tilts(

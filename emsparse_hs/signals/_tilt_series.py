@@ -73,7 +73,9 @@ class TiltSeries(Signal2D):
         ----------
         tilts : array of shape (tilt,), path, or None
             In degrees, in the order of the images; or a text file with one number a line (.rawtlt,
-            .tlt). None takes what etspy stored in ``metadata.Tomography.tilts``.
+            .tlt) or of SerialEM (.mdoc). None takes what etspy stored in
+            ``metadata.Tomography.tilts``, or else what the microscope stored for each image in
+            ``metadata.Acquisition_instrument.TEM.Stage.tilt_alpha``.
         axis : {"x", "y"}, optional
             Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y". As
             it was by default, which is "x" as in etspy.

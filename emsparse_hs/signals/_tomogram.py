@@ -68,3 +68,9 @@ class Tomogram(Signal2D):
         from emsparse_hs.plotting import plot_orthogonal_slices
 
         return plot_orthogonal_slices(self, **kwargs)
+
+    def plot_convergence(self):
+        """Plot how the gap closed, and residuals; see `plotting.plot_convergence`."""
+        from emsparse_hs.plotting import plot_convergence
+
+        return plot_convergence(self)

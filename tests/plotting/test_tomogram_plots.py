@@ -76,3 +76,17 @@ def test_says_what_is_wrong(pair):
         series.plot_sinogram(tomogram, index=10)
     with pytest.raises(ValueError, match="reconstructed from this series"):
         series.isig[:, 2:].plot_sinogram(tomogram)
+
+
+def test_convergence_shows_gap_residuals_and_noise():
+    series = simulate_tilt_series(size=14, n_slices=10, seed=41)
+    signal = TiltSeries(series.images)
+    signal.set_tilts(series.tilts)
+    tomogram = signal.reconstruct(tol=1e-2, show_progressbar=False)
+    about = tomogram.metadata.Reconstruction
+    left, right = tomogram.plot_convergence().axes
+    np.testing.assert_allclose(left.lines[0].get_xydata(), about.gap_history)
+    np.testing.assert_allclose(right.lines[0].get_ydata(), about.residual_per_tilt)
+    np.testing.assert_allclose(right.lines[1].get_ydata(), about.sigma)
+    with pytest.raises(ValueError, match="gap_history"):
+        signal.reconstruct_wbp(show_progressbar=False).plot_convergence()

@@ -12,9 +12,12 @@ from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import LazyTiltSeries, LazyTomogram, TiltSeries, Tomogram
 from emsparse_hs.tomography import (
     ParallelBeam,
+    counting_precision,
     default_weight,
     estimate_noise,
+    reconstruct_sirt,
     reconstruct_tv,
+    reconstruct_wbp,
     select_weight,
 )
 
@@ -86,6 +89,36 @@ def test_tilts_from_a_text_file(tmp_path):
     path.write_text("angle\n1\n")
     with pytest.raises(ValueError, match="one tilt a line"):
         series.set_tilts(str(path))
+
+
+def test_tilts_from_a_file_of_serialem(tmp_path):
+    series = make_series()
+    path = tmp_path / "series.mdoc"
+    order = np.random.default_rng(0).permutation(13)
+    sections = [f"[ZValue = {k}]\nTiltAngle = {UNEVEN[k]:.3f}\nDose = 1" for k in order]
+    path.write_text("PixelSpacing = 2\n\n[T = a title]\n\n" + "\n\n".join(sections))
+    series.set_tilts(path)
+    np.testing.assert_allclose(series.tilts, UNEVEN, atol=1e-3)
+    path.write_text("PixelSpacing = 2\n")
+    with pytest.raises(ValueError, match="no TiltAngle"):
+        series.set_tilts(path)
+
+
+@pytest.mark.parametrize("filled", [13, 1024])
+def test_tilts_of_the_stage(filled):
+    series = TiltSeries(np.ones((13, 4, 5)))
+    stage = "Acquisition_instrument.TEM.Stage.tilt_alpha"
+    series.metadata.set_item(stage, np.concatenate([UNEVEN, np.zeros(filled - 13)]))
+    series.set_tilts()
+    np.testing.assert_allclose(series.tilts, UNEVEN)
+
+
+@pytest.mark.parametrize("stored", [89.997, [1.0, 2.0], np.arange(20.0), ["a"] * 13])
+def test_tilts_of_the_stage_that_can_not_be(stored):
+    series = TiltSeries(np.ones((13, 4, 5)))
+    series.metadata.set_item("Acquisition_instrument.TEM.Stage.tilt_alpha", stored)
+    with pytest.raises(ValueError, match="nor one an image"):
+        series.set_tilts()
 
 
 @pytest.mark.parametrize(
@@ -392,3 +425,123 @@ def test_bad_data(lazy, dims):
         bad = bad.as_lazy() if lazy and bad is not imaginary else bad
         with pytest.raises(error, match=message):
             bad.reconstruct(dims=dims, show_progressbar=False)
+
+
+@pytest.mark.parametrize("method", ["wbp", "sirt"])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_direct_methods_are_the_functions_with_axes(method, lazy, axis):
+    series = make_series(axis=axis)
+    tilts, shifts = series.tilts, np.linspace(-1, 1, 13)
+    sinogram = series.data.transpose((2, 0, 1) if axis == "x" else (1, 0, 2))
+    operator = ParallelBeam(tilts, 18, shifts=shifts)
+    if method == "wbp":
+        settings, expected = {"window": "cosine"}, reconstruct_wbp(sinogram, operator, "cosine")
+    else:
+        settings = {"max_iter": 5, "bounds": (0, 3)}
+        expected = reconstruct_sirt(sinogram, operator, 5, bounds=(0, 3))
+    if lazy:
+        series = series.as_lazy()
+        series.data = series.data.rechunk((4, 7, 5))
+    function = getattr(series, f"reconstruct_{method}")
+    tomogram = function(**settings, shifts=shifts, show_progressbar=False)
+    assert type(tomogram) is (LazyTomogram if lazy else Tomogram)
+    np.testing.assert_allclose(np.asarray(tomogram.data), expected, atol=1e-4 * expected.max())
+    assert tomogram.metadata.Reconstruction.method == method
+    assert tomogram.axes_manager.signal_axes[1].name == "z"
+
+
+def test_priors_and_weights_are_passed_on():
+    series = make_series()
+    sinogram, operator = series.data.transpose(2, 0, 1), ParallelBeam(series.tilts, 18)
+    quiet = {"show_progressbar": False, "lambda_": 4.0, "tol": 1e-2}
+    for arguments, settings in (
+        ({"prior": "huber", "edge": 0.2}, {"weight": 4.0, "edge": 0.2}),
+        ({"prior": "identity"}, {"weight": 0.0, "sparsity": 4.0}),
+        ({"weights": "poisson"}, {"weight": 4.0, "precision": counting_precision(sinogram)}),
+        ({"x0": "wbp"}, {"weight": 4.0, "start": reconstruct_wbp(sinogram, operator)}),
+    ):
+        expected = reconstruct_tv(sinogram, operator, **settings, tolerance=1e-2).volume
+        for lazy, dims in ((False, 3), (True, 2)):
+            signal = series.as_lazy() if lazy else series
+            found = signal.reconstruct(**arguments, **quiet, dims=dims, lazy_output=False).data
+            if dims == 2:
+                more = settings | {"dimensions": 2, "tolerance": 1e-2}
+                expected = reconstruct_tv(sinogram, operator, **more).volume
+            np.testing.assert_allclose(found, expected, atol=1e-3 * expected.max())
+    first = series.reconstruct(**quiet)
+    again = series.reconstruct(**quiet, x0=first)
+    assert again.metadata.Reconstruction.iterations <= first.metadata.Reconstruction.iterations
+    with pytest.raises(ValueError, match="needs dims=3"):
+        series.reconstruct(**quiet, x0=first, dims=2)
+
+
+@pytest.mark.parametrize("prior", ["tv", "huber", "identity"])
+@pytest.mark.parametrize("lambda_", ["auto", "cv"])
+def test_lambda_is_found_for_each_prior(prior, lambda_):
+    series = make_series()
+    about = series.reconstruct(prior, lambda_, tol=1e-2, show_progressbar=False)
+    about = about.metadata.Reconstruction
+    assert np.isfinite(about.lambda_) and about.lambda_ > 0
+    assert about.prior == prior and about.gap <= 1e-2
+    assert ("edge" in about) == (prior == "huber")
+
+
+def test_refined_images_and_their_figures():
+    series = make_series()
+    gains = np.linspace(0.8, 1.2, 13)
+    series.data = series.data * gains[:, None, None].astype(np.float32)
+    before = series.data.copy()
+    quiet = {"show_progressbar": False, "tol": 1e-2}
+    for dims in (2, 3):
+        signal = series.as_lazy() if dims == 2 else series
+        tomogram = signal.reconstruct(refine=("gain",), dims=dims, lazy_output=False, **quiet)
+        found = tomogram.metadata.Reconstruction.gains
+        assert np.corrcoef(found, gains)[0, 1] > 0.9
+        assert not tomogram.metadata.Reconstruction.shifts.any()
+    np.testing.assert_array_equal(series.data, before)
+    with pytest.raises(ValueError, match="one or more of"):
+        series.reconstruct(refine="rotation", **quiet)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_score_is_that_of_the_left_out_tilts(lazy):
+    series = make_series(UNEVEN)
+    sinogram = series.data.transpose(2, 0, 1).astype(float)
+    signal = series.as_lazy() if lazy else series
+    score = signal.score_tilts(4, "sirt", max_iter=10, show_progressbar=False)
+    out = [2, 6, 10]
+    kept = np.setdiff1d(np.arange(13), out)
+    np.testing.assert_allclose(score.tilts, UNEVEN[out])
+    volume = reconstruct_sirt(sinogram[:, kept], ParallelBeam(UNEVEN[kept], 18), 10)
+    predicted = ParallelBeam(UNEVEN[out], 18).forward(volume)
+    truth = sinogram[:, out]
+    expected = np.linalg.norm(predicted - truth) / np.linalg.norm(truth)
+    assert score.error == pytest.approx(expected, rel=1e-4)
+    each = np.linalg.norm(predicted - truth, axis=(0, 2)) / np.linalg.norm(truth, axis=(0, 2))
+    np.testing.assert_allclose(score.errors, each, rtol=1e-4)
+    between = []
+    for k in out:
+        part = (UNEVEN[k] - UNEVEN[k - 1]) / (UNEVEN[k + 1] - UNEVEN[k - 1])
+        between.append((1 - part) * sinogram[:, k - 1] + part * sinogram[:, k + 1])
+    between = np.linalg.norm(np.stack(between, 1) - truth) / np.linalg.norm(truth)
+    assert score.error_of_neighbours == pytest.approx(between)
+    assert f"{score.error:.4g}" in str(score) and "3 tilts left out" in str(score)
+    assert isinstance(score.tomogram, Tomogram)
+
+
+def test_score_of_a_prior_with_shifts_and_refinement():
+    series = make_series()
+    # Not as a displacement of the specimen would do, which is no shift.
+    shifts = np.round(2 * np.sin(np.deg2rad(3 * series.tilts))).astype(int)
+    pairs = zip(series.data, shifts, strict=True)
+    moved = TiltSeries(np.stack([np.roll(image, shift, 0) for image, shift in pairs]))
+    moved.set_tilts(series.tilts)
+    quiet = {"show_progressbar": False, "tol": 1e-2}
+    good = series.score_tilts(4, **quiet).error
+    assert moved.score_tilts(4, **quiet, shifts=shifts).error == pytest.approx(good, rel=0.05)
+    bad = moved.score_tilts(4, **quiet).error
+    refined = moved.score_tilts(4, **quiet, refine="shift").error
+    assert good < refined < 0.8 * bad
+    with pytest.raises(ValueError, match="can't be left out"):
+        series.score_tilts(1)

@@ -57,3 +57,22 @@ def test_says_what_is_wrong(images):
         estimate_noise(images)
     with pytest.raises(ValueError, match="NaN"):
         estimate_noise(np.full((5, 5), np.nan))
+
+
+@pytest.mark.parametrize("gain, readout", [(1.0, 0.0), (30.0, 50.0)])
+def test_precision_of_counts_follows_their_variance(gain, readout):
+    rng = np.random.default_rng(27)
+    mean = np.broadcast_to(5 + 60 * np.exp(-((np.arange(80) - 40) ** 2) / 300), (30, 15, 80))
+    counted = gain * rng.poisson(mean) + rng.normal(0, readout, mean.shape)
+    precision = counting_precision(counted)
+    variance = gain**2 * mean + readout**2
+    expected = variance.mean() / variance
+    np.testing.assert_allclose(precision.mean((0, 1)), expected[0, 0], rtol=0.2)
+    assert precision.dtype == np.float32
+    np.testing.assert_allclose(counting_precision(counted * 1e3), precision, rtol=1e-3)
+
+
+def test_precision_of_white_noise_and_of_none_is_even():
+    noise = np.random.default_rng(28).normal(100, 3, (20, 9, 40))
+    np.testing.assert_allclose(counting_precision(noise), 1, atol=0.1)
+    np.testing.assert_array_equal(counting_precision(np.zeros((2, 3, 8))), 1)
