@@ -55,8 +55,14 @@ class TiltScore:
 
 def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, Any]) -> TiltScore:
     """Score of a method; see `TiltSeries.score_tilts`."""
+    return score_parts(signal, LeftOut.every(len(signal.tilts), step), method, kwargs)
+
+
+def score_parts(
+    signal: TiltSeries, parts: LeftOut, method: str, kwargs: dict[str, Any]
+) -> TiltScore:
+    """The same for any tilts that are left out."""
     tilts = signal.tilts
-    parts = LeftOut.every(len(tilts), step)
     kept = _some(signal, parts.kept)
     shifts = kwargs.pop("shifts", None)
     shifts = np.zeros(len(tilts)) if shifts is None else np.asarray(shifts, dtype=np.float64)

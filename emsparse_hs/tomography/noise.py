@@ -100,10 +100,12 @@ def counting_precision(sinogram: ArrayLike, n_pixels: int = 9) -> NDArray[np.flo
     design = np.stack([np.ones_like(level), np.maximum(level, 0)], axis=1)
     constant, gain = nnls(design, variance)[0]
     mean = uniform_filter1d(sinogram, min(n_pixels, sinogram.shape[2]), axis=2, mode="nearest")
-    found = constant + gain * np.maximum(mean, 0)
+    found = np.float32(constant) + np.float32(gain) * np.maximum(mean, 0)
+    average = np.float32(found.mean(dtype=np.float64))
+    if not average > 0:
+        return np.ones_like(sinogram)
     # Where the fit sees no noise at all, a hundredth of the mean stands for it.
-    average = float(found.mean()) or 1.0
-    return np.float32(average) / np.maximum(found, np.float32(0.01 * average))
+    return average / np.maximum(found, np.float32(0.01) * average)
 
 
 def default_weight(sigma: float, n_tilts: int) -> float:

@@ -79,7 +79,7 @@ def test_says_what_is_wrong(pair):
 
 
 def test_convergence_shows_gap_residuals_and_noise():
-    series = simulate_tilt_series(size=14, n_slices=10, seed=41)
+    series = simulate_tilt_series(size=14, n_slices=10, seed=61)
     signal = TiltSeries(series.images)
     signal.set_tilts(series.tilts)
     tomogram = signal.reconstruct(tol=1e-2, show_progressbar=False)

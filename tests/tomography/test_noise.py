@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
-from emsparse_hs.tomography import default_weight, estimate_noise
+from emsparse_hs.tomography import counting_precision, default_weight, estimate_noise
 
 
 @pytest.mark.parametrize("sigma", [0.1, 30.0])
