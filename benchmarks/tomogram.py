@@ -90,7 +90,7 @@ def projector() -> None:
 
 def threads() -> None:
     """Two threads against one, in seconds of the clock."""
-    series = simulate_tilt_series("particles", 256, 128, TILTS, seed=201)
+    series = simulate_tilt_series("particles", 256, 256, TILTS, seed=200)
     sinogram = np.ascontiguousarray(series.images.transpose(2, 0, 1))
     times = {}
     for _ in range(3):

@@ -53,15 +53,20 @@ def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
     shape = (n, *fine.problem.operator.image_shape)
     n_coarse = coarse.problem.n_slices
     axes = (0, 1, 2) if three else (1, 2)
-    fine.x[:] = to_slabs(_doubled(from_slabs(coarse.best, n_coarse), axes, shape))
     data_axes = (0, 2) if three else (2,)
     q = from_slabs(coarse.q[:, :, 1:-1], n_coarse)
     data_shape = (n, q.shape[1], fine.problem.operator.detector_size)
     fine.q[:] = to_slabs(2 * _doubled(q, data_axes, data_shape), margin=1)
-    # Along its own axis the dual lies between two voxels.
-    for k, axis in enumerate((1, 2, 0) if len(fine.p) else ()):
-        p = 4 * from_slabs(coarse.p[:, k], n_coarse)
-        fine.p[:, k] = to_slabs(_doubled(p, axes, shape, between=axis))
+
+    def take(k: int) -> None:
+        if k == 3:
+            fine.x[:] = to_slabs(_doubled(from_slabs(coarse.best, n_coarse), axes, shape))
+        elif len(fine.p):
+            p = 4 * from_slabs(coarse.p[:, k], n_coarse)
+            # Along its own axis the dual lies between two voxels.
+            fine.p[:, k] = to_slabs(_doubled(p, axes, shape, between=(1, 2, 0)[k]))
+
+    fine.problem.operator.each_slab(take, 4)
     fine.set_steps()
 
 
@@ -103,14 +108,19 @@ def _doubled(
     """
     for axis in axes:
         here = np.moveaxis(array, axis, 0)
-        before = np.concatenate([here[:1], here[:-1]])
-        after = np.concatenate([here[1:], here[-1:]])
         double = np.empty((2 * len(here), *here.shape[1:]), np.float32)
         if axis == between:
-            before[0] = 0
-            double[::2], double[1::2] = 0.5 * (before + here), here
+            double[1::2] = here
+            double[0] = 0.5 * here[0]
+            np.add(here[1:], here[:-1], out=double[2::2])
+            double[2::2] *= 0.5
         else:
-            double[::2], double[1::2] = 0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after
+            quarter = 0.25 * here
+            np.multiply(here, 0.75, out=double[::2])
+            double[1::2] = double[::2]
+            double[2::2] += quarter[:-1]
+            double[0] += quarter[0]
+            double[1:-1:2] += quarter[1:]
+            double[-1] += quarter[-1]
         array = np.moveaxis(double, 0, axis)
-    cut = array[tuple(slice(n) for n in shape)]
-    return np.ascontiguousarray(cut)
+    return np.ascontiguousarray(array[tuple(slice(n) for n in shape)])

@@ -34,7 +34,7 @@ _LINES, _POINTS = 16, 8
 #: Empty px beyond either end of a line.
 _MARGIN = 2
 #: Rows and columns of a tile of `backproject`, and tilts that are summed at once.
-_ROWS, _COLUMNS, _TILTS = 16, 32, 24
+ROWS, _COLUMNS, _TILTS = 16, 32, 24
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
 
@@ -145,7 +145,7 @@ def _sum_lines(lines, n, n_rays, index, left, right, length, out, to):
 
 
 @numba.njit(**OPTIONS)
-def backproject(sinogram, waves, volume):
+def backproject(sinogram, waves, first_row, volume):
     """Gather each pixel of a slab from the rays that crossed it: the adjoint of `project`.
 
     A pixel meets the detector at t, and detector pixel d gets max(0, 1 - abs(d - t) / m) / m of
@@ -158,6 +158,8 @@ def backproject(sinogram, waves, volume):
     waves : float64 array of shape (tilt, 4)
         t of the pixel in row 0 and column 0, its change from row to row and from column to
         column, and 1 / m. The detector's first pixel, the empty one, is at t = 0.
+    first_row : int
+        Row of the image with which the volume begins.
     volume : float32 array of shape (z, y, SLAB)
         Filled.
     """
@@ -170,15 +172,17 @@ def backproject(sinogram, waves, volume):
     index = np.empty((_COLUMNS, _TILTS), np.int32)
     near = np.empty((_COLUMNS, _TILTS), np.float32)
     far = np.empty((_COLUMNS, _TILTS), np.float32)
-    for row in range(0, n_rows, _ROWS):
+    for row in range(0, n_rows, ROWS):
         for column in range(0, n_columns, _COLUMNS):
             n = min(_COLUMNS, n_columns - column)
             for first in range(0, len(waves), _TILTS):
                 n_tilts = min(_TILTS, len(waves) - first)
                 for a in range(n_tilts):
                     ray = (first + a) * n_detector
-                    _place_tile(waves[first + a], row, column, ray, n_detector, a, tilt, place)
-                for r in range(row, min(row + _ROWS, n_rows)):
+                    _place_tile(
+                        waves[first + a], first_row + row, column, ray, n_detector, a, tilt, place
+                    )
+                for r in range(row, min(row + ROWS, n_rows)):
                     _find_rays(tilt, place, np.float32(r - row), n_detector, n, index, near, far)
                     _sum_rays(rays, n_tilts, n, index, near, far, pixels, r * n_columns + column)
 
@@ -193,8 +197,8 @@ def _place_tile(wave, row, column, ray, n_detector, a, tilt, place):
     """
     t = wave[0] + wave[1] * row + wave[2] * column
     # Far beyond the detector it does not matter how far.
-    t = min(max(t, -2.0 * (_ROWS + _COLUMNS)), n_detector + 2.0 * (_ROWS + _COLUMNS))
-    whole = np.floor(t + min(0.0, wave[1] * _ROWS) + min(0.0, wave[2] * _COLUMNS))
+    t = min(max(t, -2.0 * (ROWS + _COLUMNS)), n_detector + 2.0 * (ROWS + _COLUMNS))
+    whole = np.floor(t + min(0.0, wave[1] * ROWS) + min(0.0, wave[2] * _COLUMNS))
     tilt[0, a], tilt[1, a], tilt[2, a] = t - whole, wave[1], wave[2]
     tilt[3, a], tilt[4, a] = wave[3], wave[3] ** 2
     place[0, a], place[1, a] = ray + int(whole), n_detector - 2 - int(whole)

@@ -163,15 +163,17 @@ def _one_over_root(square):
 def first_slice(x, slope, p, last, before, last_before, step, high, keep, momentum, out):
     """Fill `out` (z, y) with w in the first slice of a slab, from arguments as in `sweep`.
 
-    `before` and `last_before` of shape (z, y) are the dual along the slices in the slice before
-    it, zero if there is none or it does not count.
+    `before` and `last_before` are p and last of the slab before.
     """
     rows, columns, _ = x.shape
     high, keep, momentum = np.float32(high), np.float32(keep), np.float32(momentum)
     one_more = _ONE + momentum
     for r in range(rows):
         for c in range(columns):
-            total = slope[r, c, 0] + one_more * before[r, c] - momentum * last_before[r, c]
+            total = slope[r, c, 0]
+            total += (
+                one_more * before[2, r, c, SLAB - 1] - momentum * last_before[2, r, c, SLAB - 1]
+            )
             total -= one_more * p[2, r, c, 0] - momentum * last[2, r, c, 0]
             if r < rows - 1:
                 total -= one_more * p[0, r, c, 0] - momentum * last[0, r, c, 0]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from ._kernels import backproject, project
+from ._kernels import ROWS, backproject, project
 from ._slabs import from_slabs, to_slabs, zeros
 
 
@@ -184,8 +184,22 @@ class ParallelBeam:
         """Back-projection of slabs (slab, tilt, detector + 2, slice)."""
         if out is None:
             out = zeros(len(sinogram), *self.image_shape)
-        self.each_slab(lambda b: backproject(sinogram[b], self._waves, out[b]), len(sinogram))
+        parts = self._parts(self.image_shape[0], len(sinogram), ROWS)
+
+        def of_part(k: int) -> None:
+            b, part = divmod(k, len(parts))
+            rows = parts[part]
+            backproject(sinogram[b], self._waves, rows.start, out[b, rows])
+
+        self.each_slab(of_part, len(sinogram) * len(parts))
         return out
+
+    def _parts(self, n: int, n_slabs: int, step: int = 1) -> list[slice]:
+        """Parts of n tilts or rows, in whole steps, so many that no thread is without work."""
+        n_steps = -(-n // step)
+        n_parts = min(max(1, -(-self.num_workers // n_slabs)), n_steps)
+        borders = [min(n, step * (n_steps * k // n_parts)) for k in range(n_parts + 1)]
+        return [slice(first, last) for first, last in zip(borders, borders[1:], strict=False)]
 
     def each_slab(self, function: Callable[[int], object], n_slabs: int) -> list:
         """Results of a function of the slab's number, on as many threads as the operator has."""
