@@ -283,7 +283,7 @@ def _selected_weight(
             return series.reconstruct_regularised(part, projector, chosen).volume
 
         return selection.select_weight(
-            np.asarray(sinogram), operator, volume, start, request.dims, exact
+            np.asarray(sinogram), operator, volume, start, request.dims, exact, sigma
         )
 
 

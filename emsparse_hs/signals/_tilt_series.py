@@ -127,8 +127,9 @@ class TiltSeries(Signal2D):
         lambda_ : float, "auto" or "cv", optional
             Weight of the prior, in units of the images. "auto" leaves out every fifth tilt, finds
             the weight that predicts them best from the others on a coarse grid, and takes as much
-            more as brings volumes nearest to the truth; it does not depend on the noise being white
-            or known. "cv" is the weight that predicts best itself, with all slices and pixels.
+            more as brings volumes nearest to the truth. "cv" is the weight that predicts best
+            itself, with all slices and pixels, as is "auto" where residuals are far above the
+            noise.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             a lazy series is reconstructed some slices at a time; in three it is loaded into

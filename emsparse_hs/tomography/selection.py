@@ -22,6 +22,8 @@ _LARGEST, _SLICES = 64, 64
 _NEARER, _FINER = 1.35, np.sqrt(2)
 #: One of so many tilts is left out.
 _LEFT_OUT = 5
+#: Squared residuals, over those of the noise, that something else than noise has made.
+_NOT_NOISE = 3.0
 #: How far the search goes from where it starts, in steps of a factor of 2.
 _REACH = 8
 
@@ -65,6 +67,7 @@ def select_weight(
     start: float,
     dimensions: int = 3,
     exact: bool = False,
+    sigma: float | None = None,
 ) -> float:
     """Weight of total variation with which the volume is nearest to the truth, from data alone.
 
@@ -88,6 +91,9 @@ def select_weight(
     exact : bool, optional
         On the grid as it is, and the weight that predicts best itself, instead of on a coarse grid
         with the factors above.
+    sigma : float, optional
+        Noise of the data. Where residuals are far larger, as those of misaligned images are, no
+        factors are known, and the weight is the exact one.
 
     Returns
     -------
@@ -99,22 +105,35 @@ def select_weight(
     ValueError
         If there are fewer than four tilts.
     """
+    given = sinogram, operator, reconstruct, start, dimensions
     parts = LeftOut.every(operator.n_tilts, _LEFT_OUT)
     factor = 1.0 if exact else _NEARER
     scale = 1.0
+    variance = np.inf if sigma is None or exact else sigma**2
     while not exact and max(sinogram.shape[2], *operator.image_shape) > _LARGEST:
         sinogram, operator = coarser_data(sinogram, dimensions), coarser_operator(operator)
         scale, factor = scale * 4, factor * _FINER
+        variance /= 16 if dimensions == 3 else 8
     some, others = operator.part(parts.kept), operator.part(parts.left_out)
     fewer = np.sqrt(len(parts.kept) / operator.n_tilts)
+
+    residuals: dict[float, float] = {}
 
     def error(logarithm: float) -> float:
         weight = start / scale * 2.0**logarithm
         volume = reconstruct(sinogram[:, parts.kept], some, weight * fewer)
-        difference = others.forward(volume) - sinogram[:, parts.left_out]
-        return float(np.square(difference, dtype=np.float64).sum())
+        residuals[logarithm] = _mean_square(some.forward(volume) - sinogram[:, parts.kept])
+        return _mean_square(others.forward(volume) - sinogram[:, parts.left_out])
 
-    return float(start * factor * 2.0 ** _valley(error))
+    best = _valley(error)
+    nearest = min(residuals, key=lambda logarithm: abs(logarithm - best))
+    if residuals[nearest] > _NOT_NOISE * variance:
+        return select_weight(*given, exact=True)
+    return float(start * factor * 2.0**best)
+
+
+def _mean_square(values: NDArray) -> float:
+    return float(np.square(values, dtype=np.float64).mean())
 
 
 def richest_slices(power: NDArray, operator: ParallelBeam, dimensions: int) -> slice:

@@ -18,9 +18,9 @@ from .projector import ParallelBeam
 
 #: Iterations from one look at the gap to the next at least, and as a part of those done; a look
 #: costs as much as four of them.
-_LOOK_EVERY, _LOOK_PART = 20, 0.25
+_LOOK_EVERY, _LOOK_PART = 20, 0.15
 #: Images are not made coarser than this; how far a coarse problem is solved.
-_SMALLEST, _COARSE_TOLERANCE, _COARSE_ITERATIONS = 32, 3e-3, 60
+_SMALLEST, _COARSE_TOLERANCE, _COARSE_ITERATIONS = 32, 1e-2, 40
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """The weight that is chosen by left out tilts, against the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,19 @@ def test_exact_predicts_best():
 
     assert error(1) < min(error(0.4), error(2.5))
     assert selected(series)[2] > weight
+
+
+def test_residuals_that_are_no_noise_are_told():
+    """Displaced images: no factors of a noise hold, and the weight is the exact one."""
+    series = simulate_tilt_series("needle", 66, 12, np.linspace(-70, 70, 21), 2000, seed=70)
+    sigma = estimate_noise(series.images)
+    exact = selected(series, exact=True)[2]
+    coarse = selected(series, sigma=sigma)[2]
+    assert coarse == selected(series)[2] != exact
+    moves = np.random.default_rng(71).integers(-2, 3, 21)
+    images = [np.roll(image, move, 0) for image, move in zip(series.images, moves, strict=True)]
+    moved = replace(series, images=np.stack(images))
+    assert selected(moved, sigma=sigma)[2] == selected(moved, exact=True)[2]
 
 
 def test_valley():
