@@ -49,25 +49,37 @@ def coarser(problem: Problem) -> Problem:
 
 def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
     """Start the fine problem from where the coarse one has come to, in x and both duals."""
-    n, three = fine.problem.n_slices, fine.problem.penalty.dimensions == 3
-    shape = (n, *fine.problem.operator.image_shape)
-    n_coarse = coarse.problem.n_slices
-    axes = (0, 1, 2) if three else (1, 2)
-    data_axes = (0, 2) if three else (2,)
-    q = from_slabs(coarse.q[:, :, 1:-1], n_coarse)
-    data_shape = (n, q.shape[1], fine.problem.operator.detector_size)
-    fine.q[:] = to_slabs(2 * _doubled(q, data_axes, data_shape), margin=1)
 
     def take(k: int) -> None:
         if k == 3:
-            fine.x[:] = to_slabs(_doubled(from_slabs(coarse.best, n_coarse), axes, shape))
+            rows, columns = fine.problem.operator.image_shape
+            x = _doubled(_more_slices(coarse.best, coarse, fine), 1)[:, :rows]
+            fine.x[:] = _doubled(x, 2)[:, :, :columns]
+            q = _doubled(_more_slices(2 * coarse.q, coarse, fine)[:, :, 1:-1], 2)
+            fine.q[:, :, 1:-1] = q[:, :, : fine.problem.operator.detector_size]
         elif len(fine.p):
-            p = 4 * from_slabs(coarse.p[:, k], n_coarse)
-            # Along its own axis the dual lies between two voxels.
-            fine.p[:, k] = to_slabs(_doubled(p, axes, shape, between=(1, 2, 0)[k]))
+            _take_over_gradient(fine, coarse, k)
 
     fine.problem.operator.each_slab(take, 4)
     fine.set_steps()
+
+
+def _take_over_gradient(fine: PrimalDual, coarse: PrimalDual, k: int) -> None:
+    """Part k of the gradient's dual: along its own axis it lies between two voxels."""
+    rows, columns = fine.problem.operator.image_shape
+    p = _more_slices(4 * coarse.p[:, k], coarse, fine, between=k == 2)
+    p = _doubled(p, 1, between=k == 0)[:, :rows]
+    fine.p[:, k] = _doubled(p, 2, between=k == 1)[:, :, :columns]
+
+
+def _more_slices(
+    slabs: NDArray, coarse: PrimalDual, fine: PrimalDual, between: bool = False
+) -> NDArray[np.float32]:
+    """Slabs with the slices of the fine problem, on the coarse grid in the other directions."""
+    if fine.problem.penalty.dimensions == 2:
+        return slabs
+    slices = from_slabs(slabs, coarse.problem.n_slices)
+    return to_slabs(_doubled(slices, 0, between)[: fine.problem.n_slices])
 
 
 def coarser_operator(operator: ParallelBeam) -> ParallelBeam:
@@ -99,28 +111,25 @@ def _halved(sinogram: NDArray, dimensions: int) -> NDArray:
     return sinogram
 
 
-def _doubled(
-    array: NDArray, axes: tuple[int, ...], shape: tuple[int, ...], between: int | None = None
-) -> NDArray[np.float32]:
-    """Linear interpolation to twice as many values along some axes, cut to a shape.
+def _doubled(array: NDArray, axis: int, between: bool = False) -> NDArray[np.float32]:
+    """Linear interpolation to twice as many values along an axis.
 
-    Along the axis `between` values belong to the border with the next one.
+    Values belong to the middle of two of the new ones, or, `between`, to the border with the next.
     """
-    for axis in axes:
-        here = np.moveaxis(array, axis, 0)
-        double = np.empty((2 * len(here), *here.shape[1:]), np.float32)
-        if axis == between:
-            double[1::2] = here
-            double[0] = 0.5 * here[0]
-            np.add(here[1:], here[:-1], out=double[2::2])
-            double[2::2] *= 0.5
-        else:
-            quarter = 0.25 * here
-            np.multiply(here, 0.75, out=double[::2])
-            double[1::2] = double[::2]
-            double[2::2] += quarter[:-1]
-            double[0] += quarter[0]
-            double[1:-1:2] += quarter[1:]
-            double[-1] += quarter[-1]
-        array = np.moveaxis(double, 0, axis)
-    return np.ascontiguousarray(array[tuple(slice(n) for n in shape)])
+    shape = list(array.shape)
+    shape[axis] *= 2
+    result = np.empty(shape, np.float32)
+    here, double = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
+    if between:
+        double[0], double[1::2] = 0.5 * here[0], here
+        np.add(here[1:], here[:-1], out=double[2::2])
+        double[2::2] *= 0.5
+    else:
+        quarter = 0.25 * here
+        np.multiply(here, 0.75, out=double[::2])
+        double[1::2] = double[::2]
+        double[2::2] += quarter[:-1]
+        double[0] += quarter[0]
+        double[1:-1:2] += quarter[1:]
+        double[-1] += quarter[-1]
+    return result
