@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emsparse_hs.plotting._axes import edges, extent, known, label
+from emsparse_hs.signals._imaging import fitted_sinogram
 
 if TYPE_CHECKING:
     from emsparse_hs.signals import TiltSeries, Tomogram
@@ -91,7 +92,8 @@ def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = No
     Returns
     -------
     matplotlib.figure.Figure
-        The first two images have one grey scale. The third is measured minus fitted, with a
+        The first two images have one grey scale; the fit is with the displacements, gains and
+        backgrounds that were given or refined. The third is measured minus fitted, with a
         symmetric scale of its own, beside the root mean square residual of each tilt.
 
     Raises
@@ -139,8 +141,8 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        The relative gap against the number of iterations, both on logarithmic scales, beside the
-        root mean square residual of each tilt with the noise.
+        The relative gap against the number of iterations, beside the root mean square residual of
+        each tilt with the noise.
 
     Raises
     ------
@@ -155,8 +157,8 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
         )
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     iterations, gap = np.asarray(history).T
-    left.loglog(iterations, gap, color="black", marker=".")
-    left.set(xlabel="iterations", ylabel="relative duality gap")
+    left.semilogy(iterations, gap, color="black", marker=".")
+    left.set(xlabel="iterations", ylabel="relative duality gap", xlim=(0, None))
     left.grid(True, which="both", alpha=0.2)
     right.plot(about.tilts, about.residual_per_tilt, color="black", marker=".", label="residual")
     right.axhline(about.sigma, color=_MARK, label="noise")
@@ -179,9 +181,8 @@ def _sinograms(series: TiltSeries, tomogram: Tomogram, index: int) -> tuple[np.n
             f"{width}. Pass the tomogram that was reconstructed from this series."
         )
     measured = np.asarray(images.take(index, axis=along) if along == 1 else images[:, :, index])
-    one = tomogram.inav[index : index + 1]
-    fitted = one.project(series.tilts, show_progressbar=False, lazy_output=False)
-    return measured.astype(float), fitted.data[:, :, 0].astype(float)
+    fitted = fitted_sinogram(tomogram, series.tilts, index)
+    return measured.astype(float), fitted.astype(float)
 
 
 def _plot_residuals(ax: Axes, difference: np.ndarray, tilts: np.ndarray, label: str) -> None:

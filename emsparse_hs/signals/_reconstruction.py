@@ -84,6 +84,8 @@ def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
         volume, found = _in_three_dimensions(np.asarray(sinogram), operator, settings, request)
     if found and sigma > 0:
         found["chi_squared"] = chi_squared(found["residual_per_tilt"], sigma)
+    if request.shifts is not None:
+        figures["shifts"] = operator.shifts
     figures |= {"sigma": sigma, "tilts": operator.tilts} | found
     _warn(figures, request)
     return tomogram_of(signal, volume, request.lazy_output, figures)
@@ -114,6 +116,8 @@ def reconstruct_directly(
         **how,
     )
     figures = {"method": method, "tilts": operator.tilts} | settings
+    if shifts is not None:
+        figures["shifts"] = operator.shifts
     return tomogram_of(signal, volume, lazy_output, figures)
 
 

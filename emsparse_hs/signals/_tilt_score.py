@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emsparse_hs.signals._imaging import imaging_of
 from emsparse_hs.tomography import ParallelBeam, series
-from emsparse_hs.tomography.refinement import Imaging
 from emsparse_hs.tomography.selection import LeftOut
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def score_parts(
         tomogram = kept.reconstruct(method, **kwargs)
     measured = series.sinogram_of(_data(signal), signal.tilt_axis)
     wanted, known = tilts[parts.left_out], tilts[parts.kept]
-    imaging = _imaging_of(tomogram, shifts[parts.kept]).between(known, wanted)
-    if not hasattr(tomogram.metadata.Reconstruction, "gains"):
+    imaging = imaging_of(tomogram, known).between(known, wanted)
+    if "gains" not in tomogram.metadata.Reconstruction:
         imaging = replace(imaging, shifts=shifts[parts.left_out])
     operator = ParallelBeam(wanted, measured.shape[2], shifts=imaging.shifts)
     truth = np.asarray(measured[:, parts.left_out], np.float64)
@@ -84,14 +84,6 @@ def score_parts(
     error, errors = _errors(predicted, truth)
     error_of_neighbours, errors_of_neighbours = _errors(between, truth)
     return TiltScore(wanted, errors, errors_of_neighbours, error, error_of_neighbours, tomogram)
-
-
-def _imaging_of(tomogram: Tomogram, shifts: NDArray) -> Imaging:
-    """What was refined at the kept tilts."""
-    about = tomogram.metadata.Reconstruction
-    if not hasattr(about, "gains"):
-        return Imaging.ideal(len(shifts), shifts)
-    return Imaging(about.shifts, about.slides, about.gains, about.backgrounds)
 
 
 def _some(signal: TiltSeries, indices: NDArray) -> TiltSeries:

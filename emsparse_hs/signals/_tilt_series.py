@@ -12,6 +12,7 @@ import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
+from emsparse_hs.signals._alignment import align
 from emsparse_hs.signals._reconstruction import Request, reconstruct, reconstruct_directly
 from emsparse_hs.signals._tilt_axis import (
     read_tilts,
@@ -270,6 +271,28 @@ class TiltSeries(Signal2D):
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         settings = {"n_iterations": max_iter, "bounds": tuple(bounds)}
         return reconstruct_directly(self, "sirt", settings, shifts, lazy_output, how)
+
+    def align(self) -> TiltSeries:
+        """Move images by whole pixels to where the tilt axis is in the middle.
+
+        Displacements are found from the images' sums along and across the tilt axis; see
+        `emsparse_hs.tomography.estimate_displacements`. Nothing is interpolated, so that noise
+        stays what it is: what is left, fractions of a pixel, is for
+        ``reconstruct(refine=("shift", "slide"))``. What moves in from outside is the median of the
+        image's border. All images are loaded.
+
+        Returns
+        -------
+        TiltSeries
+            A copy, whose ``metadata.Tomography.alignment`` holds ``shifts`` and ``slides``, by how
+            many pixels the images had been displaced across and along the axis.
+
+        Raises
+        ------
+        ValueError
+            If the tilts are not set, there are fewer than three, or an image is empty.
+        """
+        return align(self)
 
     def score_tilts(self, step: int = 5, method: str = "tv", **kwargs) -> TiltScore:
         """Leave out tilts, predict them from the others, and say how well: an honest score.

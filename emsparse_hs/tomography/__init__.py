@@ -3,6 +3,7 @@
 """Tilt series as arrays: the projector, reconstruction with total variation, noise."""
 
 from ._problem import typical_density, typical_norm
+from .alignment import estimate_displacements
 from .filtered import reconstruct_wbp
 from .noise import counting_precision, default_weight, estimate_noise
 from .projector import ParallelBeam
@@ -17,6 +18,7 @@ __all__ = [
     "Reconstruction",
     "counting_precision",
     "default_weight",
+    "estimate_displacements",
     "estimate_noise",
     "reconstruct_sirt",
     "reconstruct_tv",

@@ -545,3 +545,29 @@ def test_score_of_a_prior_with_shifts_and_refinement():
     assert good < refined < 0.8 * bad
     with pytest.raises(ValueError, match="can't be left out"):
         series.score_tilts(1)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_align_moves_images_by_whole_pixels(axis, lazy):
+    series = make_series(axis=axis)
+    series.data = np.rint(100 * series.data).astype(np.int32)
+    rng = np.random.default_rng(75)
+    shifts, slides = rng.integers(-3, 4, (2, 13))
+    # Across the axis by shifts, along it by slides.
+    order = (0, 1) if axis == "x" else (1, 0)
+    moves = zip(series.data, shifts, slides, strict=True)
+    series.data = np.stack([np.roll(image, (a, b), order) for image, a, b in moves])
+    before = series.data.copy()
+    aligned = (series.as_lazy() if lazy else series).align()
+    assert type(aligned) is TiltSeries and aligned.data.dtype == np.int32
+    about = aligned.metadata.Tomography.alignment
+    for a in range(13):
+        back = np.roll(before[a], (-about.shifts[a], -about.slides[a]), order)
+        inside = aligned.data[a][4:-4, 4:-4]
+        np.testing.assert_array_equal(inside, back[4:-4, 4:-4])
+    np.testing.assert_array_equal(series.data, before)
+    np.testing.assert_allclose(aligned.tilts, series.tilts)
+    assert aligned.tilt_axis == axis
+    again = aligned.align().metadata.Tomography.alignment
+    assert np.abs(again.shifts).max() <= 1 and np.abs(again.slides).max() <= 1

@@ -1,0 +1,43 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What a tomogram knows of the images that it was made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emsparse_hs.tomography import Imaging, ParallelBeam
+
+if TYPE_CHECKING:
+    from emsparse_hs.signals._tomogram import Tomogram
+
+#: Slices on either side that a slide of less than a pixel draws on.
+_NEIGHBOURS = 6
+
+
+def imaging_of(tomogram: Tomogram, tilts: NDArray) -> Imaging:
+    """Shifts, slides, gains and backgrounds of the images, as given or refined.
+
+    Nothing but ideal where they are not known, or known of other tilts.
+    """
+    about = tomogram.metadata.get_item("Reconstruction", default=None)
+    known = {} if about is None else about.as_dictionary()
+    if len(known.get("tilts", ())) != len(tilts) or not np.allclose(known["tilts"], tilts):
+        return Imaging.ideal(len(tilts))
+    ideal = Imaging.ideal(len(tilts), known.get("shifts"))
+    if "gains" not in known:
+        return ideal
+    return Imaging(ideal.shifts, known["slides"], known["gains"], known["backgrounds"])
+
+
+def fitted_sinogram(tomogram: Tomogram, tilts: NDArray, index: int) -> NDArray[np.float32]:
+    """What would be measured of one slice (tilt, detector), as the tomogram has it."""
+    volume = tomogram._data_aligned_with_axes
+    first = max(index - _NEIGHBOURS, 0)
+    part = np.asarray(volume[first : index + _NEIGHBOURS + 1])
+    imaging = imaging_of(tomogram, tilts)
+    operator = ParallelBeam(tilts, part.shape[2], part.shape[1:], imaging.shifts)
+    return imaging.imaged(operator.forward(part))[index - first]
