@@ -153,7 +153,8 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
     history = None if about is None else about.get_item("gap_history", default=None)
     if history is None or not len(history):
         raise ValueError(
-            "metadata.Reconstruction.gap_history is missing, which reconstruct(dims=3) stores."
+            "It is not known how the gap closed: metadata.Reconstruction.gap_history is missing. "
+            "Only s.reconstruct(dims=3) stores it."
         )
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     iterations, gap = np.asarray(history).T

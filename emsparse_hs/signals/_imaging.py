@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,16 +22,18 @@ _NEIGHBOURS = 6
 def imaging_of(tomogram: Tomogram, tilts: NDArray) -> Imaging:
     """Shifts, slides, gains and backgrounds of the images, as given or refined.
 
-    Nothing but ideal where they are not known, or known of other tilts.
+    Those of the nearest tilt that they are known of.
     """
     about = tomogram.metadata.get_item("Reconstruction", default=None)
     known = {} if about is None else about.as_dictionary()
-    if len(known.get("tilts", ())) != len(tilts) or not np.allclose(known["tilts"], tilts):
+    if "shifts" not in known:
         return Imaging.ideal(len(tilts))
-    ideal = Imaging.ideal(len(tilts), known.get("shifts"))
+    nearest = np.abs(np.subtract.outer(tilts, known["tilts"])).argmin(axis=1)
+    imaging = Imaging.ideal(len(tilts), np.asarray(known["shifts"])[nearest])
     if "gains" not in known:
-        return ideal
-    return Imaging(ideal.shifts, known["slides"], known["gains"], known["backgrounds"])
+        return imaging
+    names = ("slides", "gains", "backgrounds")
+    return replace(imaging, **{name: np.asarray(known[name])[nearest] for name in names})
 
 
 def fitted_sinogram(tomogram: Tomogram, tilts: NDArray, index: int) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
 from hyperspy.external.progressbar import progressbar
-from hyperspy.signals import LazySignal2D, Signal2D
+from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
 from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs._computing import is_shown
@@ -27,15 +27,16 @@ from emsparse_hs.tomography import (
     series,
     typical_density,
 )
-from emsparse_hs.tomography.noise import chi_squared
-from emsparse_hs.tomography.refinement import Imaging, refine
+from emsparse_hs.tomography.noise import CountingNoise, chi_squared
+from emsparse_hs.tomography.refinement import REFINABLE, Imaging, refine
+from emsparse_hs.tomography.total_variation import check_settings, checked_bounds
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
     from emsparse_hs.signals._tomogram import Tomogram
 
 #: Priors that `TiltSeries.reconstruct` knows.
-_PRIORS = ("tv", "huber", "identity")
+PRIORS = ("tv", "huber", "identity")
 #: Edge of Huber's function, in typical densities.
 _EDGE = 0.05
 #: The noise explains residuals with a chi squared near 1. Beyond this something else is in them.
@@ -147,19 +148,29 @@ def project(
 
 def _check(signal: TiltSeries, request: Request) -> None:
     prior, lambda_ = request.prior, request.lambda_
-    if prior not in _PRIORS:
-        raise ValueError(f"The prior {prior!r} is not known, choose one of {_PRIORS}.")
+    if prior not in PRIORS:
+        raise ValueError(f"The prior {prior!r} is not known, choose one of {PRIORS}.")
     if isinstance(lambda_, str) and lambda_ not in ("auto", "cv"):
         raise ValueError(f"lambda_ is a number, 'auto' or 'cv', not {lambda_!r}.")
     if request.dims not in (2, 3):
         raise ValueError(f"dims must be 2 or 3, not {request.dims!r}.")
     if request.weights not in (None, "poisson"):
         raise ValueError(f"weights are None or 'poisson', not {request.weights!r}.")
-    if isinstance(request.x0, str) and request.x0 != "wbp":
-        raise ValueError(f"x0 is a tomogram, 'wbp' or None, not {request.x0!r}.")
-    if request.x0 is not None and not isinstance(request.x0, str) and request.dims == 2:
-        raise ValueError("A tomogram to start from needs dims=3. Use x0='wbp' or None.")
+    x0 = request.x0
+    if isinstance(x0, BaseSignal):
+        if request.dims == 2:
+            raise ValueError("A tomogram to start from needs dims=3. Use x0='wbp' or None.")
+    elif not (x0 is None or (isinstance(x0, str) and x0 == "wbp")):
+        raise ValueError(f"x0 is a tomogram, 'wbp' or None, not {x0!r}.")
+    unknown = set(request.refine) - set(REFINABLE)
+    if unknown:
+        raise ValueError(f"refine takes one or more of {REFINABLE}, not {request.refine!r}.")
     check_images(signal)
+    # All numbers now, and not after the search for lambda_.
+    weight = 0.0 if isinstance(lambda_, str) else lambda_
+    edge = 0.0 if request.edge is None else request.edge
+    check_settings(weight, edge, 0.0, request.dims, request.tol, request.max_iter)
+    checked_bounds(request.bounds, float(prior == "identity"))
 
 
 def check_images(signal: TiltSeries) -> None:
@@ -203,14 +214,25 @@ def _check_tilts(tilts: NDArray) -> None:
 def _noise(signal: TiltSeries, operator: ParallelBeam, request: Request) -> float:
     """Standard deviation of the noise, from one pass over the images.
 
-    Warns of images that lie below zero by more than that, where no density does.
+    Warns of images that lie below zero by more than that, where no density does, or have more than
+    that at their edges.
     """
     shape = signal._data_aligned_with_axes.shape[1:]
+    if min(shape) < 3:
+        return 0.0
+    across = 0 if signal.tilt_axis == "x" else 1
     found = Blocks.of(signal).map(
-        series.noise_and_median_of_rows, shape, output_shape=(2,), **request.how
+        series.levels_of_rows, shape, across, output_shape=(3,), **request.how
     )
     sigma = float(np.sqrt(found[:, 0].mean()))
-    median = float(np.median(found[:, 1]))
+    median, border = np.median(found[:, 1:], axis=0)
+    if border > 2 * sigma and request.bounds[0] >= 0:
+        warnings.warn(
+            f"The images have {border:.3g} at both edges across the tilt axis, which is more than "
+            "noise. If that is vacuum, subtract it first (of integers after "
+            "s.change_dtype('float32')), or it becomes density.",
+            stacklevel=5,
+        )
     if median < -sigma and request.bounds[0] >= 0:
         warnings.warn(
             f"Most pixels are negative, with a median of {median:.3g}, which no density "
@@ -228,15 +250,18 @@ def _settings(
     settings: dict[str, Any] = {
         "bounds": request.bounds,
         "dimensions": request.dims,
-        "weights": request.weights,
         "tolerance": request.tol,
         "max_iterations": request.max_iter,
     }
     figures: dict[str, Any] = {"prior": request.prior, "dims": request.dims}
+    # Some slices from all over are enough for figures of the whole series.
+    some = np.asarray(sinogram[:: max(1, len(sinogram) // 64)])
+    if request.weights == "poisson":
+        settings["noise"] = CountingNoise.of(some)
     if request.prior == "huber":
         edge = request.edge
         if edge is None:
-            edge = _EDGE * typical_density(np.asarray(sinogram[:: max(1, len(sinogram) // 64)]))
+            edge = _EDGE * typical_density(some)
         settings["edge"] = figures["edge"] = float(edge)
     name = "sparsity" if request.prior == "identity" else "weight"
     if isinstance(request.lambda_, str):
@@ -269,7 +294,10 @@ def _selected_weight(
 ) -> float:
     """Weight that is chosen by the data, with a progress bar of unknown length."""
     if not sigma > 0:
-        raise ValueError("The images have no noise to set lambda_ by. Give lambda_ as a number.")
+        raise ValueError(
+            "The images have no noise to set lambda_ by, or are smaller than 3 x 3 pixels. Give "
+            "lambda_ as a number."
+        )
     start = default_weight(sigma, operator.n_tilts)
     if operator.n_tilts < 3:
         return start

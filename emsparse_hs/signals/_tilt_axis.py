@@ -181,15 +181,22 @@ def _from_file(path: str | PathLike) -> NDArray[np.float64]:
 
 
 def _from_mdoc(path: Path) -> NDArray[np.float64]:
-    """Tilts of the sections [ZValue = k] in the order of k, whatever their order in the file."""
-    section: int | None = None
-    tilts: dict[int, float] = {}
+    """Tilts of the sections [ZValue = k] in the order of k, whatever their order in the file.
+
+    Of files without such sections, [FrameSet = k].
+    """
+    kinds: dict[str, dict[int, float]] = {"ZValue": {}, "FrameSet": {}}
+    section: tuple[str, int] | None = None
     for line in path.read_text(errors="replace").splitlines():
         name, _, value = (part.strip(" []\t") for part in line.partition("="))
-        if name == "ZValue":
-            section = int(value)
-        elif name == "TiltAngle" and section is not None:
-            tilts[section] = float(value)
+        try:
+            if line.lstrip().startswith("["):
+                section = (name, int(value)) if name in kinds else None
+            elif name == "TiltAngle" and section is not None:
+                kinds[section[0]][section[1]] = float(value)
+        except ValueError as error:
+            raise ValueError(f"{path} has a line {line!r}, where a number is needed.") from error
+    tilts = kinds["ZValue"] or kinds["FrameSet"]
     if not tilts:
         raise ValueError(f"{path} has no TiltAngle in a section [ZValue = ...].")
     return np.array([tilts[k] for k in sorted(tilts)])

@@ -5,18 +5,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emsparse_hs.signals._imaging import imaging_of
+from emsparse_hs.signals._reconstruction import PRIORS, check_images
 from emsparse_hs.tomography import ParallelBeam, series
 from emsparse_hs.tomography.selection import LeftOut
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
     from emsparse_hs.signals._tomogram import Tomogram
+
+
+_METHODS = (*PRIORS, "wbp", "sirt")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class TiltScore:
 
 def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, Any]) -> TiltScore:
     """Score of a method; see `TiltSeries.score_tilts`."""
+    check_images(signal)
+    if not isinstance(step, Integral):
+        raise ValueError(f"step must be a whole number, not {step!r}.")
+    if method not in _METHODS:
+        raise ValueError(f"The method {method!r} is not known, choose one of {_METHODS}.")
     return score_parts(signal, LeftOut.every(len(signal.tilts), step), method, kwargs)
 
 
@@ -65,17 +75,18 @@ def score_parts(
     tilts = signal.tilts
     kept = _some(signal, parts.kept)
     shifts = kwargs.pop("shifts", None)
-    shifts = np.zeros(len(tilts)) if shifts is None else np.asarray(shifts, dtype=np.float64)
+    measured = series.sinogram_of(_data(signal), signal.tilt_axis)
+    shifts = ParallelBeam(tilts, measured.shape[2], shifts=shifts).shifts
     kwargs = kwargs | {"shifts": shifts[parts.kept]}
     if method in ("wbp", "sirt"):
         tomogram = getattr(kept, f"reconstruct_{method}")(**kwargs)
     else:
         tomogram = kept.reconstruct(method, **kwargs)
-    measured = series.sinogram_of(_data(signal), signal.tilt_axis)
     wanted, known = tilts[parts.left_out], tilts[parts.kept]
-    imaging = imaging_of(tomogram, known).between(known, wanted)
-    if "gains" not in tomogram.metadata.Reconstruction:
-        imaging = replace(imaging, shifts=shifts[parts.left_out])
+    imaging = imaging_of(tomogram, known)
+    # What was known before stays with its tilts, and what was refined lies between them.
+    refined = replace(imaging, shifts=imaging.shifts - shifts[parts.kept]).between(known, wanted)
+    imaging = replace(refined, shifts=refined.shifts + shifts[parts.left_out])
     operator = ParallelBeam(wanted, measured.shape[2], shifts=imaging.shifts)
     truth = np.asarray(measured[:, parts.left_out], np.float64)
     predicted = imaging.imaged(operator.forward(np.asarray(tomogram._data_aligned_with_axes)))

@@ -123,14 +123,14 @@ class TiltSeries(Signal2D):
         ----------
         prior : {"tv", "huber", "identity"}, optional
             What the volume is expected to have little of: total variation; the same without steps
-            in gradients of density, Huber's; or the densities themselves, as of small particles
-            far apart.
+            in gradients of density, Huber's; or the densities themselves, as of single atoms or
+            particles of a few voxels in nothing, and of nothing larger.
         lambda_ : float, "auto" or "cv", optional
             Weight of the prior, in units of the images. "auto" leaves out every fifth tilt, finds
             the weight that predicts them best from the others on a coarse grid, and takes as much
             more as brings volumes nearest to the truth. "cv" is the weight that predicts best
-            itself, with all slices and pixels, as is "auto" where residuals are far above the
-            noise.
+            itself, with all slices and pixels; where residuals are far above the noise, "auto" is
+            the same with some of the slices.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             a lazy series is reconstructed some slices at a time; in three it is loaded into
@@ -145,8 +145,9 @@ class TiltSeries(Signal2D):
         edge : float, optional
             For "huber", the difference between neighbouring voxels below which gradients are made
             smooth, in units of the density. A twentieth of the typical density by default.
-        shifts : array of shape (tilt,), optional
-            By how many pixels each image is displaced perpendicular to the tilt axis.
+        shifts : array of shape (tilt,) or float, optional
+            By how many pixels each image is displaced perpendicular to the tilt axis; a number
+            where the axis is off the middle of the images.
         tol : float, optional
             Relative duality gap at which to stop: how far the objective may be above its minimum.
         max_iter : int, optional
@@ -156,8 +157,10 @@ class TiltSeries(Signal2D):
             grid by default, which is best. The result does not depend on it but for `tol`.
         refine : sequence of {"shift", "slide", "gain", "background"}, optional
             What each tilt did to its image, to be found from the images in five rounds with the
-            reconstruction and undone: a displacement across or along the tilt axis, a factor, a
-            constant. All images are loaded for it. See `emsparse_hs.tomography.refine`.
+            reconstruction and undone: a displacement of up to some pixels across or along the tilt
+            axis, a factor, a constant. A background that all images share is density to it, and the
+            volume may end up displaced: a displacement of it can't be told from one of the images.
+            All images are loaded for it. See `emsparse_hs.tomography.refine`.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -186,7 +189,8 @@ class TiltSeries(Signal2D):
         -----
         UserWarning
             If the tilts span less than 10 degrees, or most pixels are negative where the
-            density must not be. If `tol` was not reached, or the noise does not explain the
+            density must not be, or the images do not go down to zero at their edges. If `tol` was
+            not reached, or, with `lambda_` "auto" or "cv", the noise does not explain the
             residuals; neither of these is said of a lazy result that is not computed.
         """
         request = Request(
@@ -298,7 +302,9 @@ class TiltSeries(Signal2D):
         """Leave out tilts, predict them from the others, and say how well: an honest score.
 
         No truth is needed, so it tells on real data which method, prior or `lambda_` is better.
-        What is left out plays no part, not even in choosing `lambda_`.
+        What is left out plays no part, not even in choosing `lambda_`. So what is refined is known
+        of it only as far as it lies between that of its neighbours: displacements or gains that
+        are random from tilt to tilt stay in the score.
 
         Parameters
         ----------

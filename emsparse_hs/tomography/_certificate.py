@@ -25,11 +25,15 @@ class Certificate:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.seen = self._seen()
-        self.most_seen = max(float(each.max()) for each in self.seen)
+        self.least = self._of_slices(problem.per_problem(problem.per_slice(self._least), np.min))
         largest = problem.per_slice(
             lambda b: problem.measured[b].max((0, 1))[: problem.counts[b]].astype(np.float64)
         )
         self.brightest = np.maximum(problem.per_problem(largest, np.max), 0)
+        heaviest = problem.per_slice(
+            lambda b: problem.precision[b].max((0, 1))[: problem.counts[b]].astype(np.float64)
+        )
+        self.heaviest = problem.per_problem(heaviest, np.max)
         # Half of it times the square of the constant is what raising the dual costs.
         self.raised = problem.per_problem(problem.per_slice(self._precisions))
         # No objective is negative.
@@ -66,6 +70,16 @@ class Certificate:
         ones = np.ones((1, operator.n_tilts, operator.detector_size), np.float32)
         return np.repeat(operator.adjoint(ones)[..., None], problem.n_slabs, axis=0)
 
+    def _least(self, b: int) -> NDArray[np.float64]:
+        """Least of what is seen of each slice, above 0; infinity where nothing is."""
+        n = self.problem.counts[b]
+        seen = np.where(self.seen[b] > 0, self.seen[b], np.inf).min((0, 1)).astype(np.float64)
+        return np.broadcast_to(seen, n) if len(seen) == 1 else seen[:n]
+
+    def _of_slices(self, numbers: NDArray) -> NDArray[np.float64]:
+        """Numbers of each problem for each of its slices."""
+        return np.broadcast_to(numbers, self.problem.n_slices).copy()
+
     def _precisions(self, b: int) -> NDArray[np.float64]:
         """Sum of the weights of a slice's data."""
         n, operator = self.problem.counts[b], self.problem.operator
@@ -81,7 +95,7 @@ class Certificate:
         linear, value = problem.per_problem(problem.per_slice(lambda b: self._dual_sums(q, p, b)))
         # A pixel meets two detector pixels a tilt at most, so sum A^2 >= (sum A)^2 / 2 n, or with
         # weights n times the largest of them.
-        n = problem.operator.n_tilts * float(problem.precision.max())
+        n = problem.operator.n_tilts * self.heaviest
         reach = 2 * n * self.brightest + 2 * np.sqrt(n * objective)
         return -value - self._least_price(slope, reach, linear)
 
@@ -124,14 +138,20 @@ class Certificate:
     ) -> tuple[NDArray, NDArray, NDArray]:
         """Price, its falls, and the shift that is enough, of each slice: see the kernel."""
         problem = self.problem
-        reach, shift, span = (
-            np.broadcast_to(each, problem.n_slices).copy() for each in (reach, shift, span)
-        )
+        reach, shift, span = (self._of_slices(each) for each in (reach, shift, span))
 
         def of_slab(b: int) -> NDArray:
             part, n = problem.slices(b), problem.counts[b]
             price, falls, enough = kernels.price_of_descent(
-                slope[b], self.seen[b], problem.high, reach[part], shift[part], n, _BINS, span[part]
+                slope[b],
+                self.seen[b],
+                self.least[part],
+                problem.high,
+                reach[part],
+                shift[part],
+                n,
+                _BINS,
+                span[part],
             )
             return np.concatenate([price[None], enough[None], falls])
 

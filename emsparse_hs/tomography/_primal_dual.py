@@ -162,7 +162,8 @@ class PrimalDual:
         operator = self.problem.operator
         rows = np.zeros((operator.n_tilts, operator.detector_size + 2), np.float32)
         rows[:, 1:-1] = operator.forward(np.ones((1, *operator.image_shape)))[0]
-        return 1 / np.maximum(rows, 1), max(float(self.certificate.most_seen), 1e-12)
+        columns = operator.adjoint(np.ones((1, operator.n_tilts, operator.detector_size)))
+        return 1 / np.maximum(rows, 1), max(float(columns.max()), 1e-12)
 
     def _norm(self, slabs: NDArray) -> NDArray[np.float64]:
         problem = self.problem

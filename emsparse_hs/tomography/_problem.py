@@ -83,13 +83,11 @@ class Problem:
         self.precision = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
         if precision is not None:
             self.precision = to_slabs(precision, margin=1)
-            # What fills up the last slab has a weight, or there would be 0 / 0.
-            self.precision[-1, ..., self.counts[-1] :] = 1
 
     @property
     def is_weighted(self) -> bool:
         """Whether data have weights of their own."""
-        return self.precision.shape[1] > 1
+        return self.precision.shape[2] > 1
 
     def _scale(self, sinogram: NDArray) -> NDArray[np.float64]:
         """Norm that the volume of each problem may have."""

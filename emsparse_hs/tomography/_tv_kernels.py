@@ -269,7 +269,8 @@ def data_step(projection, measured, step, per_ray, precision, relaxation, q):
         Changed.
     """
     relaxation = np.float32(relaxation)
-    same = precision.shape[0] == 1
+    same = precision.shape[1] == 1
+    tiny = np.float32(1e-30)
     for a in range(q.shape[0]):
         for d in range(q.shape[1]):
             trust = precision[0, 0] if same else precision[a, d]
@@ -277,7 +278,7 @@ def data_step(projection, measured, step, per_ray, precision, relaxation, q):
                 up = step[s] * per_ray[a, d]
                 ahead = q[a, d, s] + up * (projection[a, d, s] - measured[a, d, s])
                 # The dual of a datum without weight is zero.
-                new = ahead * trust[s] / (trust[s] + up)
+                new = ahead * trust[s] / max(trust[s] + up, tiny)
                 q[a, d, s] += relaxation * (new - q[a, d, s])
 
 
@@ -313,7 +314,7 @@ def variation(x, beyond, across, weight, soft):
 
 
 @numba.njit(**OPTIONS)
-def price_of_descent(slope, seen, high, reach, shift, n, n_bins, span):
+def price_of_descent(slope, seen, least, high, reach, shift, n, n_bins, span):
     """How much x could still gain where `slope` + shift * seen is negative.
 
     Parameters
@@ -322,6 +323,8 @@ def price_of_descent(slope, seen, high, reach, shift, n, n_bins, span):
         Slope of the dual at each voxel.
     seen : float32 array of shape (z, y, 1) or (z, y, SLAB)
         What a shift by 1 adds to it, 0 in pixels that no ray crosses.
+    least : float64 array of shape (slice,)
+        Least of what is seen, above 0, in the whole problem that a slice belongs to.
     high : float
         Upper bound of x.
     reach : float64 array of shape (slice,)
@@ -345,10 +348,6 @@ def price_of_descent(slope, seen, high, reach, shift, n, n_bins, span):
     enough : float64 array of shape (n,)
         The shift at which no crossed pixel would be left negative; 0 if none is.
     """
-    least = np.float32(np.inf)
-    for value in seen.ravel():
-        if value > 0:
-            least = min(least, value)
     own = 1 if seen.shape[2] > 1 else 0
     price, falls, enough = np.zeros(n), np.zeros((n_bins, n)), np.zeros(n)
     per_span = n_bins / np.maximum(span, 1e-300)
@@ -361,7 +360,7 @@ def price_of_descent(slope, seen, high, reach, shift, n, n_bins, span):
                     # Where nothing is seen, the bound of the least seen pixel holds: cutting
                     # unseen pixels at the largest seen value changes no projection, and can't
                     # raise the total variation.
-                    bound = min(high, reach[s] / max(here, least))
+                    bound = min(high, reach[s] / max(here, least[s]))
                     price[s] -= bound * value
                     if here > 0:
                         enough[s] = max(enough[s], shift[s] - value / here)

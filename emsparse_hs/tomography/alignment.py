@@ -43,10 +43,17 @@ def estimate_displacements(
     ValueError
         If there are fewer than three tilts, or an image is empty.
     """
-    images = np.asarray(sinogram, dtype=np.float64).transpose(1, 0, 2)
-    tilts = np.asarray(tilts, dtype=np.float64)
-    if len(images) != len(tilts) or len(tilts) < 3:
-        raise ValueError(f"Three tilts at least are needed, one an image, not {len(tilts)}.")
+    sinogram, tilts = np.asarray(sinogram, np.float64), np.asarray(tilts, np.float64)
+    if sinogram.ndim != 3 or sinogram.shape[1:2] != tilts.shape:
+        raise ValueError(
+            f"The sinogram has shape {sinogram.shape} for {tilts.size} tilts, and (slice, tilt, "
+            "detector) is needed."
+        )
+    if len(tilts) < 3:
+        raise ValueError(f"Three tilts at least are needed, not {len(tilts)}.")
+    if not np.isfinite(sinogram).all():
+        raise ValueError("The images hold NaN or infinite values. Replace them first.")
+    images = sinogram.transpose(1, 0, 2)
     ends = max(1, images.shape[2] // 20)
     border = np.concatenate([images[..., :ends], images[..., -ends:]], axis=2)
     images = images - np.median(border, axis=(1, 2))[:, None, None]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
@@ -75,37 +77,66 @@ def noise_variances(images: ArrayLike) -> NDArray[np.float64]:
     return variances.reshape(images.shape[:-2])
 
 
-def counting_precision(sinogram: ArrayLike, n_pixels: int = 9) -> NDArray[np.float32]:
-    r"""Weights of squared residuals of counted electrons, without the gain being known.
+@dataclass(frozen=True)
+class CountingNoise:
+    r"""Noise of counted electrons: its variance rises with the mean, :math:`a + g \bar b`.
 
-    The variance of counts rises with their mean, :math:`\sigma^2 = a + g \bar b`. Both numbers
-    are fitted to the variances of groups of pixels of like brightness, as `noise_variances` finds
-    them, over all slices; the mean of each pixel is that of its neighbours along the detector, so
-    that no noise gets into its own weight.
+    Attributes
+    ----------
+    constant, gain : float
+        a and g, in squared units and in units of the images.
+    average : float
+        Mean variance.
+    """
+
+    constant: float
+    gain: float
+    average: float
+
+    @classmethod
+    def of(cls, sinogram: ArrayLike) -> CountingNoise:
+        """Fit it to the variances of groups of pixels of like brightness, of all slices.
+
+        The groups are as in `noise_variances`, with second differences along the detector.
+        """
+        sinogram = np.asarray(sinogram, np.float32)
+        if sinogram.shape[2] < 3:
+            return cls(0.0, 0.0, 0.0)
+        level, variance = _levels(sinogram)
+        design = np.stack([np.ones_like(level), np.maximum(level, 0)], axis=1)
+        constant, gain = nnls(design, variance)[0]
+        average = (constant + gain * np.maximum(level, 0)).mean()
+        return cls(float(constant), float(gain), float(average))
+
+    def precision(self, sinogram: ArrayLike) -> NDArray[np.float32]:
+        """Mean variance over the variance of each pixel (slice, tilt, detector).
+
+        A pixel's mean is that of nine neighbours along the detector, so that no noise gets into its
+        own weight. Where no noise is seen at all, a hundredth of the mean stands for it.
+        """
+        sinogram = np.asarray(sinogram, np.float32)
+        if not self.average > 0:
+            return np.ones_like(sinogram)
+        mean = uniform_filter1d(sinogram, min(9, sinogram.shape[2]), axis=2, mode="nearest")
+        found = np.float32(self.constant) + np.float32(self.gain) * np.maximum(mean, 0)
+        average = np.float32(self.average)
+        return average / np.maximum(found, np.float32(0.01) * average)
+
+
+def counting_precision(sinogram: ArrayLike) -> NDArray[np.float32]:
+    """Weights of squared residuals of counted electrons, without the gain being known.
 
     Parameters
     ----------
     sinogram : array of shape (slice, tilt, detector)
         Projections.
-    n_pixels : int, optional
-        Detector pixels whose mean is taken.
 
     Returns
     -------
     float32 array of shape (slice, tilt, detector)
-        Mean variance over the variance of each pixel.
+        Mean variance over the variance of each pixel; see `CountingNoise`.
     """
-    sinogram = np.asarray(sinogram, np.float32)
-    level, variance = _levels(sinogram)
-    design = np.stack([np.ones_like(level), np.maximum(level, 0)], axis=1)
-    constant, gain = nnls(design, variance)[0]
-    mean = uniform_filter1d(sinogram, min(n_pixels, sinogram.shape[2]), axis=2, mode="nearest")
-    found = np.float32(constant) + np.float32(gain) * np.maximum(mean, 0)
-    average = np.float32(found.mean(dtype=np.float64))
-    if not average > 0:
-        return np.ones_like(sinogram)
-    # Where the fit sees no noise at all, a hundredth of the mean stands for it.
-    return average / np.maximum(found, np.float32(0.01) * average)
+    return CountingNoise.of(sinogram).precision(sinogram)
 
 
 def default_weight(sigma: float, n_tilts: int) -> float:

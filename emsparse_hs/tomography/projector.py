@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import index
+from threading import local
 from typing import SupportsIndex
 
 import numpy as np
@@ -15,6 +16,18 @@ from scipy.sparse.linalg import LinearOperator
 
 from ._kernels import ROWS, backproject, project
 from ._slabs import from_slabs, to_slabs, zeros
+
+
+class _Thread(local):
+    """Whether this thread is one of several on slabs, which start no threads of their own."""
+
+    is_one_of_several = False
+
+    def mark(self) -> None:
+        self.is_one_of_several = True
+
+
+_thread = _Thread()
 
 
 class ParallelBeam:
@@ -41,9 +54,9 @@ class ParallelBeam:
         the image.
     image_shape : tuple of int, optional
         Pixels (z, y) of a slice, `detector_size` both by default.
-    shifts : array of shape (tilt,), optional
-        By how many detector pixels each projection is displaced, fractions included. None by
-        default.
+    shifts : array of shape (tilt,) or float, optional
+        By how many detector pixels each projection, or all of them, is displaced, fractions
+        included. None by default.
     num_workers : int, optional
         Threads that share the slabs of a volume; 1 by default. The compiled loops run one slab
         each and release the interpreter's lock, so that any number of operators may work in
@@ -70,7 +83,8 @@ class ParallelBeam:
         self.detector_size = _whole(detector_size)
         z, y = (detector_size, detector_size) if image_shape is None else image_shape
         self.image_shape = (_whole(z), _whole(y))
-        shifts = np.zeros(self.n_tilts) if shifts is None else shifts
+        shifts = 0.0 if shifts is None else shifts
+        shifts = np.full(self.n_tilts, shifts) if np.ndim(shifts) == 0 else shifts
         self.shifts = _one_number_a_tilt(shifts, "shifts")
         if len(self.shifts) != self.n_tilts:
             raise ValueError(
@@ -107,7 +121,7 @@ class ParallelBeam:
         ValueError
             If the volume has another shape.
         """
-        volume = self.checked_volume(volume)
+        volume = self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
         sinogram = self.forward_slabs(self.volume_to_slabs(volume))
         return self.sinogram_from_slabs(sinogram, len(volume))
 
@@ -197,15 +211,16 @@ class ParallelBeam:
     def _parts(self, n: int, n_slabs: int, step: int = 1) -> list[slice]:
         """Parts of n tilts or rows, in whole steps, so many that no thread is without work."""
         n_steps = -(-n // step)
-        n_parts = min(max(1, -(-self.num_workers // n_slabs)), n_steps)
+        workers = 1 if _thread.is_one_of_several else self.num_workers
+        n_parts = min(max(1, -(-workers // n_slabs)), n_steps)
         borders = [min(n, step * (n_steps * k // n_parts)) for k in range(n_parts + 1)]
         return [slice(first, last) for first, last in zip(borders, borders[1:], strict=False)]
 
     def each_slab(self, function: Callable[[int], object], n_slabs: int) -> list:
         """Results of a function of the slab's number, on as many threads as the operator has."""
-        if self.num_workers == 1 or n_slabs == 1:
+        if self.num_workers == 1 or n_slabs <= 1 or _thread.is_one_of_several:
             return [function(b) for b in range(n_slabs)]
-        with ThreadPoolExecutor(self.num_workers) as pool:
+        with ThreadPoolExecutor(self.num_workers, initializer=_thread.mark) as pool:
             return list(pool.map(function, range(n_slabs)))
 
     @staticmethod
@@ -228,23 +243,17 @@ class ParallelBeam:
         """Sinogram (slice, tilt, detector) of slabs."""
         return from_slabs(slabs[:, :, 1:-1], n_slices)
 
-    def checked_volume(self, volume: ArrayLike) -> NDArray:
-        """Array of shape (slice, z, y), or an error that says which is needed."""
-        return self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
+    def checked_volume(self, volume: ArrayLike, n_slices: int | None = None) -> NDArray[np.float32]:
+        """Finite array of shape (slice, z, y), or an error that says what is needed."""
+        volume = self._checked(volume, self.image_shape, "volume", "(slice, z, y)")
+        if n_slices not in (None, len(volume)):
+            raise ValueError(f"The volume has {len(volume)} slices for {n_slices} of projections.")
+        return _real_and_finite(volume, "voxels")
 
     def checked_sinogram(self, sinogram: ArrayLike) -> NDArray[np.float32]:
         """Finite array of shape (slice, tilt, detector), or an error that says what is needed."""
         sinogram = self._checked(sinogram, *self._sinogram_axes)
-        if sinogram.dtype.kind not in "biuf":
-            raise TypeError(f"Projections must be real numbers, these are {sinogram.dtype}.")
-        with np.errstate(over="ignore"):
-            sinogram = sinogram.astype(np.float32)
-        if not np.isfinite(sinogram).all():
-            raise ValueError(
-                f"{np.count_nonzero(~np.isfinite(sinogram))} projected values are NaN, infinite "
-                "or beyond float32. Replace them, for instance by the mean of their neighbours."
-            )
-        return sinogram
+        return _real_and_finite(sinogram, "projected values")
 
     @property
     def _sinogram_axes(self) -> tuple[tuple[int, int], str, str]:
@@ -289,3 +298,16 @@ def _one_number_a_tilt(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"The {name} must be a list of finite numbers, one a tilt.")
     return values
+
+
+def _real_and_finite(array: NDArray, what: str) -> NDArray[np.float32]:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what.capitalize()} must be real numbers, these are {array.dtype}.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(array))} {what} are NaN, infinite or beyond float32. "
+            "Replace them, for instance by the mean of their neighbours."
+        )
+    return array

@@ -103,7 +103,7 @@ def select_weight(
     Raises
     ------
     ValueError
-        If there are fewer than four tilts.
+        If there are fewer than three tilts.
     """
     given = sinogram, operator, reconstruct, start, dimensions
     parts = LeftOut.every(operator.n_tilts, _LEFT_OUT)

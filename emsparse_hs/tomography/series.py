@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .filtered import reconstruct_wbp
-from .noise import counting_precision, noise_variances
+from .noise import noise_variances
 from .projector import ParallelBeam
 from .sirt import reconstruct_sirt
 from .total_variation import Reconstruction, reconstruct_tv
@@ -98,8 +98,8 @@ def sinogram_of(images: NDArray, tilt_axis: str) -> NDArray:
     return images.transpose((2, 0, 1) if tilt_axis == "x" else (1, 0, 2))
 
 
-def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Variance of the noise in each image, as in `estimate_noise`, and the image's median.
+def levels_of_rows(rows: NDArray, shape: tuple[int, int], across: int) -> NDArray[np.float64]:
+    """Noise, median and border of each image.
 
     Parameters
     ----------
@@ -107,19 +107,24 @@ def noise_and_median_of_rows(rows: NDArray, shape: tuple[int, int]) -> NDArray[n
         Some images of the series, flat.
     shape : tuple of int
         Their shape (y, x).
+    across : int
+        Axis of the images across the tilt axis, 0 or 1.
 
     Returns
     -------
-    float64 array of shape (tilt, 2)
-        In squared units of the images, and in their units.
+    float64 array of shape (tilt, 3)
+        Variance of the noise as in `estimate_noise`, median, and the lower one of the medians of
+        both edges across the tilt axis, where vacuum may be.
 
     Raises
     ------
     ValueError
         If an image is smaller than 3 x 3 pixels or holds values that are not finite.
     """
-    variances = noise_variances(rows.reshape(-1, *shape))
-    return np.stack([variances, np.median(rows, axis=1)], axis=1)
+    images = rows.reshape(-1, *shape)
+    edges = np.median(np.take(images, (0, -1), axis=across + 1), axis=2 - across)
+    medians = np.median(rows, axis=1)
+    return np.stack([noise_variances(images), medians, edges.min(axis=1)], axis=1)
 
 
 def reconstruct_regularised(
@@ -137,8 +142,8 @@ def reconstruct_regularised(
     operator : ParallelBeam
         Projector.
     settings : dict
-        As for `reconstruct_tv`; in place of ``precision`` ``weights``, which are None or
-        "poisson", and ``start`` may be "wbp", for weighted back-projection.
+        As for `reconstruct_tv`; in place of ``precision`` ``noise``, a `CountingNoise` or None,
+        and ``start`` may be "wbp", for weighted back-projection.
     callback : callable, optional
         As for `reconstruct_tv`.
 
@@ -148,8 +153,9 @@ def reconstruct_regularised(
         As of `reconstruct_tv`.
     """
     settings = dict(settings)
-    if settings.pop("weights", None) == "poisson":
-        settings["precision"] = counting_precision(sinogram)
+    noise = settings.pop("noise", None)
+    if noise is not None:
+        settings["precision"] = noise.precision(sinogram)
     if isinstance(settings.get("start"), str):
         settings["start"] = reconstruct_wbp(sinogram, operator)
     return reconstruct_tv(sinogram, operator, callback=callback, **settings)

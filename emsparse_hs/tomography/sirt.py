@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._slabs import zeros_like
 from .projector import ParallelBeam
+from .total_variation import check_iterations
 
 
 def reconstruct_sirt(
@@ -56,15 +57,18 @@ def reconstruct_sirt(
         If shapes, bounds or the number of iterations are not what is needed.
     """
     sinogram = operator.checked_sinogram(sinogram)
-    if n_iterations < 1:
-        raise ValueError(f"n_iterations must be 1 or more, not {n_iterations}.")
-    low, high = (-np.inf if bounds[0] is None else bounds[0]), bounds[1]
-    high = np.inf if high is None else high
+    check_iterations(n_iterations, "n_iterations")
+    if len(bounds) != 2:
+        raise ValueError(f"bounds are a lower and an upper one, or None, not {bounds!r}.")
+    low, high = (
+        fallback if bound is None else bound
+        for bound, fallback in zip(bounds, (-np.inf, np.inf), strict=True)
+    )
     if not low < high:
         raise ValueError(f"bounds are {bounds}, and the lower one must be below the upper one.")
     measured = operator.sinogram_to_slabs(sinogram)
     volume = np.zeros((len(sinogram), *operator.image_shape)) if start is None else start
-    x = operator.volume_to_slabs(operator.checked_volume(volume))
+    x = operator.volume_to_slabs(operator.checked_volume(volume, len(sinogram)))
     per_ray, per_voxel = _one_over_sums(operator)
     residual, step = zeros_like(measured), zeros_like(x)
 

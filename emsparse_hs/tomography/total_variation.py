@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +41,8 @@ class Reconstruction:
         the least possible one. In two dimensions the largest of all slices. NaN if rounding or
         overflow broke the proof.
     objective : float
-        Half the sum of squared residuals plus the weighted total variation.
+        Half the sum of squared residuals plus what the volume is to have little of, each with
+        its weights.
     residual_per_tilt : float64 array of shape (tilt,)
         Root mean square of measured minus projected values, in units of the data.
     converged : bool
@@ -161,8 +163,8 @@ def reconstruct_tv(
         data are not finite.
     """
     sinogram = operator.checked_sinogram(sinogram)
-    low, high = _checked_bounds(bounds, sparsity)
-    _check_settings(weight, edge, sparsity, dimensions, tolerance, max_iterations)
+    low, high = checked_bounds(bounds, sparsity)
+    check_settings(weight, edge, sparsity, dimensions, tolerance, max_iterations)
     unit = _unit(sinogram, low)
     penalty = Penalty(weight / unit, edge / unit, sparsity / unit, dimensions)
     problem = _problem(sinogram, operator, penalty, (low / unit, high / unit), unit, precision)
@@ -170,7 +172,7 @@ def reconstruct_tv(
         solver = _started(problem)
     else:
         solver = PrimalDual(problem)
-        solver.start((operator.checked_volume(start) - low) / unit)
+        solver.start((operator.checked_volume(start, len(sinogram)) - low) / unit)
     history = _solve(solver, tolerance, max_iterations, callback)
     gap = float(solver.gap.max())
     volume = operator.volume_from_slabs(solver.best, len(sinogram))
@@ -283,7 +285,7 @@ def residual_per_tilt(
     return np.sqrt(squares / (residual.shape[0] * residual.shape[2]))
 
 
-def _check_settings(
+def check_settings(
     weight: float,
     edge: float,
     sparsity: float,
@@ -291,22 +293,29 @@ def _check_settings(
     tolerance: float,
     max_iterations: int,
 ) -> None:
+    """Say what is wrong with arguments of `reconstruct_tv`, if anything is."""
     for name, value in (
         ("weight of total variation", weight),
         ("edge", edge),
         ("sparsity", sparsity),
     ):
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"The {name} must be 0 or more, not {value}.")
+        if not isinstance(value, Real) or not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"The {name} must be a number of 0 or more, not {value!r}.")
     if dimensions not in (2, 3):
         raise ValueError(f"dimensions must be 2 or 3, not {dimensions}.")
     if not tolerance >= 0:
         raise ValueError(f"The tolerance must be 0 or more, not {tolerance}.")
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations must be 1 or more, not {max_iterations}.")
+    check_iterations(max_iterations, "max_iterations")
 
 
-def _checked_bounds(bounds: tuple[float, float | None], sparsity: float) -> tuple[float, float]:
+def check_iterations(number: object, name: str) -> None:
+    """Say so if this is no whole number above 0."""
+    if not isinstance(number, Integral) or number < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, not {number!r}.")
+
+
+def checked_bounds(bounds: tuple[float, float | None], sparsity: float) -> tuple[float, float]:
+    """Lower and upper bound, infinite where it is None, or an error that says what is needed."""
     low, high = bounds
     high = np.inf if high is None else high
     if low is None or not np.isfinite(low) or not low < high:

@@ -8,6 +8,8 @@ import pytest
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import TiltSeries, Tomogram
+from emsparse_hs.signals._imaging import fitted_sinogram
+from emsparse_hs.tomography import ParallelBeam
 
 TILTS = np.r_[-60, -35, -20, 0, 15, 42, 61]
 
@@ -90,3 +92,20 @@ def test_convergence_shows_gap_residuals_and_noise():
     np.testing.assert_allclose(right.lines[1].get_ydata(), about.sigma)
     with pytest.raises(ValueError, match="gap_history"):
         signal.reconstruct_wbp(show_progressbar=False).plot_convergence()
+
+
+def test_a_sinogram_is_fitted_with_what_was_refined():
+    series = simulate_tilt_series(size=18, n_slices=12, seed=62)
+    gains = np.linspace(0.7, 1.3, len(series.tilts))
+    signal = TiltSeries(series.images * gains[:, None, None])
+    signal.set_tilts(series.tilts)
+    quiet = {"tol": 1e-2, "show_progressbar": False}
+    tomogram = signal.reconstruct(refine="gain", **quiet)
+    about = tomogram.metadata.Reconstruction
+    operator = ParallelBeam(series.tilts, 18)
+    expected = operator.forward(tomogram.data)[5] * about.gains[:, None]
+    found = fitted_sinogram(tomogram, series.tilts, 5)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+    some = fitted_sinogram(tomogram, series.tilts[::2], 5)
+    np.testing.assert_allclose(some, expected[::2], atol=1e-4 * expected.max())
+    assert len(signal.plot_sinogram(tomogram).axes) >= 4

@@ -20,6 +20,7 @@ from emsparse_hs.tomography import (
     reconstruct_wbp,
     select_weight,
 )
+from emsparse_hs.tomography.noise import CountingNoise
 
 EVEN = np.linspace(-60, 60, 13)
 UNEVEN = np.sin(np.deg2rad(EVEN)) * 70
@@ -99,6 +100,14 @@ def test_tilts_from_a_file_of_serialem(tmp_path):
     path.write_text("PixelSpacing = 2\n\n[T = a title]\n\n" + "\n\n".join(sections))
     series.set_tilts(path)
     np.testing.assert_allclose(series.tilts, UNEVEN, atol=1e-3)
+    frames = path.read_text().replace("ZValue", "FrameSet")
+    series.set_tilts(EVEN)
+    path.write_text(frames)
+    series.set_tilts(path)
+    np.testing.assert_allclose(series.tilts, UNEVEN, atol=1e-3)
+    path.write_text("[ZValue = 0]\nTiltAngle = x\n")
+    with pytest.raises(ValueError, match="a number is needed"):
+        series.set_tilts(path)
     path.write_text("PixelSpacing = 2\n")
     with pytest.raises(ValueError, match="no TiltAngle"):
         series.set_tilts(path)
@@ -368,10 +377,11 @@ def test_warns_once_if_the_noise_does_not_explain_the_residuals(dims):
     series.data += 30 * series.data.std()
     messages, about = warnings_of(series)
     assert about.chi_squared > 3
-    assert len(messages) == 1
+    assert len(messages) == 2 and "at both edges across the tilt axis" in messages[0]
+    messages = messages[1:]
     for value in (about.chi_squared, about.sigma):
         assert f"{value:.3g}" in messages[0]
-    assert not warnings_of(series, lambda_=float(about.lambda_))[0]
+    assert len(warnings_of(series, lambda_=float(about.lambda_))[0]) == 1
 
 
 @pytest.mark.parametrize("unit", [1e-25, 1e25])
@@ -395,6 +405,12 @@ def test_figures_survive_any_units(unit, dims):
         ({"lambda_": "best"}, "auto"),
         ({"weights": "gauss"}, "poisson"),
         ({"x0": "sirt"}, "wbp"),
+        ({"x0": np.ones((11, 18, 18))}, "a tomogram"),
+        ({"refine": "rotation"}, "one or more of"),
+        ({"lambda_": None}, "number of 0 or more"),
+        ({"bounds": (None, None)}, "finite lower"),
+        ({"tol": -1}, "tolerance"),
+        ({"max_iter": 1e3 / 3}, "whole number"),
         ({"lambda_": -1.0}, "weight"),
         ({"dims": 1}, "dims"),
         ({"bounds": (1, 0)}, "bounds"),
@@ -541,10 +557,18 @@ def test_score_of_a_prior_with_shifts_and_refinement():
     good = series.score_tilts(4, **quiet).error
     assert moved.score_tilts(4, **quiet, shifts=shifts).error == pytest.approx(good, rel=0.05)
     bad = moved.score_tilts(4, **quiet).error
+    known = moved.score_tilts(4, **quiet, shifts=shifts, refine="gain").error
+    assert known == pytest.approx(good, rel=0.1)
     refined = moved.score_tilts(4, **quiet, refine="shift").error
     assert good < refined < 0.8 * bad
     with pytest.raises(ValueError, match="can't be left out"):
         series.score_tilts(1)
+    with pytest.raises(ValueError, match="whole number"):
+        series.score_tilts(2.5)
+    with pytest.raises(ValueError, match="2 shifts for 13 tilts"):
+        series.score_tilts(4, "sirt", shifts=[1, 2])
+    with pytest.raises(ValueError, match="wbp"):
+        series.score_tilts(4, "fbp")
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])
@@ -571,3 +595,25 @@ def test_align_moves_images_by_whole_pixels(axis, lazy):
     assert aligned.tilt_axis == axis
     again = aligned.align().metadata.Tomography.alignment
     assert np.abs(again.shifts).max() <= 1 and np.abs(again.slides).max() <= 1
+
+
+def test_counting_weights_do_not_depend_on_the_block():
+    series = make_series()
+    bright = np.concatenate([series.data] * 6 + [100 * series.data], axis=2)
+    many = TiltSeries(bright)
+    many.set_tilts(series.tilts)
+    quiet = {"show_progressbar": False, "lambda_": 4.0, "dims": 2, "weights": "poisson"}
+    whole = many.reconstruct(**quiet).data
+    noise = CountingNoise.of(bright.transpose(2, 0, 1))
+    sinogram = bright.transpose(2, 0, 1)[64:]
+    settings = {"dimensions": 2, "precision": noise.precision(sinogram)}
+    expected = reconstruct_tv(sinogram, ParallelBeam(series.tilts, 18), 4.0, **settings).volume
+    np.testing.assert_allclose(whole[64:], expected, atol=1e-3 * expected.max())
+
+
+@pytest.mark.parametrize("n_slices", [1, 2])
+def test_series_of_few_slices_need_a_weight(n_slices):
+    series = make_series().isig[:n_slices, :]
+    assert series.reconstruct(lambda_=4.0, show_progressbar=False).data.shape == (n_slices, 18, 18)
+    with pytest.raises(ValueError, match="Give lambda_ as a number"):
+        series.reconstruct(show_progressbar=False)

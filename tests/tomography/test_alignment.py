@@ -49,6 +49,12 @@ def test_says_what_is_wrong():
     sinogram, _, _ = displaced()
     with pytest.raises(ValueError, match="Three tilts"):
         estimate_displacements(sinogram[:, :2], TILTS[:2])
+    with pytest.raises(ValueError, match="for 30 tilts"):
+        estimate_displacements(sinogram, TILTS[:30])
+    broken = sinogram.copy()
+    broken[3, 4, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        estimate_displacements(broken, TILTS)
     sinogram[:, 4] = 0
     with pytest.raises(ValueError, match="degrees is empty"):
         estimate_displacements(sinogram, TILTS)

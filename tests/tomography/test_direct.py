@@ -71,6 +71,12 @@ def test_say_what_is_wrong():
         reconstruct_wbp(sinogram, operator, "hamming")
     with pytest.raises(ValueError, match="n_iterations"):
         reconstruct_sirt(sinogram, operator, 0)
+    with pytest.raises(ValueError, match="whole number"):
+        reconstruct_sirt(sinogram, operator, 2.5)
+    with pytest.raises(ValueError, match="3 slices for 1"):
+        reconstruct_sirt(sinogram, operator, start=np.ones((3, 8, 8)))
+    with pytest.raises(ValueError, match="a lower and an upper one"):
+        reconstruct_sirt(sinogram, operator, bounds=(0,))
     with pytest.raises(ValueError, match="bounds"):
         reconstruct_sirt(sinogram, operator, bounds=(1, 0))
     with pytest.raises(ValueError, match="2 projected values are NaN"):

@@ -96,6 +96,14 @@ def test_whole_shifts_move_the_projections():
         np.testing.assert_allclose(moved[:, a], np.roll(still[:, a], shift, axis=-1), atol=1e-4)
 
 
+def test_one_shift_is_that_of_all():
+    volume = np.random.default_rng(3).random((2, 9, 9))
+    one = ParallelBeam([-30, 10, 70], 15, (9, 9), 1.5).forward(volume)
+    np.testing.assert_array_equal(
+        one, ParallelBeam([-30, 10, 70], 15, (9, 9), [1.5] * 3).forward(volume)
+    )
+
+
 def test_mass_is_conserved():
     y, z = np.mgrid[-20:21, -20:21]
     volume = np.exp(-(y**2 + z**2) / 50.0)[None]

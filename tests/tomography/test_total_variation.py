@@ -149,6 +149,49 @@ def test_other_objectives_are_certified_and_minimal(tiny, extra, bounds, dimensi
         assert value(other) >= least * (1 - 1e-5)
 
 
+def test_gap_holds_where_a_whole_slab_has_no_weight():
+    """The bound of voxels that are not seen is that of the whole volume, not of their slab."""
+    rng = np.random.default_rng(27)
+    operator = ParallelBeam(np.linspace(-60, 60, 5), 8)
+    clean = operator.forward(np.ones((2 * SLAB, 8, 8)))
+    sinogram = clean + rng.normal(0, 0.3, clean.shape)
+    precision = np.ones(clean.shape)
+    for part in (slice(None, SLAB), slice(SLAB, None)):
+        weights = precision.copy()
+        weights[part] = 0
+        settings = {"precision": weights, "tolerance": 0}
+        long = reconstruct_tv(sinogram, operator, 0.5, max_iterations=1500, **settings)
+        for n in (20, 100, 300):
+            short = reconstruct_tv(sinogram, operator, 0.5, max_iterations=n, **settings)
+            assert short.objective * (1 - short.gap) <= long.objective * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+@pytest.mark.parametrize("n_tilts", [1, 5])
+def test_even_weights_are_another_unit(tiny, factor, n_tilts):
+    operator, sinogram = tiny
+    operator, sinogram = operator.part(np.arange(n_tilts)), sinogram[:, :n_tilts]
+    settings = {"tolerance": 1e-4, "max_iterations": 3000}
+    plain = reconstruct_tv(sinogram, operator, 0.7, **settings)
+    precision = np.full(sinogram.shape, factor)
+    other = reconstruct_tv(sinogram, operator, 0.7 * factor, precision=precision, **settings)
+    assert other.objective / factor == pytest.approx(plain.objective, rel=5e-4)
+    assert plain.converged and other.converged
+    assert other.n_iterations <= 1.5 * plain.n_iterations + 20
+
+
+def test_weighted_slices_do_not_know_of_each_other_in_two_dimensions(tiny):
+    operator, sinogram = tiny
+    precision = np.random.default_rng(28).uniform(0.1, 2, sinogram.shape)
+    precision[1] *= 50
+    settings = {"dimensions": 2, "tolerance": 1e-3}
+    together = reconstruct_tv(sinogram, operator, 0.7, precision=precision, **settings)
+    for s in range(len(sinogram)):
+        one = slice(s, s + 1)
+        alone = reconstruct_tv(sinogram[one], operator, 0.7, precision=precision[one], **settings)
+        np.testing.assert_array_equal(together.volume[s], alone.volume[0])
+
+
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_starting_elsewhere_ends_at_the_same(tiny, dimensions):
     operator, sinogram = tiny
@@ -480,6 +523,11 @@ def test_callback_sees_each_iteration_and_may_stop(tiny):
         ({"sparsity": 1, "bounds": (-1, None)}, "0 as the lower bound"),
         ({"precision": np.zeros((4, 5, 9))}, "only zeros"),
         ({"start": np.zeros((4, 7, 7))}, "volume has shape"),
+        ({"start": np.zeros((3, 7, 6))}, "3 slices for 4"),
+        ({"start": np.full((4, 7, 6), np.nan)}, "168 voxels are NaN"),
+        ({"max_iterations": 50.5}, "whole number"),
+        ({"max_iterations": np.nan}, "whole number"),
+        ({"weight": None}, "number of 0 or more"),
     ],
 )
 def test_says_what_is_wrong(tiny, change, message):
