@@ -201,6 +201,8 @@ def needle(file: str) -> None:
         {"lambda_": "cv", "refine": everything},
     ):
         method = arguments.pop("method", "tv")
+        if method == "tv":
+            arguments["tol"] = 3e-3
         score = score_parts(signal, parts, method, arguments | {"show_progressbar": False})
         print(f"  {method} {arguments}: {score}", flush=True)
 
