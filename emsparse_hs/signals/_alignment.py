@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emsparse_hs.signals._reconstruction import check_images
+from emsparse_hs.signals._request import check_images
 from emsparse_hs.tomography import estimate_displacements, series
 
 if TYPE_CHECKING:

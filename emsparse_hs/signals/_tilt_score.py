@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emsparse_hs.signals._imaging import imaging_of
-from emsparse_hs.signals._reconstruction import PRIORS, check_images
+from emsparse_hs.signals._request import PRIORS, check_images
 from emsparse_hs.tomography import ParallelBeam, series
 from emsparse_hs.tomography.selection import LeftOut
 

@@ -13,7 +13,8 @@ from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs.signals._alignment import align
-from emsparse_hs.signals._reconstruction import Request, reconstruct, reconstruct_directly
+from emsparse_hs.signals._reconstruction import reconstruct, reconstruct_directly
+from emsparse_hs.signals._request import Request
 from emsparse_hs.signals._tilt_axis import (
     read_tilts,
     tilt_axis_of,

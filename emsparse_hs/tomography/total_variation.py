@@ -174,13 +174,26 @@ def reconstruct_tv(
         solver = PrimalDual(problem)
         solver.start((operator.checked_volume(start, len(sinogram)) - low) / unit)
     history = _solve(solver, tolerance, max_iterations, callback)
+    return _result(solver, sinogram, weight, (low, unit), tolerance, history)
+
+
+def _result(
+    solver: PrimalDual,
+    sinogram: NDArray,
+    weight: float,
+    scale: tuple[float, float],
+    tolerance: float,
+    history: NDArray,
+) -> Reconstruction:
+    """What was found, in units of the data; `scale` is the density of 0 and of a unit."""
+    (low, unit), operator = scale, solver.problem.operator
     gap = float(solver.gap.max())
     volume = operator.volume_from_slabs(solver.best, len(sinogram))
     volume *= np.float32(unit)
     volume += np.float32(low)
     objective = solver.objective * unit**2
     # In three dimensions there is one problem for all slices.
-    own = slice(None) if dimensions == 2 else slice(0)
+    own = slice(None) if solver.problem.penalty.dimensions == 2 else slice(0)
     return Reconstruction(
         volume,
         float(weight),
