@@ -173,12 +173,13 @@ def _warn(figures: dict, request: Request) -> None:
             stacklevel=5,
         )
     automatic = isinstance(request.lambda_, str)
+    hint = "" if request.refine else ", and try refine=('shift', 'gain', 'background')"
     if automatic and figures.get("chi_squared", 0) > _LARGEST_CHI_SQUARED:
         warnings.warn(
             f"chi_squared is {figures['chi_squared']:.3g}: the residuals exceed the noise, which "
             f"was estimated as {figures['sigma']:.3g}. Aligning or interpolating images hides "
-            "their noise; a background or a misalignment adds to the residuals: see "
-            "s.plot_sinogram(tomogram), and try refine=('shift', 'gain', 'background').",
+            "their noise; a background, a misalignment or contrast that changes with the tilt "
+            f"adds to the residuals: see s.plot_sinogram(tomogram){hint}.",
             stacklevel=5,
         )
 
