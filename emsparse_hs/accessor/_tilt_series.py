@@ -47,7 +47,7 @@ class TiltSeriesMethods(SignalMethods):
         if isinstance(signal, TiltSeries) and tilts is None:
             return signal
         # Read first: a TomoStack loses its tilts when it is copied or converted.
-        tilts = read_tilts(signal, tilts)
+        tilts, _ = read_tilts(signal, tilts)
         series = (LazyTiltSeries if signal._lazy else TiltSeries)(
             signal._data_aligned_with_axes,
             axes=[axis.get_axis_dictionary() for axis in signal.axes_manager._axes],

@@ -107,8 +107,10 @@ def write_tilt_axis(signal: BaseSignal, letter: str) -> None:
     signal.metadata.set_item("Tomography.tilt_axis", str({"x": x, "y": y}[letter].name))
 
 
-def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> NDArray[np.float64]:
-    """Tilts in degrees from an array, a text file, or etspy's metadata; checked.
+def read_tilts(
+    signal: BaseSignal, tilts: ArrayLike | str | PathLike | None, sort: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Tilts in degrees from an array, a text file, or metadata; checked, and the images' order.
 
     Raises
     ------
@@ -129,7 +131,15 @@ def read_tilts(signal: BaseSignal, tilts: ArrayLike | str | PathLike | None) -> 
         values = np.asarray(tilts, dtype=np.float64).squeeze()
     except (TypeError, ValueError) as error:
         raise ValueError(f"Tilts are numbers in degrees, not {tilts!r}.") from error
-    return checked_tilts(np.atleast_1d(values), axes.navigation_size)
+    values = np.atleast_1d(values)
+    order = np.argsort(values, kind="stable") if sort and values.ndim == 1 else slice(None)
+    return checked_tilts(values[order], axes.navigation_size), np.arange(len(values))[order]
+
+
+def sort_images(signal: BaseSignal, order: NDArray[np.intp]) -> None:
+    """Put the images of a signal in this order."""
+    axis = signal.axes_manager.navigation_axes[0].index_in_array
+    signal.data = np.take(signal.data, order, axis=axis)
 
 
 def _stored(signal: BaseSignal) -> ArrayLike:
@@ -226,8 +236,7 @@ def checked_tilts(
     steps = np.diff(tilts)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise ValueError(
-            "Tilts must increase, or decrease, from image to image. Sort both: order = "
-            "np.argsort(tilts); s.data = s.data[order]; s.set_tilts(tilts[order]); and keep one "
-            "image of those with the same tilt."
+            "Tilts must increase, or decrease, from image to image, and none may be there twice. "
+            "s.set_tilts(tilts, sort=True) sorts both; keep one image of those with the same tilt."
         )
     return tilts

@@ -17,6 +17,7 @@ from emsparse_hs.signals._reconstruction import reconstruct, reconstruct_directl
 from emsparse_hs.signals._request import Request
 from emsparse_hs.signals._tilt_axis import (
     read_tilts,
+    sort_images,
     tilt_axis_of,
     tilts_of,
     write_tilt_axis,
@@ -65,7 +66,10 @@ class TiltSeries(Signal2D):
         return tilt_axis_of(self)
 
     def set_tilts(
-        self, tilts: ArrayLike | str | PathLike | None = None, axis: str | None = None
+        self,
+        tilts: ArrayLike | str | PathLike | None = None,
+        axis: str | None = None,
+        sort: bool = False,
     ) -> None:
         """Say at which tilts the images were taken.
 
@@ -81,6 +85,9 @@ class TiltSeries(Signal2D):
         axis : {"x", "y"}, optional
             Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y". As
             it was by default, which is "x" as in etspy.
+        sort : bool, optional
+            Sort tilts, and the images with them, as a series that was taken to both sides in turn
+            needs it. The signal then holds its images in that order.
 
         Raises
         ------
@@ -90,8 +97,10 @@ class TiltSeries(Signal2D):
         """
         if axis not in (None, "x", "y"):
             raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
-        values = read_tilts(self, tilts)
+        values, order = read_tilts(self, tilts, sort)
         axis = self.tilt_axis if axis is None else axis
+        if sort:
+            sort_images(self, order)
         write_tilts(self, values)
         write_tilt_axis(self, axis)
 

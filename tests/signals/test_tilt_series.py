@@ -166,8 +166,8 @@ def test_a_navigation_axis_is_not_taken_for_tilts():
         (np.zeros(13), "All tilts are zero"),
         (EVEN * np.nan, "finite"),
         (EVEN * 10, "180"),
-        (np.roll(EVEN, 1), "argsort"),
-        (np.r_[EVEN[:1], EVEN[:-1]], "argsort"),
+        (np.roll(EVEN, 1), "sort=True"),
+        (np.r_[EVEN[:1], EVEN[:-1]], "sort=True"),
         (["a"] * 13, "numbers in degrees"),
         (None, "metadata.Tomography.tilts"),
     ],
@@ -617,3 +617,21 @@ def test_series_of_few_slices_need_a_weight(n_slices):
     assert series.reconstruct(lambda_=4.0, show_progressbar=False).data.shape == (n_slices, 18, 18)
     with pytest.raises(ValueError, match="Give lambda_ as a number"):
         series.reconstruct(show_progressbar=False)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_series_to_both_sides_in_turn_is_sorted(lazy):
+    series = make_series()
+    turns = np.argsort(np.abs(EVEN) + 0.1 * (EVEN < 0))
+    mixed = TiltSeries(series.data[turns])
+    mixed = mixed.as_lazy() if lazy else mixed
+    with pytest.raises(ValueError, match="sort=True"):
+        mixed.set_tilts(EVEN[turns])
+    np.testing.assert_array_equal(np.asarray(mixed.data), series.data[turns])
+    mixed.set_tilts(EVEN[turns], sort=True)
+    assert same(mixed, EVEN)
+    np.testing.assert_array_equal(np.asarray(mixed.data), series.data)
+    twice = EVEN.copy()
+    twice[3] = twice[4]
+    with pytest.raises(ValueError, match="there twice"):
+        mixed.set_tilts(twice, sort=True)
