@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emsparse_hs.signals._request import check_images
-from emsparse_hs.tomography import estimate_displacements, series
+from emsparse_hs.tomography import series
+from emsparse_hs.tomography.alignment import estimate_displacements, moved_image
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
@@ -28,24 +28,7 @@ def align(signal: TiltSeries) -> TiltSeries:
     result._assign_subclass()
     moved = series.sinogram_of(result.data, axis)
     for a, (shift, slide) in enumerate(found.T):
-        moved[:, a] = _moved(sinogram[:, a], -slide, -shift)
+        moved[:, a] = moved_image(sinogram[:, a], -slide, -shift)
     for name, values in zip(("shifts", "slides"), found, strict=True):
         result.metadata.set_item(f"Tomography.alignment.{name}", values)
     return result
-
-
-def _moved(image: NDArray, along: int, across: int) -> NDArray:
-    """Image (slice, detector) moved by whole pixels, with the median of its border beyond it."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    result = np.full_like(image, np.median(border))
-    (rows, from_rows), (columns, from_columns) = (
-        _overlap(n, move) for n, move in zip(image.shape, (along, across), strict=True)
-    )
-    result[rows, columns] = image[from_rows, from_columns]
-    return result
-
-
-def _overlap(n: int, move: int) -> tuple[slice, slice]:
-    """Where n moved pixels lie, and which they are."""
-    move = int(np.clip(move, -n, n))
-    return slice(max(move, 0), n + min(move, 0)), slice(max(-move, 0), n - max(move, 0))

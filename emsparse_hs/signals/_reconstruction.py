@@ -44,7 +44,7 @@ def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
     """Tomogram of a tilt series; see `TiltSeries.reconstruct`."""
     check(signal, request)
     sinogram, operator = _geometry(signal, request.shifts, request.how)
-    sigma = _noise(signal, operator, request)
+    sigma = _noise(signal, request)
     settings, figures = settings_of(sinogram, operator, sigma, request)
     if request.refine:
         imaging = refined(sinogram, operator, settings, request)
@@ -132,7 +132,7 @@ def _geometry(
     )
 
 
-def _noise(signal: TiltSeries, operator: ParallelBeam, request: Request) -> float:
+def _noise(signal: TiltSeries, request: Request) -> float:
     """Standard deviation of the noise, from one pass over the images.
 
     Warns of images that lie below zero by more than that, where no density does, or have more than
@@ -152,14 +152,14 @@ def _noise(signal: TiltSeries, operator: ParallelBeam, request: Request) -> floa
             f"The images have {border:.3g} at both edges across the tilt axis, which is more than "
             "noise. If that is vacuum, subtract it first (of integers after "
             "s.change_dtype('float32')), or it becomes density.",
-            stacklevel=5,
+            stacklevel=4,
         )
     if median < -sigma and request.bounds[0] >= 0:
         warnings.warn(
             f"Most pixels are negative, with a median of {median:.3g}, which no density "
             f"within bounds={request.bounds} explains. Subtract the background, so that vacuum is "
             "zero; of integers after s.change_dtype('float32'), since they wrap below zero.",
-            stacklevel=5,
+            stacklevel=4,
         )
     return sigma
 
@@ -170,7 +170,7 @@ def _warn(figures: dict, request: Request) -> None:
         warnings.warn(
             f"Stopped after {request.max_iter} iterations with a gap of {figures['gap']:.1e}, "
             f"above tol={request.tol:g}. Increase max_iter, or tol if that is good enough.",
-            stacklevel=5,
+            stacklevel=4,
         )
     automatic = isinstance(request.lambda_, str)
     hint = "" if request.refine else ", and try refine=('shift', 'gain', 'background')"
@@ -180,7 +180,7 @@ def _warn(figures: dict, request: Request) -> None:
             f"was estimated as {figures['sigma']:.3g}. Aligning or interpolating images hides "
             "their noise; a background, a misalignment or contrast that changes with the tilt "
             f"adds to the residuals: see s.plot_sinogram(tomogram){hint}.",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

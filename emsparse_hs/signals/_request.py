@@ -123,14 +123,14 @@ def settings_of(
         "max_iterations": request.max_iter,
     }
     figures: dict[str, Any] = {"prior": request.prior, "dims": request.dims}
-    # Some slices from all over are enough for figures of the whole series.
-    some = np.asarray(sinogram[:: max(1, len(sinogram) // 64)])
+    # Slices from all over are enough for figures of the whole series.
+    some = sinogram[:: max(1, len(sinogram) // 64)]
     if request.weights == "poisson":
-        settings["noise"] = CountingNoise.of(some)
+        settings["noise"] = CountingNoise.of(np.asarray(some))
     if request.prior == "huber":
         edge = request.edge
         if edge is None:
-            edge = _EDGE * typical_density(some)
+            edge = _EDGE * typical_density(np.asarray(some))
         settings["edge"] = figures["edge"] = float(edge)
     name = "sparsity" if request.prior == "identity" else "weight"
     if isinstance(request.lambda_, str):
@@ -146,7 +146,7 @@ def settings_of(
 
 def refined(sinogram, operator: ParallelBeam, settings: dict, request: Request) -> Imaging:
     """What each tilt did to its image, from the slices in which most is."""
-    part = np.asarray(sinogram[selection.richest_slices(_power(sinogram), operator, request.dims)])
+    part = np.asarray(sinogram[selection.richest_slices(sinogram, operator, request.dims)])
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(desc="refine", disable=not shown) as bar:
@@ -172,7 +172,7 @@ def _selected_weight(
         return start
     exact = request.lambda_ == "cv" or name == "sparsity"
     if not exact:
-        sinogram = sinogram[selection.richest_slices(_power(sinogram), operator, request.dims)]
+        sinogram = sinogram[selection.richest_slices(sinogram, operator, request.dims)]
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(desc="lambda_", disable=not shown) as bar:
@@ -186,9 +186,3 @@ def _selected_weight(
         return selection.select_weight(
             np.asarray(sinogram), operator, volume, start, request.dims, exact, sigma
         )
-
-
-def _power(sinogram) -> NDArray[np.float64]:
-    """Sum of squares of each slice."""
-    squares = (sinogram.astype(np.float32) ** 2).sum((1, 2), dtype=np.float64)
-    return np.asarray(squares)

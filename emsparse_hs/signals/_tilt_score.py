@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emsparse_hs.signals._imaging import imaging_of
 from emsparse_hs.signals._request import PRIORS, check_images
 from emsparse_hs.tomography import ParallelBeam, series
-from emsparse_hs.tomography.selection import LeftOut
+from emsparse_hs.tomography.selection import LeftOut, between_neighbours, relative_errors
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
@@ -91,9 +91,9 @@ def score_parts(
     truth = np.asarray(measured[:, parts.left_out], np.float64)
     predicted = imaging.imaged(operator.forward(np.asarray(tomogram._data_aligned_with_axes)))
     others = np.asarray(measured[:, parts.kept], np.float64)
-    between = _interpolated(others, known, wanted)
-    error, errors = _errors(predicted, truth)
-    error_of_neighbours, errors_of_neighbours = _errors(between, truth)
+    between = between_neighbours(others, known, wanted)
+    error, errors = relative_errors(predicted, truth)
+    error_of_neighbours, errors_of_neighbours = relative_errors(between, truth)
     return TiltScore(wanted, errors, errors_of_neighbours, error, error_of_neighbours, tomogram)
 
 
@@ -109,20 +109,3 @@ def _some(signal: TiltSeries, indices: NDArray) -> TiltSeries:
 
 def _data(signal: TiltSeries):
     return signal._data_aligned_with_axes
-
-
-def _interpolated(sinogram: NDArray, tilts: NDArray, wanted: NDArray) -> NDArray[np.float64]:
-    """Sinogram at other tilts, linear between the nearest two (slice, tilt, detector)."""
-    order = np.argsort(tilts)
-    right = np.clip(np.searchsorted(tilts[order], wanted), 1, len(tilts) - 1)
-    a, b = order[right - 1], order[right]
-    part = ((wanted - tilts[a]) / (tilts[b] - tilts[a]))[:, None]
-    return (1 - part) * sinogram[:, a] + part * sinogram[:, b]
-
-
-def _errors(predicted: NDArray, truth: NDArray) -> tuple[float, NDArray[np.float64]]:
-    """Relative error of all tilts together and of each."""
-    off = np.square(predicted - truth).sum((0, 2))
-    size = np.square(truth).sum((0, 2))
-    each = np.sqrt(off / np.where(size > 0, size, 1))
-    return float(np.sqrt(off.sum() / (size.sum() or 1.0))), each

@@ -150,7 +150,7 @@ def _ascend_row(w, below, across, rise, momentum, weight, soft, p, last, r):
 def _one_over_root(square):
     """1 / sqrt to 5e-6, by the exponent halved and two steps of Newton's method.
 
-    Compiled, the square root and the division take half of the time of a sweep.
+    With the processor's square root and division a sweep takes a quarter longer.
     """
     # numba wants to be told what these are.
     halved = np.int32(np.float32(square).view(np.int32) >> 1)

@@ -61,6 +61,17 @@ def estimate_displacements(
     return _centre_of_mass(np.maximum(images.sum(axis=1), 0), tilts), slides
 
 
+def moved_image(image: NDArray, along: int, across: int) -> NDArray:
+    """Image (slice, detector) moved by whole pixels, with the median of its border beyond it."""
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    result = np.full_like(image, np.median(border))
+    (rows, from_rows), (columns, from_columns) = (
+        _overlap(n, move) for n, move in zip(image.shape, (along, across), strict=True)
+    )
+    result[rows, columns] = image[from_rows, from_columns]
+    return result
+
+
 def _centre_of_mass(profiles: NDArray, tilts: NDArray) -> NDArray[np.float64]:
     """Displacement of profiles (tilt, detector) from where a rigid body's would be."""
     mass = profiles.sum(axis=1)
@@ -112,3 +123,9 @@ def _peak(correlation: NDArray) -> NDArray[np.float64]:
     bend = left - 2 * mid + right
     part = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, 1), 0)
     return (at + n // 2) % n - n // 2 + part
+
+
+def _overlap(n: int, move: int) -> tuple[slice, slice]:
+    """Where n moved pixels lie, and which they are."""
+    move = int(np.clip(move, -n, n))
+    return slice(max(move, 0), n + min(move, 0)), slice(max(-move, 0), n - max(move, 0))

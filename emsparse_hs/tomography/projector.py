@@ -24,6 +24,7 @@ class _Thread(local):
     is_one_of_several = False
 
     def mark(self) -> None:
+        """Say so of the thread that calls it."""
         self.is_one_of_several = True
 
 

@@ -42,15 +42,15 @@ class LeftOut:
     left_out: NDArray[np.intp]
 
     @classmethod
-    def every(cls, n_tilts: int, step: int, first: int | None = None) -> LeftOut:
-        """Leave out one in `step` tilts, from `first` on; never the first nor the last one.
+    def every(cls, n_tilts: int, step: int) -> LeftOut:
+        """Leave out one in `step` tilts; never the first nor the last one.
 
         Raises
         ------
         ValueError
             If nothing is left out, or fewer than two tilts are kept.
         """
-        first = min(step // 2, n_tilts - 2) if first is None else first
+        first = min(step // 2, n_tilts - 2)
         left_out = np.arange(max(first, 1), n_tilts - 1, max(step, 1))
         kept = np.setdiff1d(np.arange(n_tilts), left_out)
         if step < 2 or not len(left_out) or len(kept) < 2:
@@ -136,13 +136,13 @@ def _mean_square(values: NDArray) -> float:
     return float(np.square(values, dtype=np.float64).mean())
 
 
-def richest_slices(power: NDArray, operator: ParallelBeam, dimensions: int) -> slice:
+def richest_slices(sinogram: NDArray, operator: ParallelBeam, dimensions: int) -> slice:
     """The neighbouring slices in which most is, as many as `select_weight` needs.
 
     Parameters
     ----------
-    power : array of shape (slice,)
-        Sum of squares of each slice.
+    sinogram : array of shape (slice, tilt, detector)
+        Projections, of numpy or dask.
     operator : ParallelBeam
         Projector.
     dimensions : {3, 2}
@@ -156,10 +156,28 @@ def richest_slices(power: NDArray, operator: ParallelBeam, dimensions: int) -> s
     size, n = max(operator.detector_size, *operator.image_shape), _SLICES
     while dimensions == 3 and size > _LARGEST:
         size, n = -(-size // 2), 2 * n
-    if len(power) <= n:
+    if len(sinogram) <= n:
         return slice(None)
+    power = np.asarray((sinogram.astype(np.float32) ** 2).sum((1, 2), dtype=np.float64))
     first = int(np.argmax(np.convolve(power, np.ones(n), "valid")))
     return slice(first, first + n)
+
+
+def between_neighbours(sinogram: NDArray, tilts: NDArray, wanted: NDArray) -> NDArray[np.float64]:
+    """Sinogram (slice, tilt, detector) at other tilts, linear between the nearest two."""
+    order = np.argsort(tilts)
+    right = np.clip(np.searchsorted(tilts[order], wanted), 1, len(tilts) - 1)
+    a, b = order[right - 1], order[right]
+    part = ((wanted - tilts[a]) / (tilts[b] - tilts[a]))[:, None]
+    return (1 - part) * sinogram[:, a] + part * sinogram[:, b]
+
+
+def relative_errors(predicted: NDArray, truth: NDArray) -> tuple[float, NDArray[np.float64]]:
+    """Relative error of all tilts of a sinogram together, and of each."""
+    off = np.square(predicted - truth).sum((0, 2))
+    size = np.square(truth).sum((0, 2))
+    each = np.sqrt(off / np.where(size > 0, size, 1))
+    return float(np.sqrt(off.sum() / (size.sum() or 1.0))), each
 
 
 def _valley(error: Callable[[float], float]) -> float:
