@@ -1,0 +1,266 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""One cell for many patterns: candidates, orientations, refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from . import _cell_kernels, _index_kernels, _refinement_kernels
+from .bravais import reduced_cell
+from .cells import find_cells
+from .superlattices import Extension, add_superlattices
+
+#: Patterns that candidates are taken from, candidates of each, and candidates kept of all.
+N_SOURCES, N_OF_EACH, N_CANDIDATES = 6, 3, 10
+#: Patterns on which candidates are compared before the best few go to all.
+N_SCREENED, N_FINALISTS = 4, 3
+#: Two cells are one whose volumes, lengths and cosines differ by less, the first two relatively.
+ALIKE = (0.12, 0.05, 0.06)
+#: Log evidence that a candidate is thought worth more for each e-fold of patterns that have it.
+WORTH_OF_REPEATS = 8.0
+#: Bands that orientations are made from, those tried, and the factor on the spreads meanwhile.
+N_STRONG, N_TESTS, LOOSE = 7, 3000, 1.3
+#: Lattice points are used up to this length, over that of the longest band.
+BEYOND = 1.15
+#: Factors on the spreads in the steps of the two refinements of a candidate, and of the last one.
+_FIRST, _SECOND = np.array([2.0, 1.4, 1.0, 1.0, 1.0]), np.array([1.5, 1.2, 1.0, 1.0])
+_LAST = np.array([1.3, 1.0, 1.0, 1.0])
+#: A pattern fits a cell if more than this part of its bands is more probably of it than not.
+FITTING = 0.5
+
+
+@dataclass(frozen=True)
+class BandSets:
+    """Bands of many patterns as vectors in the detector's frame.
+
+    Attributes
+    ----------
+    g : float64 array of shape (n, 3)
+        In 1/angstrom; of each pattern the highest contrast first.
+    contrasts : float64 array of shape (n,)
+    starts : int array of shape (n_patterns + 1,)
+    """
+
+    g: np.ndarray
+    contrasts: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, p: int) -> np.ndarray:
+        """Bands of one pattern."""
+        return self.g[self.starts[p] : self.starts[p + 1]]
+
+    def chosen(self, patterns) -> BandSets:
+        """The same of some of the patterns."""
+        parts = [slice(self.starts[p], self.starts[p + 1]) for p in patterns]
+        lengths = [part.stop - part.start for part in parts]
+        return BandSets(
+            np.concatenate([self.g[part] for part in parts]),
+            np.concatenate([self.contrasts[part] for part in parts]),
+            np.cumsum([0, *lengths]),
+        )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How bands err, and pattern centres.
+
+    Attributes
+    ----------
+    spread : float64 array of shape (4,)
+        See `emsparse_hs.ebsd._cell_kernels`.
+    stray : float
+        Share of bands with no place in the lattice.
+    slack : float
+        Standard deviation of the error of a pattern centre, over the distance.
+    """
+
+    spread: np.ndarray
+    stray: float
+    slack: float
+
+    def widened(self, factor: float) -> np.ndarray:
+        """Spreads of direction and width times a factor."""
+        return self.spread * (factor, factor, 1, 1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A cell on all patterns.
+
+    Attributes
+    ----------
+    cell : float64 array of shape (3, 3)
+        Rows in angstrom in the crystal's frame.
+    rotations : float64 array of shape (n_patterns, 3, 3)
+        Row vectors of the crystal's frame times these are in the detector's.
+    centres : float64 array of shape (n_patterns, 3)
+        Errors of the pattern centre.
+    information : float64 array of shape (6, 6)
+        Inverse covariance of the reciprocal lattice's strain.
+    log_evidence : float
+    gains : tuple of (int, float)
+        Superlattices that were added.
+    """
+
+    cell: np.ndarray
+    rotations: np.ndarray
+    centres: np.ndarray
+    information: np.ndarray
+    log_evidence: float
+    gains: tuple[tuple[int, float], ...] = ()
+
+    def upright(self, sets: BandSets) -> np.ndarray:
+        """All bands in the crystal's frame."""
+        turned = np.empty_like(sets.g)
+        for p, (rotation, centre) in enumerate(zip(self.rotations, self.centres, strict=True)):
+            bands = sets.of(p)
+            right = np.empty_like(bands)
+            _refinement_kernels.undistorted(bands, centre, right)
+            turned[sets.starts[p] : sets.starts[p + 1]] = right @ rotation.T
+        return turned
+
+
+def fit_patterns(sets: BandSets, errors: Errors) -> Fit | None:
+    """The cell that explains all patterns best; None if no pattern has any."""
+    best = None
+    for cell in _candidates(sets, errors):
+        fit = _with_superlattices(_fit_cell(cell, sets, errors), sets, errors)
+        if best is None or fit.log_evidence > best.log_evidence:
+            best = fit
+    return best
+
+
+def refine(fit: Fit, sets: BandSets, errors: Errors, widths=_LAST) -> Fit:
+    """Refine the cell, the orientations and the pattern centres of a fit."""
+    cell, rotations = fit.cell.copy(), fit.rotations.copy()
+    centres, information = fit.centres.copy(), np.empty((6, 6))
+    _refinement_kernels.refine_cell(
+        cell, rotations, centres, sets.g, sets.starts, errors.spread, errors.stray, widths,
+        errors.slack, information,
+    )  # fmt: skip
+    return replace(
+        fit, cell=cell, rotations=rotations, centres=centres, information=information
+    )
+
+
+def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.ndarray]:
+    """Orientation of a cell in each pattern, and the log evidence of each."""
+    strong = [np.linalg.norm(sets.of(p)[:N_STRONG], axis=1).max() for p in range(len(sets))]
+    points, lengths = _reciprocal_points(cell, BEYOND * max(strong))
+    rotations = np.repeat(np.eye(3)[None], len(sets), axis=0)
+    evidence = np.empty(len(sets))
+    for p in range(len(sets)):
+        evidence[p] = _index_kernels.orient(
+            cell, points, lengths, sets.of(p), errors.widened(LOOSE), errors.stray, N_STRONG,
+            N_TESTS, rotations[p],
+        )  # fmt: skip
+    nothing = np.diff(sets.starts) * np.log(errors.stray)
+    return rotations, np.where(np.isfinite(evidence), evidence, nothing)
+
+
+def shares_explained(fit: Fit, sets: BandSets, errors: Errors) -> np.ndarray:
+    """Share of each pattern's bands that more probably belong to the lattice than not."""
+    densities = np.empty(len(sets.g))
+    _cell_kernels.lattice_densities(fit.cell, fit.upright(sets), errors.spread, densities)
+    belongs = (1 - errors.stray) * densities > errors.stray
+    return np.add.reduceat(belongs, sets.starts[:-1]) / np.diff(sets.starts)
+
+
+def _candidates(sets: BandSets, errors: Errors) -> list[np.ndarray]:
+    """Cells of some of the patterns, the most promising few."""
+    pool: list[list] = []
+    for p in _evenly(len(sets), N_SOURCES):
+        bands = np.ascontiguousarray(sets.of(p))
+        contrasts = sets.contrasts[sets.starts[p] : sets.starts[p + 1]]
+        found = find_cells(bands, contrasts, errors.spread, errors.stray, errors.slack)
+        pool += [[c.log_evidence, reduced_cell(c.basis)] for c in found[:N_OF_EACH]]
+    pool.sort(key=lambda c: -c[0])
+    cells = _without_doubles(pool)
+    if len(sets) == 1:
+        return cells[:1]
+    if len(sets) > N_SCREENED:
+        some = sets.chosen(_evenly(len(sets), N_SCREENED))
+        cells.sort(key=lambda cell: -orient_all(cell, some, errors)[1].sum())
+    return cells[:N_FINALISTS]
+
+
+def _without_doubles(pool: list[list]) -> list[np.ndarray]:
+    """Different cells, first those of high evidence that many patterns have."""
+    kept: list[list] = []
+    for evidence, cell in pool:
+        alike = next((k for k in kept if _alike(k[2], cell)), None)
+        if alike is None:
+            kept.append([evidence, 1, cell])
+        else:
+            alike[1] += 1
+    kept.sort(key=lambda k: -(k[0] + WORTH_OF_REPEATS * np.log(k[1])))
+    return [cell for _, _, cell in kept[:N_CANDIDATES]]
+
+
+def _alike(one, other) -> bool:
+    """Whether two reduced cells are the same within the errors of one pattern."""
+    lengths, others = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    cosines = [
+        np.abs((c @ c.T) / np.outer(n, n))[[1, 0, 0], [2, 2, 1]]
+        for c, n in ((one, lengths), (other, others))
+    ]
+    volumes = abs(np.linalg.det(one) / np.linalg.det(other))
+    return bool(
+        abs(volumes - 1) < ALIKE[0]
+        and np.abs(lengths / others - 1).max() < ALIKE[1]
+        and np.abs(cosines[0] - cosines[1]).max() < ALIKE[2]
+    )
+
+
+def _fit_cell(cell, sets: BandSets, errors: Errors) -> Fit:
+    """Orient and refine a cell twice: the second time with the better cell."""
+    fit = Fit(cell, np.eye(3)[None], np.zeros((len(sets), 3)), np.eye(6), -np.inf)
+    for widths in (_FIRST, _SECOND):
+        if len(sets) > 1:
+            fit = replace(fit, rotations=orient_all(fit.cell, sets, errors)[0])
+        fit = refine(fit, sets, errors, widths)
+    return fit
+
+
+def _with_superlattices(fit: Fit, sets: BandSets, errors: Errors) -> Fit:
+    """Add superlattices, from the patterns that fit."""
+    fits = shares_explained(fit, sets, errors) > FITTING
+    if not fits.any():
+        fits[:] = True
+    patterns = np.flatnonzero(fits)
+    some = sets.chosen(patterns)
+    part = replace(fit, rotations=fit.rotations[patterns], centres=fit.centres[patterns])
+    found: Extension = add_superlattices(
+        fit.cell, part.upright(some), some.starts, errors.spread, errors.stray
+    )
+    rotations = fit.rotations.copy()
+    rotations[patterns] = found.turns.transpose(0, 2, 1) @ part.rotations
+    # Patterns that don't fit are as good as noise.
+    lost = (len(sets.g) - len(some.g)) * np.log(errors.stray)
+    return replace(
+        fit, cell=found.cell, rotations=rotations, gains=found.gains,
+        log_evidence=found.log_evidence + lost,
+    )  # fmt: skip
+
+
+def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the reciprocal lattice up to a length, the shortest first, and their lengths."""
+    most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
+    indices = np.array(list(product(*[range(-n, n + 1) for n in most])))
+    points = indices @ np.linalg.inv(cell).T
+    lengths = np.linalg.norm(points, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    order = order[(lengths[order] > 0) & (lengths[order] < longest)]
+    return np.ascontiguousarray(points[order]), lengths[order]
+
+
+def _evenly(n: int, count: int) -> np.ndarray:
+    """At most so many of n numbers, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))

@@ -1,0 +1,264 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The lattice of an unknown phase, from the Kikuchi bands of one or many of its patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from emsparse_hs.electron import relativistic_wavelength
+
+from . import _refinement_kernels
+from ._joint import (
+    FITTING,
+    BandSets,
+    Errors,
+    Fit,
+    _evenly,
+    fit_patterns,
+    orient_all,
+    refine,
+    shares_explained,
+)
+from .bands import Bands
+from .bravais import BRAVAIS_LATTICES
+from .posterior import (
+    Hypothesis,
+    cell_parameters,
+    compare_symmetries,
+    lattice_probabilities,
+    parameter_errors,
+    symmetric_cell,
+)
+
+__all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
+
+#: What is first assumed of bands: the errors of direction (radians) and width (relative), that of
+#: the widths between two orders, and their share; and the share of bands of no plane.
+SPREAD, STRAY = (np.radians(0.3), 0.04, 0.25, 0.15), 0.08
+#: Errors that the bands themselves may show instead.
+SPREAD_LIMITS = ((np.radians(0.1), 0.02), (np.radians(0.6), 0.10))
+#: Bands of the assumed errors that those found are averaged with.
+PRIOR_BANDS = 20
+#: Bands that a pattern needs.
+FEWEST_BANDS = 8
+#: Patterns that the cell is found and refined from, at most; the rest is only oriented.
+MOST_PATTERNS = 48
+
+
+@dataclass(frozen=True)
+class LatticeSolution:
+    """The lattice of one phase.
+
+    Attributes
+    ----------
+    probabilities : float64 array of shape (15,)
+        Of the lattices in `BRAVAIS_LATTICES`, then of 'unknown'.
+    cell : float64 array of shape (3, 3)
+        Reduced primitive cell: rows in angstrom in the crystal's frame. NaN if there is none.
+    conventional_cell : float64 array of shape (3, 3)
+        Conventional cell of the most probable lattice, in the same frame, with its symmetry.
+    parameters, errors : float64 array of shape (6,)
+        Lengths in angstrom and angles in degrees of the conventional cell, and standard errors.
+        Lengths share a scale that comes from the bands' widths; their errors don't hold what those
+        err systematically, which is some percent.
+    hypotheses : list of Hypothesis
+        Symmetries of the cell, the most probable first.
+    superlattices : tuple of (int, float)
+        Index of each superlattice that few bands speak for, and the log evidence that it adds.
+    orientations : float64 array of shape (n_patterns, 3, 3)
+        Row vectors in the crystal's frame times these are in the detector's; NaN where a pattern
+        has too few bands.
+    centre_errors : float64 array of shape (n_patterns, 3)
+        By how much the pattern centre was wrong: x to the right and y up over the distance, and
+        the distance, relative. NaN where it was not refined.
+    explained : float64 array of shape (n_patterns,)
+        Share of each pattern's bands that belong to the lattice.
+    log_evidence : float
+        Per band, in nats over a band of no lattice.
+    spread : float64 array of shape (4,)
+        Errors of the bands, see `emsparse_hs.ebsd._cell_kernels`.
+    """
+
+    probabilities: np.ndarray
+    cell: np.ndarray
+    conventional_cell: np.ndarray
+    parameters: np.ndarray
+    errors: np.ndarray
+    hypotheses: list[Hypothesis]
+    superlattices: tuple[tuple[int, float], ...]
+    orientations: np.ndarray
+    centre_errors: np.ndarray
+    explained: np.ndarray
+    log_evidence: float
+    spread: np.ndarray
+
+    @property
+    def lattice(self) -> str:
+        """The most probable of the 14 lattices, or 'unknown'."""
+        return (*BRAVAIS_LATTICES, "unknown")[int(np.argmax(self.probabilities))]
+
+    @property
+    def fits(self) -> np.ndarray:
+        """Whether more than half of a pattern's bands belong to the lattice, shape (n_patterns,)."""
+        return self.explained > FITTING
+
+    def __repr__(self) -> str:
+        if self.lattice == "unknown":
+            return f"<LatticeSolution: unknown, {len(self.explained)} patterns>"
+        a, b, c = self.parameters[:3]
+        return (
+            f"<LatticeSolution: {self.lattice} ({self.probabilities.max():.0%}), "
+            f"a, b, c = {a:.3f}, {b:.3f}, {c:.3f} angstrom, {len(self.explained)} patterns>"
+        )
+
+
+def solve_lattice(
+    bands: Bands,
+    beam_energy: float = 20.0,
+    *,
+    centre_error: float = 0.004,
+    max_patterns: int = MOST_PATTERNS,
+) -> LatticeSolution:
+    r"""Find the lattice of an unknown phase.
+
+    Bands are vectors g of the reciprocal lattice: a direction, and by Bragg's law a length from the
+    half width. A cell is scored by the evidence of all bands,
+
+    .. math:: \sum_i \ln\left[a + (1 - a)\,\frac{1}{V} N(g_i;\, q_i,\, \Sigma)\right]
+
+    with the nearest lattice point q and the volume V: a cell twice as large has its points twice
+    as dense, and must place them twice as well. Cells of some patterns are candidates for all;
+    those of the highest evidence are refined on all patterns at once: one metric, and an
+    orientation and a pattern centre for each. Superlattices are added whose bands are few
+    (`emsparse_hs.ebsd.superlattices`), and the symmetries that the metric nearly has are compared
+    (`emsparse_hs.ebsd.posterior`).
+
+    Parameters
+    ----------
+    bands : Bands
+        Of the patterns of one phase, as `emsparse_hs.ebsd.detect_bands` finds them with 30 bands.
+    beam_energy : float
+        In keV.
+    centre_error : float
+        Standard deviation of the pattern centres' errors, over the distance of the screen.
+    max_patterns : int
+        The cell is found from so many patterns at most, evenly spread; all are oriented.
+
+    Returns
+    -------
+    LatticeSolution
+        With the lattice 'unknown' where bands don't fit into any lattice, or are too few.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit, or a number is not positive.
+    """
+    sets, patterns, n_patterns = _band_sets(bands, beam_energy)
+    for name, value in (("centre_error", centre_error), ("max_patterns", max_patterns)):
+        if not value > 0:
+            raise ValueError(f"{name} is {value}, and must be above 0.")
+    if not len(patterns):
+        return _nothing(n_patterns)
+    some = _evenly(len(sets), max_patterns)
+    chosen = sets.chosen(some)
+    errors = Errors(np.array(SPREAD), STRAY, centre_error)
+    fit = fit_patterns(chosen, errors)
+    if fit is None:
+        return _nothing(n_patterns)
+    fit = refine(fit, chosen, errors)
+    errors = _measured_errors(fit, chosen, errors)
+    fit = refine(fit, chosen, errors)
+    everywhere = _all_oriented(fit, some, sets, errors)
+    return _solution(fit, everywhere, sets, errors, patterns, n_patterns)
+
+
+def _band_sets(bands: Bands, beam_energy: float) -> tuple[BandSets, np.ndarray, int]:
+    """Bands as vectors, of the patterns that have enough of them; their numbers; how many there are."""
+    normals = np.asarray(bands.normals, dtype=np.float64)
+    half_widths = np.asarray(bands.half_widths, dtype=np.float64)
+    contrasts = np.asarray(bands.contrasts, dtype=np.float64)
+    shape = half_widths.shape
+    if len(shape) != 2 or normals.shape != (*shape, 3) or contrasts.shape != shape:
+        raise ValueError(
+            f"Normals, half widths and contrasts have the shapes {normals.shape}, {shape} and "
+            f"{contrasts.shape}; (n, n_bands, 3) and twice (n, n_bands) are needed."
+        )
+    lengths = 2 * np.sin(np.radians(half_widths)) / relativistic_wavelength(beam_energy)
+    known = np.isfinite(normals).all(axis=-1) & (lengths > 0) & (contrasts > 0)
+    patterns = np.flatnonzero(known.sum(axis=1) >= FEWEST_BANDS)
+    g = normals * lengths[..., None]
+    starts = np.cumsum([0, *known[patterns].sum(axis=1)])
+    kept = known[patterns]
+    return BandSets(g[patterns][kept], contrasts[patterns][kept], starts), patterns, shape[0]
+
+
+def _measured_errors(fit: Fit, sets: BandSets, errors: Errors) -> Errors:
+    """Errors as the residuals of a fit show them, averaged with what is assumed."""
+    sums = _refinement_kernels.residual_sums(
+        fit.cell, fit.upright(sets), errors.spread, errors.stray
+    )
+    number, across, along, loose, everything = sums
+    # Each pattern's orientation and centre, and the cell, were fitted to the same bands.
+    left = max(1 - (2 * 3 * len(sets) + 6) / max(3 * number, 1), 0.3)
+    prior = np.array(SPREAD)
+    squares = np.array([across, along]) / left + PRIOR_BANDS * prior[:2] ** 2
+    measured = np.sqrt(squares / (number + PRIOR_BANDS))
+    low, high = SPREAD_LIMITS
+    measured = np.clip(measured, low, high)
+    share = (loose + PRIOR_BANDS * prior[3]) / (number + loose + PRIOR_BANDS)
+    stray = (everything - number - loose + PRIOR_BANDS * STRAY) / (everything + PRIOR_BANDS)
+    return Errors(np.array([*measured, prior[2], share]), float(stray), errors.slack)
+
+
+def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors) -> Fit:
+    """The fit with an orientation for every pattern; those beyond the fit have no centre."""
+    if len(some) == len(sets):
+        return fit
+    rotations, _ = orient_all(fit.cell, sets, errors)
+    rotations[some] = fit.rotations
+    centres = np.zeros((len(sets), 3))
+    centres[some] = fit.centres
+    return replace(fit, rotations=rotations, centres=centres)
+
+
+def _solution(fit, everywhere, sets, errors, patterns, n_patterns: int) -> LatticeSolution:
+    covariance = np.linalg.inv(fit.information)
+    hypotheses = compare_symmetries(fit.cell, covariance)
+    cell = symmetric_cell(fit.cell, hypotheses[0].symmetry)
+    explained = np.full(n_patterns, np.nan)
+    explained[patterns] = shares_explained(everywhere, sets, errors)
+    orientations = np.full((n_patterns, 3, 3), np.nan)
+    orientations[patterns] = everywhere.rotations
+    centre_errors = np.full((n_patterns, 3), np.nan)
+    centre_errors[patterns] = everywhere.centres
+    evidence = fit.log_evidence / fit_size(fit, sets)
+    known = lattice_probabilities(hypotheses)
+    unknown = _probability_of_unknown(evidence, len(fit.rotations))
+    return LatticeSolution(
+        np.append(known * (1 - unknown), unknown),
+        fit.cell, cell, cell_parameters(cell), parameter_errors(cell, covariance),
+        hypotheses, fit.gains, orientations, centre_errors, explained, evidence, errors.spread,
+    )  # fmt: skip
+
+
+def fit_size(fit, sets):
+    return np.diff(sets.starts)[: len(fit.rotations)].sum()
+
+
+def _probability_of_unknown(evidence: float, n_patterns: int) -> float:
+    return 0.0
+
+
+def _nothing(n_patterns: int) -> LatticeSolution:
+    """What is said of patterns that have no lattice."""
+    none = np.full((n_patterns, 3), np.nan)
+    return LatticeSolution(
+        np.append(np.zeros(len(BRAVAIS_LATTICES)), 1.0),
+        np.full((3, 3), np.nan), np.full((3, 3), np.nan), np.full(6, np.nan), np.full(6, np.nan),
+        [], (), np.full((n_patterns, 3, 3), np.nan), none, np.zeros(n_patterns), 0.0,
+        np.array(SPREAD),
+    )  # fmt: skip

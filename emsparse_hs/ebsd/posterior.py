@@ -1,0 +1,196 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+r"""Which Bravais lattice a measured cell is: the probability of each.
+
+Each symmetry that the cell has nearly is a hypothesis. Under it the metric lies in a linear space,
+up to the uncertainty of the measurement, and anywhere in that space; so that the hypotheses are
+compared by
+
+.. math:: p(G \mid S) = N(y_S;\, 0,\, C_S)\; w^{-(f_S - 1)}
+
+with the deviation y from the space, its covariance C and the number f of free parameters, each of
+which spreads over w: H. Jeffreys, Theory of Probability (1961), chapter 5. A higher symmetry is
+believed where the deviation is within the error, since a lower one would have to meet it by chance.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .bravais import (
+    BRAVAIS_LATTICES,
+    Symmetry,
+    conventional_cell,
+    metric_matrix,
+    metric_vector,
+    near_symmetries,
+    reduced_cell,
+)
+
+#: Relative metric parameters of lattices spread over so much.
+WIDTH = 0.25
+#: Error of relative metric parameters that is there however many bands are fitted: pattern centres,
+#: square pixels and the two-beam position of edges are not exact.
+FLOOR = 0.003
+#: Distortion up to which a symmetry is a hypothesis.
+NEAR = 0.08
+_ROWS, _COLUMNS = np.array([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]).T
+
+
+class Hypothesis(NamedTuple):
+    """A symmetry of a cell, and how probable it is among all others.
+
+    Attributes
+    ----------
+    symmetry : Symmetry
+    probability : float
+    misfit : float
+        Squared deviation of the metric in standard errors; for k constraints, k is expected.
+    """
+
+    symmetry: Symmetry
+    probability: float
+    misfit: float
+
+
+def metric_covariance(cell, strain_covariance) -> np.ndarray:
+    """Covariance of a cell's metric, from that of the strain of its reciprocal lattice.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        Rows are the basis vectors in angstrom.
+    strain_covariance : array of shape (6, 6)
+        Of xx, yy, zz, yz, xz, xy in the frame of the cell.
+
+    Returns
+    -------
+    float64 array of shape (6, 6)
+        Of the metric's elements 11, 22, 33, 23, 13, 12 in angstrom^4.
+    """
+    jacobian = np.empty((6, 6))
+    for k, (i, j) in enumerate(zip(_ROWS, _COLUMNS, strict=True)):
+        unit = np.zeros((3, 3))
+        unit[i, j] = unit[j, i] = 1
+        # The direct lattice shrinks as the reciprocal one grows.
+        jacobian[:, k] = metric_vector(-2 * cell @ unit @ cell.T)
+    return jacobian @ strain_covariance @ jacobian.T
+
+
+def compare_symmetries(cell, strain_covariance) -> list[Hypothesis]:
+    """All symmetries that a cell may have, the most probable first.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        A reduced cell.
+    strain_covariance : array of shape (6, 6)
+        Of the reciprocal lattice's strain xx, yy, zz, yz, xz, xy.
+
+    Returns
+    -------
+    list of Hypothesis
+        Probabilities sum to 1.
+    """
+    cell = np.asarray(cell, dtype=np.float64)
+    metric = cell @ cell.T
+    lengths = np.sqrt(np.diag(metric))
+    scale = 1 / (lengths[_ROWS] * lengths[_COLUMNS])
+    covariance = metric_covariance(cell, strain_covariance) * np.outer(scale, scale)
+    covariance += FLOOR**2 * np.eye(6)
+    symmetries = near_symmetries(metric, NEAR)
+    fits = [_fit(s, metric_vector(metric), scale, covariance) for s in symmetries]
+    logs = np.array([log for log, _ in fits])
+    probabilities = np.exp(logs - np.logaddexp.reduce(logs))
+    order = np.argsort(-probabilities, kind="stable")
+    return [Hypothesis(symmetries[i], float(probabilities[i]), fits[i][1]) for i in order]
+
+
+def _fit(symmetry: Symmetry, vector, scale, covariance) -> tuple[float, float]:
+    """Log probability density of a metric under a symmetry, and its squared misfit."""
+    log, misfit = -(symmetry.n_free - 1) * np.log(WIDTH), 0.0
+    if symmetry.n_free < 6:
+        outside = np.eye(6) - symmetry.projector
+        outside = scale[:, None] * outside / scale
+        basis = np.linalg.svd(outside)[0][:, : 6 - symmetry.n_free]
+        deviation = basis.T @ outside @ (scale * vector)
+        error = basis.T @ outside @ covariance @ outside.T @ basis
+        misfit = float(deviation @ np.linalg.solve(error, deviation))
+        log -= 0.5 * (misfit + np.linalg.slogdet(2 * np.pi * error)[1])
+    return log, misfit
+
+
+def lattice_probabilities(hypotheses: list[Hypothesis]) -> np.ndarray:
+    """Probability of each Bravais lattice, whatever its axes.
+
+    Parameters
+    ----------
+    hypotheses : list of Hypothesis
+        Of `compare_symmetries`.
+
+    Returns
+    -------
+    float64 array of shape (14,)
+        In the order of `emsparse_hs.ebsd.bravais.BRAVAIS_LATTICES`.
+    """
+    probabilities = np.zeros(len(BRAVAIS_LATTICES))
+    for hypothesis in hypotheses:
+        probabilities[BRAVAIS_LATTICES.index(hypothesis.symmetry.lattice)] += hypothesis.probability
+    return probabilities
+
+
+def symmetric_cell(cell, symmetry: Symmetry) -> np.ndarray:
+    """The conventional cell that has a symmetry exactly, nearest to a cell that has it nearly.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        A reduced cell.
+    symmetry : Symmetry
+        Of `emsparse_hs.ebsd.bravais.near_symmetries`.
+
+    Returns
+    -------
+    float64 array of shape (3, 3)
+        Rows in the frame of the cell, strained without a rotation.
+    """
+    cell = reduced_cell(cell) if np.linalg.det(cell) < 0 else np.asarray(cell, dtype=np.float64)
+    metric = metric_matrix(symmetry.projector @ metric_vector(cell @ cell.T))
+    inverse = np.linalg.inv(cell)
+    values, axes = np.linalg.eigh(inverse @ metric @ inverse.T)
+    strain = (axes * np.sqrt(values)) @ axes.T
+    return conventional_cell(cell, symmetry) @ strain
+
+
+def cell_parameters(cell) -> np.ndarray:
+    """Lengths a, b, c in angstrom and angles alpha, beta, gamma in degrees of a cell."""
+    lengths = np.linalg.norm(cell, axis=-1)
+    unit = np.asarray(cell) / lengths[:, None]
+    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
+
+
+def parameter_errors(cell, strain_covariance) -> np.ndarray:
+    """Standard errors of `cell_parameters`, to first order.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+    strain_covariance : array of shape (6, 6)
+        Of the reciprocal lattice's strain xx, yy, zz, yz, xz, xy in the frame of the cell.
+
+    Returns
+    -------
+    float64 array of shape (6,)
+        In angstrom and degrees.
+    """
+    step = 1e-6
+    jacobian = np.empty((6, 6))
+    for k, (i, j) in enumerate(zip(_ROWS, _COLUMNS, strict=True)):
+        strain = np.zeros((3, 3))
+        strain[i, j] = strain[j, i] = step
+        strained = np.asarray(cell) @ (np.eye(3) - strain)
+        jacobian[:, k] = (cell_parameters(strained) - cell_parameters(cell)) / step
+    return np.sqrt(np.diag(jacobian @ strain_covariance @ jacobian.T))

@@ -1,0 +1,228 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Superlattices: few and weak bands that make a cell larger than the strong ones say.
+
+A superlattice's direct cell is H times the cell of the lattice below it, with a matrix H of whole
+numbers and the determinant 2, 3 or 4, its index. Those that a symmetry of the lattice turns into
+each other are variants of one superlattice: each pattern, indexed on the lattice, may have come out
+in another of them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _cell_kernels, _climb_kernels
+from .bravais import near_symmetries, reduced_cell
+
+#: Indices of the superlattices that are looked for.
+INDICES = (2, 3, 4)
+#: Shares of all bands that a superlattice alone may explain.
+SHARES = np.array([0.01, 0.02, 0.04, 0.08, 0.15, 0.3])
+#: Log evidence that a superlattice of index 2 must add, and how much more each further index needs;
+#: the first is times 1 + ln(n) for n patterns, since stray bands recur from pattern to pattern.
+#: Chosen on development crystals.
+PRICE, PRICE_OF_INDEX = 3.5, 1.0
+#: Superlattices of superlattices: at most so many on top of each other.
+MOST_STEPS = 4
+#: Distortion up to which variants of a lattice's symmetry are taken into account.
+NEAR = 0.045
+#: Log evidence by which another variant must be better before a pattern is turned into it.
+_BETTER = 0.5
+
+
+class Extension(NamedTuple):
+    """A lattice with the superlattices that its bands ask for.
+
+    Attributes
+    ----------
+    cell : float64 array of shape (3, 3)
+        Reduced cell of the last superlattice.
+    log_evidence : float
+        Of all bands, less the superlattices' price.
+    gains : tuple of (int, float)
+        Index of each superlattice and the log evidence that it added.
+    turns : float64 array of shape (n_patterns, 3, 3)
+        Rotations that turn each pattern's row vectors in the crystal's frame into the common
+        variant.
+    """
+
+    cell: np.ndarray
+    log_evidence: float
+    gains: tuple[tuple[int, float], ...]
+    turns: np.ndarray
+
+
+@lru_cache(maxsize=None)
+def superlattices(index: int) -> np.ndarray:
+    """All superlattices of an index, as matrices in Hermite's normal form.
+
+    Parameters
+    ----------
+    index : int
+        Of the sublattice of direct vectors: 2, 3 or 4.
+
+    Returns
+    -------
+    float64 array of shape (n, 3, 3)
+        7 of index 2, 13 of index 3, 35 of index 4.
+    """
+    found = []
+    for a, b, c in product(range(1, index + 1), repeat=3):
+        if a * b * c == index:
+            for x, y, z in product(range(b), range(c), range(c)):
+                found.append([[a, x, y], [0, b, z], [0, 0, c]])
+    return np.array(found, dtype=np.float64)
+
+
+@lru_cache(maxsize=1)
+def _all() -> tuple[np.ndarray, np.ndarray, dict]:
+    """Matrices of all superlattices, their indices, and their places by normal form."""
+    matrices = np.concatenate([superlattices(i) for i in INDICES])
+    places = {_normal_form(m): i for i, m in enumerate(matrices)}
+    return matrices, np.rint(np.linalg.det(matrices)).astype(int), places
+
+
+def _normal_form(matrix) -> tuple:
+    """Hermite's normal form of a matrix's rows: the same for all bases of a lattice."""
+    rows = [[int(round(x)) for x in row] for row in matrix]
+    form: list[list[int]] = []
+    for column in range(3):
+        while sum(row[column] != 0 for row in rows) > 1:
+            pivot = min((r for r in rows if r[column]), key=lambda r: abs(r[column]))
+            rows = [r if r is pivot else _less(r, pivot, r[column] // pivot[column]) for r in rows]
+        pivot = next(r for r in rows if r[column])
+        rows = [r for r in rows if r is not pivot]
+        form.append(pivot if pivot[column] > 0 else [-x for x in pivot])
+    for i in range(3):
+        for j in range(i):
+            form[j] = _less(form[j], form[i], form[j][i] // form[i][i])
+    return tuple(map(tuple, form))
+
+
+def _less(row: list[int], other: list[int], times: int) -> list[int]:
+    return [x - times * y for x, y in zip(row, other, strict=True)]
+
+
+def _variants(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which superlattice is a variant of which, and the rotation that makes it.
+
+    Returns the number of each superlattice's orbit, and an array of shape (n, order) with the
+    place of what each rotation makes of each.
+    """
+    return _cached_variants(rotations.tobytes(), len(rotations))
+
+
+@lru_cache(maxsize=None)
+def _cached_variants(rotations: bytes, order: int) -> tuple[np.ndarray, np.ndarray]:
+    rotations = np.frombuffer(rotations, dtype=int).reshape(order, 3, 3)
+    matrices, _, places = _all()
+    images = np.array([[places[_normal_form(m @ r)] for r in rotations] for m in matrices])
+    orbits = images.min(axis=1)
+    return orbits, images
+
+
+def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
+    r"""Add the superlattices that bands ask for, one by one.
+
+    A superlattice adds to a pattern's log evidence what
+    `emsparse_hs.ebsd._climb_kernels.superlattice_gains` says. Since each pattern may show any of
+    its m variants, the gain is
+
+    .. math:: \sum_p \ln \frac{1}{m} \sum_{v=1}^{m} e^{\Delta_{pv}}
+
+    which pays for the choice among the variants by itself. Patterns are then turned into one
+    variant.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        Rows are the basis vectors in angstrom.
+    g : float64 array of shape (n, 3)
+        Bands of all patterns in the crystal's frame, in 1/angstrom.
+    starts : int array of shape (n_patterns + 1,)
+        Where each pattern's bands begin.
+    spread : float64 array of shape (4,)
+        See `emsparse_hs.ebsd._cell_kernels`.
+    stray : float
+        Share of bands with no place in the lattice.
+
+    Returns
+    -------
+    Extension
+    """
+    matrices, indices, _ = _all()
+    cell, g = reduced_cell(cell), np.array(g)
+    turns = np.repeat(np.eye(3)[None], len(starts) - 1, axis=0)
+    known = np.empty(len(g))
+    _cell_kernels.lattice_densities(cell, g, spread, known)
+    log_evidence, gains = float(np.log(stray + (1 - stray) * known).sum()), []
+    price = PRICE * (1 + np.log(len(starts) - 1)) + PRICE_OF_INDEX * (indices - INDICES[0])
+    for _ in range(MOST_STEPS):
+        rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
+        orbits, images = _variants(np.ascontiguousarray(rotations))
+        each = _gains(cell, g, starts, spread, stray, known, matrices)
+        place, share, gain = _best_orbit(each, orbits, price)
+        if gain < price[place]:
+            break
+        chosen = _best_variants(each[:, :, share], orbits == orbits[place], place)
+        _turn_patterns(cell, rotations, images[place], chosen, place, g, starts, turns)
+        new = np.empty(len(g))
+        _cell_kernels.lattice_densities(cell, g, spread, known)
+        larger = reduced_cell(matrices[place] @ cell)
+        _cell_kernels.lattice_densities(larger, g, spread, new)
+        known = (1 - SHARES[share]) * known + SHARES[share] * new
+        cell = larger
+        log_evidence += gain - price[place]
+        gains.append((int(indices[place]), float(gain)))
+    return Extension(cell, log_evidence, tuple(gains), turns)
+
+
+def _gains(cell, g, starts, spread, stray, known, matrices) -> np.ndarray:
+    """What each superlattice adds to each pattern, of shape (patterns, superlattices, shares)."""
+    gains = np.empty((len(starts) - 1, len(matrices), len(SHARES)))
+    _climb_kernels.superlattice_gains(
+        cell, g, starts, spread, stray, known, matrices, SHARES, gains
+    )
+    return gains
+
+
+def _best_orbit(gains, orbits, price) -> tuple[int, int, float]:
+    """The superlattice, the number of its share, and the gain over all its variants."""
+    best = (0, 0, -np.inf)
+    for orbit in np.unique(orbits):
+        variants = np.flatnonzero(orbits == orbit)
+        of_each = gains[:, variants]
+        total = np.logaddexp.reduce(of_each, axis=1).sum(axis=0)
+        total -= len(gains) * np.log(len(variants))
+        share = int(np.argmax(total))
+        if total[share] - price[orbit] > best[2] - price[best[0]]:
+            strongest = variants[np.argmax(of_each[:, :, share].sum(axis=0))]
+            best = (int(strongest), share, float(total[share]))
+    return best
+
+
+def _best_variants(gains, variants, place: int) -> np.ndarray:
+    """For each pattern the variant that fits it best, the common one unless it is clearly worse."""
+    allowed = np.where(variants, gains, -np.inf)
+    best = allowed.argmax(axis=1)
+    clear = allowed.max(axis=1) > gains[:, place] + _BETTER
+    return np.where(clear, best, place)
+
+
+def _turn_patterns(cell, rotations, images, chosen, place: int, g, starts, turns) -> None:
+    """Turn the patterns of other variants into the common one, in place."""
+    for p in np.flatnonzero(chosen != place):
+        turn = _nearest_rotation(cell, rotations[np.flatnonzero(images == chosen[p])[0]]).T
+        g[starts[p] : starts[p + 1]] @= turn
+        turns[p] = turns[p] @ turn
+
+
+def _nearest_rotation(cell, rotation) -> np.ndarray:
+    """The rotation of row vectors next to a symmetry operation that a cell has but nearly."""
+    left, _, right = np.linalg.svd(np.linalg.solve(cell, rotation @ cell))
+    return left @ right
