@@ -176,7 +176,7 @@ def shares_explained(fit: Fit, sets: BandSets, errors: Errors) -> np.ndarray:
 def _candidates(sets: BandSets, errors: Errors) -> list[np.ndarray]:
     """Cells of some of the patterns, the most promising few."""
     pool: list[list] = []
-    for p in _evenly(len(sets), N_SOURCES):
+    for p in evenly(len(sets), N_SOURCES):
         bands = np.ascontiguousarray(sets.of(p))
         contrasts = sets.contrasts[sets.starts[p] : sets.starts[p + 1]]
         found = find_cells(bands, contrasts, errors.spread, errors.stray, errors.slack)
@@ -186,7 +186,7 @@ def _candidates(sets: BandSets, errors: Errors) -> list[np.ndarray]:
     if len(sets) == 1:
         return cells[:1]
     if len(sets) > N_SCREENED:
-        some = sets.chosen(_evenly(len(sets), N_SCREENED))
+        some = sets.chosen(evenly(len(sets), N_SCREENED))
         cells.sort(key=lambda cell: -orient_all(cell, some, errors)[1].sum())
     return cells[:N_FINALISTS]
 
@@ -261,6 +261,6 @@ def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(points[order]), lengths[order]
 
 
-def _evenly(n: int, count: int) -> np.ndarray:
+def evenly(n: int, count: int) -> np.ndarray:
     """At most so many of n numbers, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))

@@ -15,6 +15,7 @@ believed where the deviation is within the error, since a lower one would have t
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +103,10 @@ def compare_symmetries(cell, strain_covariance) -> list[Hypothesis]:
     covariance += FLOOR**2 * np.eye(6)
     symmetries = near_symmetries(metric, NEAR)
     fits = [_fit(s, metric_vector(metric), scale, covariance) for s in symmetries]
+    # Each lattice is as probable as any other before, however many settings of it there are.
+    settings = Counter(s.lattice for s in symmetries)
     logs = np.array([log for log, _ in fits])
+    logs -= np.log([settings[s.lattice] for s in symmetries])
     probabilities = np.exp(logs - np.logaddexp.reduce(logs))
     order = np.argsort(-probabilities, kind="stable")
     return [Hypothesis(symmetries[i], float(probabilities[i]), fits[i][1]) for i in order]

@@ -217,12 +217,12 @@ def _best_variants(gains, variants, place: int) -> np.ndarray:
 def _turn_patterns(cell, rotations, images, chosen, place: int, g, starts, turns) -> None:
     """Turn the patterns of other variants into the common one, in place."""
     for p in np.flatnonzero(chosen != place):
-        turn = _nearest_rotation(cell, rotations[np.flatnonzero(images == chosen[p])[0]]).T
+        turn = nearest_rotation(cell, rotations[np.flatnonzero(images == chosen[p])[0]]).T
         g[starts[p] : starts[p + 1]] @= turn
         turns[p] = turns[p] @ turn
 
 
-def _nearest_rotation(cell, rotation) -> np.ndarray:
+def nearest_rotation(cell, rotation) -> np.ndarray:
     """The rotation of row vectors next to a symmetry operation that a cell has but nearly."""
     left, _, right = np.linalg.svd(np.linalg.solve(cell, rotation @ cell))
     return left @ right

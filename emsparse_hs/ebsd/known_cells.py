@@ -1,0 +1,111 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Cells that are known, or have been found: which of them a pattern shows, and how they differ."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ._joint import Errors, orient_all
+from .bands import Bands
+from .bravais import reduced_cell
+from .lattice import SPREAD, STRAY, band_sets
+
+#: Scales that are tried of each cell: half widths of strong bands are below the Bragg angle.
+SCALES = np.exp(np.arange(0.0, 0.25, 0.03))
+#: Relative width of bands, when cells are known: scales of 3 % apart, and widths between orders.
+_WIDTH = 0.06
+
+
+def compare_cells(
+    bands: Bands, cells, beam_energy: float = 20.0, centre_error: float = 0.004
+) -> np.ndarray:
+    """How well each of some cells explains each pattern.
+
+    The cell with the highest evidence is the pattern's phase: the score of
+    `emsparse_hs.ebsd.lattice.solve_lattice`, with the orientation as the only unknown but for a
+    common scale of the widths.
+
+    Parameters
+    ----------
+    bands : Bands
+        Of n patterns.
+    cells : sequence of array of shape (3, 3)
+        Primitive cells: rows are the basis vectors in angstrom.
+    beam_energy : float
+        In keV.
+    centre_error : float
+        Standard deviation of the pattern centres' errors, over the distance.
+
+    Returns
+    -------
+    float64 array of shape (n, n_cells)
+        Log evidence per band in nats, 0 where a cell explains nothing; NaN where a pattern has too
+        few bands.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit, or a cell has no volume.
+    """
+    sets, patterns, n_patterns = band_sets(bands, beam_energy)
+    scores = np.full((n_patterns, len(cells)), np.nan)
+    if not len(patterns):
+        return scores
+    spread = np.array([np.hypot(SPREAD[0], centre_error), _WIDTH, *SPREAD[2:]])
+    errors = Errors(spread, STRAY, centre_error)
+    nothing = np.log(STRAY)
+    for j, cell in enumerate(cells):
+        reduced = reduced_cell(cell)
+        evidence = np.max([orient_all(reduced * s, sets, errors)[1] for s in SCALES], axis=0)
+        scores[patterns, j] = evidence / np.diff(sets.starts) - nothing
+    return scores
+
+
+def relative_strain(cell, reference) -> np.ndarray:
+    """Strain that makes one lattice of another, without the change of volume.
+
+    The scale of a cell comes from the bands' widths and is not certain enough for a strain, so
+    that only the deviatoric part is told.
+
+    Parameters
+    ----------
+    cell, reference : array of shape (3, 3)
+        Reduced cells: rows are the basis vectors.
+
+    Returns
+    -------
+    float64 array of shape (3, 3)
+        Symmetric and without a trace, in the frame of the reference.
+
+    Raises
+    ------
+    ValueError
+        If the cells are not those of nearly the same lattice.
+    """
+    cell, reference = reduced_cell(cell), reduced_cell(reference)
+    cell = cell * abs(np.linalg.det(reference) / np.linalg.det(cell)) ** (1 / 3)
+    metric = reference @ reference.T
+    best, chosen = np.inf, None
+    for matrix in _basis_changes():
+        change = matrix @ cell @ cell.T @ matrix.T - metric
+        size = np.abs(change).max() / np.trace(metric)
+        if size < best:
+            best, chosen = size, matrix
+    if best > 0.05:
+        raise ValueError(
+            f"The cells differ by {best:.0%}: they are no strained forms of one lattice. Compare "
+            "solutions of the same phase."
+        )
+    deformation = np.linalg.solve(reference, chosen @ cell)
+    left, stretches, _ = np.linalg.svd(deformation)
+    logs = np.log(stretches)
+    return (left * (logs - logs.mean())) @ left.T
+
+
+def _basis_changes() -> np.ndarray:
+    """Matrices of -1, 0 and 1 with the determinant 1."""
+    matrices = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
+    return matrices[np.rint(np.linalg.det(matrices)) == 1]
