@@ -38,7 +38,7 @@ from kikuchi_truth import (
 )
 
 from emsparse_hs.ebsd import Bands, detect_bands
-from emsparse_hs.ebsd.lattice import BRAVAIS_LATTICES, solve_lattice
+from emsparse_hs.ebsd.lattice import BRAVAIS_LATTICES, WIDTH_SCALE, solve_lattice
 
 ANSWERS = (*BRAVAIS_LATTICES, "unknown")
 #: How far the volume of a right cell may be off.
@@ -127,10 +127,10 @@ def reduced_edges(cell: np.ndarray) -> np.ndarray:
     return np.sort(np.linalg.norm(cell, axis=1))
 
 
-def answer(crystal: Crystal, bands: Bands) -> Outcome:
+def answer(crystal: Crystal, bands: Bands, width_scale: float) -> Outcome:
     """Solve the bands of one phase, and compare."""
     start = time.process_time()
-    solution = solve_lattice(bands, beam_energy=BEAM_ENERGY)
+    solution = solve_lattice(bands, beam_energy=BEAM_ENERGY, width_scale=width_scale)
     milliseconds = 1e3 * (time.process_time() - start)
     probabilities, cell = np.asarray(solution.probabilities), np.asarray(solution.cell)
     true = crystal.primitive_cell
@@ -201,10 +201,14 @@ def measured_nickel(options) -> Outcome:
     centres = centres if len(centres) == len(patterns) else centres[0]
     bands = detect_bands(patterns, centres, options.n_bands, min_contrast=MIN_CONTRAST)
     cell, no_atoms = NICKEL * np.eye(3), np.empty((0, 3))
-    return answer(Crystal("Ni", "cF", cell, no_atoms, np.empty(0, int), 1, True), bands)
+    return answer(
+        Crystal("Ni", "cF", cell, no_atoms, np.empty(0, int), 1, True), bands, WIDTH_SCALE
+    )
 
 
-def score(crystals: list[Crystal], observe: Observe, seed: int) -> list[Outcome]:
+def score(
+    crystals: list[Crystal], observe: Observe, seed: int, width_scale: float
+) -> list[Outcome]:
     """Answers for all crystals, each with random numbers of its own."""
     outcomes = []
     for crystal in crystals:
@@ -212,7 +216,7 @@ def score(crystals: list[Crystal], observe: Observe, seed: int) -> list[Outcome]
         bands = observe(crystal, np.random.default_rng([seed, crc(crystal), which]))
         if not outcomes:
             solve_lattice(bands, beam_energy=BEAM_ENERGY)  # compiles
-        outcomes.append(answer(crystal, bands))
+        outcomes.append(answer(crystal, bands, width_scale))
     return outcomes
 
 
@@ -322,7 +326,9 @@ def main() -> None:
         return
     sources = {"bands": from_bands, "images": from_images, "masters": from_masters}
     crystals, observe = sources[options.source](options)
-    outcomes = score(crystals, observe, options.seed)
+    # Edges of drawn and of two-beam bands are at the Bragg angle, those of dynamical ones inside.
+    width_scale = WIDTH_SCALE if options.source == "masters" else 1.0
+    outcomes = score(crystals, observe, options.seed, width_scale)
     report(outcomes)
     if options.verbose:
         print_wrong(outcomes)

@@ -6,23 +6,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
-from hyperspy.signals import LazySignal2D, Signal2D
+from hyperspy.signals import Signal2D
 
 from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._base import SignalMethods, frame_shape
+from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
+from emsparse_hs.ebsd.lattice import WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
-from emsparse_hs.signals._provenance import kept_metadata
+from emsparse_hs.signals._lattices import as_labels, beam_energy_of
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
-    from emsparse_hs.signals import KikuchiBands
+    from emsparse_hs.signals import BravaisProbabilities, KikuchiBands, PhaseLattice
 
+#: Bands from which a lattice is found: with the 18 strongest, weak superlattices are missed.
+N_BANDS = 30
 #: What kikuchipy's detectors have where no pattern centre is known.
 _UNKNOWN_CENTRE = (0.5, 0.5, 0.5)
 #: How to say where the pattern centre is.
@@ -94,7 +97,7 @@ class EBSDMethods(SignalMethods):
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
-        return _as_radon(self._signal, data, centres, azimuths, elevations)
+        return as_radon(self._signal, data, centres, azimuths, elevations)
 
     def detect_bands(
         self,
@@ -159,7 +162,149 @@ class EBSDMethods(SignalMethods):
             show_progressbar=show_progressbar,
             num_workers=num_workers,
         )
-        return _as_bands(self._signal, data, centres)
+        return as_bands(self._signal, data, centres)
+
+    def estimate_lattice(
+        self,
+        labels=0,
+        pattern_centre=None,
+        *,
+        beam_energy: float | None = None,
+        n_bands: int = N_BANDS,
+        min_contrast: float = MIN_CONTRAST,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = 0.004,
+        max_patterns: int = 48,
+        signal_mask=None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> PhaseLattice | dict[int, PhaseLattice]:
+        """Find the unit cell of an unknown phase, jointly from all of its patterns.
+
+        The same as ``s.emsparse.detect_bands(30).estimate_lattice(labels)``.
+
+        Parameters
+        ----------
+        labels : int or int array of the scan's shape
+            Phase of each pattern, negative where one is left out. By default all patterns are of
+            one phase.
+        pattern_centre, n_bands, min_contrast, signal_mask
+            See `detect_bands`.
+        beam_energy : float, optional
+            In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
+        width_scale : float
+            Bragg angle over half width, which scales all lengths; best found from a known phase.
+            The default is the median of patterns that were simulated dynamically.
+        centre_error : float
+            Standard deviation of the pattern centres' errors, over the distance of the screen.
+        max_patterns : int
+            A cell is found from so many patterns at most, evenly spread; all are oriented.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        PhaseLattice or dict
+            One for each label; only that if `labels` is one number.
+
+        Raises
+        ------
+        ValueError
+            If the pattern centre or the beam energy is not known, or labels don't fit.
+        TypeError
+            If labels are not whole numbers, or the data are complex or ragged.
+        """
+        energy = beam_energy_of(self._signal, beam_energy)
+        scan = self._signal.axes_manager._navigation_shape_in_array
+        left_out = as_labels(labels, scan) < 0
+        bands = self.detect_bands(
+            n_bands,
+            pattern_centre,
+            min_contrast=min_contrast,
+            navigation_mask=left_out if left_out.any() else None,
+            signal_mask=signal_mask,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+            lazy_output=False,
+        )
+        return bands.estimate_lattice(
+            labels,
+            beam_energy=energy,
+            width_scale=width_scale,
+            centre_error=centre_error,
+            max_patterns=max_patterns,
+        )
+
+    def classify_bravais(
+        self,
+        labels=None,
+        pattern_centre=None,
+        *,
+        beam_energy: float | None = None,
+        n_bands: int = N_BANDS,
+        min_contrast: float = MIN_CONTRAST,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = 0.004,
+        max_patterns: int = 48,
+        signal_mask=None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> BravaisProbabilities:
+        """Find which of the 14 Bravais lattices each pattern shows, with probabilities.
+
+        The same as ``s.emsparse.detect_bands(30).classify_bravais(labels)``.
+
+        Parameters
+        ----------
+        labels : int or int array of the scan's shape, optional
+            Phase of each pattern, negative where one is left out: patterns of one label are solved
+            together, which is right far more often. By default each pattern is solved on its own.
+        pattern_centre, n_bands, min_contrast, signal_mask
+            See `detect_bands`.
+        beam_energy, width_scale, centre_error, max_patterns
+            See `estimate_lattice`.
+        show_progressbar, num_workers
+            As in HyperSpy.
+        lazy_output : bool, optional
+            Whether to compute nothing yet, for patterns on their own. As the signal is, by default.
+
+        Returns
+        -------
+        BravaisProbabilities
+            15 numbers for each pattern: the 14 lattices, and 'unknown'.
+
+        Raises
+        ------
+        ValueError
+            If the pattern centre or the beam energy is not known, or labels don't fit.
+        TypeError
+            If labels are not whole numbers, or the data are complex or ragged.
+        """
+        energy = beam_energy_of(self._signal, beam_energy)
+        lazy = self._signal._lazy if lazy_output is None else lazy_output
+        left_out = None
+        if labels is not None:
+            scan = self._signal.axes_manager._navigation_shape_in_array
+            left_out = as_labels(labels, scan) < 0
+        running = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        bands = self.detect_bands(
+            n_bands,
+            pattern_centre,
+            min_contrast=min_contrast,
+            navigation_mask=left_out if left_out is not None and left_out.any() else None,
+            signal_mask=signal_mask,
+            lazy_output=lazy and labels is None,
+            **running,
+        )
+        options = {
+            "width_scale": width_scale,
+            "centre_error": centre_error,
+            "max_patterns": max_patterns,
+        }
+        return bands.classify_bravais(
+            labels, beam_energy=energy, lazy_output=lazy, **options, **running
+        )
 
     def _pattern_centres(self, pattern_centre) -> np.ndarray:
         """One pattern centre for all, or one for each pattern in the order of the data."""
@@ -230,45 +375,3 @@ def _band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndar
         # Where pattern centres differ, each pattern keeps its own.
         columns.append(np.broadcast_to(centre[:, None], normals.shape))
     return np.concatenate(columns, axis=-1)
-
-
-def _as_bands(signal: BaseSignal, data, centres) -> KikuchiBands:
-    from emsparse_hs.signals import KikuchiBands, LazyKikuchiBands
-
-    kind = LazyKikuchiBands if isinstance(data, da.Array) else KikuchiBands
-    axes = [
-        {"name": "band", "size": data.shape[-2], "navigate": False},
-        {"name": "quantity", "size": data.shape[-1], "navigate": False},
-    ]
-    return kind(data, **_description(signal, axes, centres, "Kikuchi_bands", "Kikuchi bands"))
-
-
-def _as_radon(signal: BaseSignal, data, centres, azimuths, elevations) -> Signal2D:
-    kind = LazySignal2D if isinstance(data, da.Array) else Signal2D
-    axes = [_angle("elevation", elevations), _angle("azimuth", azimuths)]
-    return kind(data, **_description(signal, axes, centres, "Radon_transform", "Radon transform"))
-
-
-def _angle(name: str, degrees: np.ndarray) -> dict:
-    """An axis of angles."""
-    return {
-        "name": name,
-        "units": "°",
-        "size": degrees.size,
-        "offset": float(degrees[0]),
-        "scale": float(degrees[1] - degrees[0]),
-        "navigate": False,
-    }
-
-
-def _description(signal: BaseSignal, axes: list[dict], centres, node: str, title: str) -> dict:
-    """Axes and metadata of a result, the scan's own first."""
-    scan = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
-    metadata = kept_metadata(signal)
-    metadata.setdefault("General", {})["title"] = f"{title}: {signal.metadata.General.title}"
-    # The mean where centres differ: what is exact is in the data then.
-    metadata[node] = {
-        "pattern_centre": np.asarray(centres).reshape(-1, 3).mean(0).tolist(),
-        "pattern_shape": list(frame_shape(signal)),
-    }
-    return {"axes": [*scan, *axes], "metadata": metadata}

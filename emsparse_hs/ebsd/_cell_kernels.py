@@ -2,8 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 r"""Compiled loops over bands and lattice points; their numpy twins are in the tests.
 
-A band is a vector g: the unit normal of the reflecting planes times the reciprocal of their spacing,
-in 1/angstrom. A cell is a matrix of which the rows are the direct basis vectors in angstrom. The
+A band is a vector g: the unit normal of the reflecting planes over their spacing, in 1/angstrom. A cell is a matrix of which the rows are the direct basis vectors in angstrom. The
 point of the reciprocal lattice with the indices h is h @ inv(cell).T, and cell @ g are the indices
 of a band.
 
@@ -69,7 +68,7 @@ def lattice_densities(cell, g, spread, densities):
     .. math:: p(g) = \frac{1}{V}\, N(g;\, q,\, \Sigma)
 
     with the nearest point q of the reciprocal lattice and the cell's volume V. There are V points
-    in a unit of reciprocal space, so that a cell twice as large must place its points twice as well.
+    in a unit of reciprocal space, so that of a cell twice as large each is half as probable.
 
     Parameters
     ----------
@@ -128,7 +127,11 @@ def find_periods(directions, g, weights, steps, threshold, periods, scores):
     first, step = steps[0], steps[1] - steps[0]
     for direction in directions:
         for i in range(n):
-            phase = 2 * math.pi * (direction[0] * g[i, 0] + direction[1] * g[i, 1] + direction[2] * g[i, 2])
+            phase = (
+                2
+                * math.pi
+                * (direction[0] * g[i, 0] + direction[1] * g[i, 1] + direction[2] * g[i, 2])
+            )
             cosine[i], sine[i] = math.cos(phase * first), math.sin(phase * first)
             turn_c[i], turn_s[i] = math.cos(phase * step), math.sin(phase * step)
         before, last = -1.0, -1.0
@@ -173,7 +176,11 @@ def settle_periods(g, weights, limits, threshold, apart, periods, scores):
                 for a in range(3):
                     vector[a] += order * g[i, a]
             for a in range(3):
-                t[a] = inverse[a, 0] * vector[0] + inverse[a, 1] * vector[1] + inverse[a, 2] * vector[2]
+                t[a] = (
+                    inverse[a, 0] * vector[0]
+                    + inverse[a, 1] * vector[1]
+                    + inverse[a, 2] * vector[2]
+                )
         length = math.sqrt(t[0] ** 2 + t[1] ** 2 + t[2] ** 2)
         value = 0.0
         for i in range(len(g)):

@@ -63,8 +63,8 @@ def climb(cell, g, spread, stray, slack, relatives, limits, n_steps, least):
     evidence = settle_cell(cell, g, spread, stray, slack, np.array(_START))
     for _ in range(n_steps):
         highest, chosen = evidence + least * n, cell.copy()
-        for relative in relatives:
-            other = relative @ cell
+        for k in range(len(relatives)):
+            other = relatives[k] @ cell
             volume = abs(np.linalg.det(other))
             if not limits[0] <= volume <= limits[1]:
                 continue
@@ -82,7 +82,7 @@ def climb(cell, g, spread, stray, slack, relatives, limits, n_steps, least):
 
 @numba.njit(nogil=True, cache=True)
 def superlattice_gains(cell, g, starts, spread, stray, known, matrices, shares, gains):
-    r"""What superlattices add to each pattern's log evidence if a share of the bands is theirs alone.
+    r"""What superlattices add to each pattern's evidence if a share of the bands is theirs alone.
 
     .. math:: \sum_i \ln\frac{a + (1 - a)\,((1 - s)\,p_i + s\,p'_i)}{a + (1 - a)\,p_i}
 

@@ -65,7 +65,9 @@ def orient(cell, points, lengths, g, spread, stray, n_strong, n_tests, rotation)
         for a in _range_of(lengths, sizes[i], spread[1]):
             for b in _range_of(lengths, sizes[j], spread[1]):
                 other = (
-                    points[a, 0] * points[b, 0] + points[a, 1] * points[b, 1] + points[a, 2] * points[b, 2]
+                    points[a, 0] * points[b, 0]
+                    + points[a, 1] * points[b, 1]
+                    + points[a, 2] * points[b, 2]
                 ) / (lengths[a] * lengths[b])
                 if abs(other - cosine) > slack:
                     continue
@@ -103,7 +105,11 @@ def _rotation(one, other, to_one, to_other, rotation):
     _triad(to_one, to_other, target)
     for i in range(3):
         for j in range(3):
-            rotation[i, j] = source[0, i] * target[0, j] + source[1, i] * target[1, j] + source[2, i] * target[2, j]
+            rotation[i, j] = (
+                source[0, i] * target[0, j]
+                + source[1, i] * target[1, j]
+                + source[2, i] * target[2, j]
+            )
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -129,7 +135,9 @@ def _evidence(cell, rotation, g, spread, stray, least, turned):
     for a in range(3):
         for b in range(3):
             turned[a, b] = (
-                cell[a, 0] * rotation[0, b] + cell[a, 1] * rotation[1, b] + cell[a, 2] * rotation[2, b]
+                cell[a, 0] * rotation[0, b]
+                + cell[a, 1] * rotation[1, b]
+                + cell[a, 2] * rotation[2, b]
             )
     shown = np.ascontiguousarray(np.linalg.inv(turned).T)
     volume = abs(np.linalg.det(cell))

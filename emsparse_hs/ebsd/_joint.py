@@ -145,9 +145,7 @@ def refine(fit: Fit, sets: BandSets, errors: Errors, widths=_LAST) -> Fit:
         cell, rotations, centres, sets.g, sets.starts, errors.spread, errors.stray, widths,
         errors.slack, information,
     )  # fmt: skip
-    return replace(
-        fit, cell=cell, rotations=rotations, centres=centres, information=information
-    )
+    return replace(fit, cell=cell, rotations=rotations, centres=centres, information=information)
 
 
 def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.ndarray]:

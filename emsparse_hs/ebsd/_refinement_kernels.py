@@ -66,8 +66,16 @@ def refine_cell(cell, rotations, centres, g, starts, spread, stray, widths, slac
         for p in range(len(rotations)):
             bands = g[starts[p] : starts[p + 1]]
             evidence += _equations(
-                cell, reciprocal, rotations[p], centres[p], bands, spread * factors, stray,
-                slack, equations, right,
+                cell,
+                reciprocal,
+                rotations[p],
+                centres[p],
+                bands,
+                spread * factors,
+                stray,
+                slack,
+                equations,
+                right,
             )
             inner = equations[_N_STRAINS:, _N_STRAINS:].copy()
             mixed = equations[_N_STRAINS:, :_N_STRAINS].copy()
@@ -85,9 +93,7 @@ def refine_cell(cell, rotations, centres, g, starts, spread, stray, widths, slac
 
 
 @numba.njit(nogil=True, cache=True)
-def _equations(
-    cell, reciprocal, rotation, centre, g, spread, stray, slack, equations, right
-):
+def _equations(cell, reciprocal, rotation, centre, g, spread, stray, slack, equations, right):
     """Fill J'WJ and J'Wr of one pattern, strains first; the log evidence of its bands."""
     equations[:] = 0
     right[:] = 0
@@ -100,7 +106,9 @@ def _equations(
     for a in range(3):
         for b in range(3):
             turned[a, b] = (
-                cell[a, 0] * rotation[0, b] + cell[a, 1] * rotation[1, b] + cell[a, 2] * rotation[2, b]
+                cell[a, 0] * rotation[0, b]
+                + cell[a, 1] * rotation[1, b]
+                + cell[a, 2] * rotation[2, b]
             )
     shown = np.ascontiguousarray(np.linalg.inv(turned).T)
     jacobian, residual, h, target = np.empty((_N, 3)), np.empty(3), np.empty(3), np.empty(3)
@@ -181,7 +189,9 @@ def _accumulate(jacobian, residual, band, length, across, along, equations, righ
     for i in range(_N):
         mine = jacobian[i, 0] * x + jacobian[i, 1] * y + jacobian[i, 2] * z
         right[i] += excess * mine * radial + across * (
-            jacobian[i, 0] * residual[0] + jacobian[i, 1] * residual[1] + jacobian[i, 2] * residual[2]
+            jacobian[i, 0] * residual[0]
+            + jacobian[i, 1] * residual[1]
+            + jacobian[i, 2] * residual[2]
         )
         for j in range(i + 1):
             other = jacobian[j, 0] * x + jacobian[j, 1] * y + jacobian[j, 2] * z

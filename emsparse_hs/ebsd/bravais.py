@@ -107,7 +107,9 @@ def _with_like_angles(basis: np.ndarray) -> np.ndarray:
     signs = [s for s in product((1, -1), repeat=3)]
     alike = [s for s in signs if (products * (s[1] * s[2], s[0] * s[2], s[0] * s[1]) > 0).all()]
     if not alike:
-        alike = [s for s in signs if (products * (s[1] * s[2], s[0] * s[2], s[0] * s[1]) <= 0).all()]
+        alike = [
+            s for s in signs if (products * (s[1] * s[2], s[0] * s[2], s[0] * s[1]) <= 0).all()
+        ]
     chosen = basis * np.array(alike[0])[:, None]
     return chosen if np.linalg.det(chosen) > 0 else -chosen
 
@@ -303,7 +305,7 @@ def _orders(rotations: np.ndarray) -> np.ndarray:
 
 
 def _monoclinic(axis, metric) -> np.ndarray:
-    """b along the axis; a and c the shortest two of its plane with an angle that is not acute."""
+    """B along the axis; a and c the shortest two of its plane with an angle that is not acute."""
     candidates = np.array([v for v in product(range(-2, 3), repeat=3) if any(v)])
     flat = candidates[np.abs(candidates @ metric @ axis) < 1e-6 * np.trace(metric)]
     flat = flat[np.argsort(np.einsum("ni,ij,nj->n", flat, metric, flat), kind="stable")]
@@ -324,7 +326,7 @@ def _centred_face_last(basis: np.ndarray) -> np.ndarray:
 
 
 def _uniaxial(twofold, highest, metric, family: str) -> np.ndarray:
-    """c along the highest axis; a and b the shorter two-fold axes at 90 or 120 degrees."""
+    """C along the highest axis; a and b the shorter two-fold axes at 90 or 120 degrees."""
     across = np.array([v for v in twofold if abs(v @ metric @ highest) < 1e-6 * np.trace(metric)])
     lengths = np.einsum("ni,ij,nj->n", across, metric, across)
     a = across[np.argmin(lengths)]

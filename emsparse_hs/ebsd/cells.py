@@ -86,7 +86,15 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
     climbed = []
     for cell in cells[:N_CLIMBED]:
         evidence = _climb_kernels.climb(
-            cell.basis, g, spread, stray, slack, _relatives(), np.array(VOLUMES), N_CLIMBS, LEAST_GAIN
+            cell.basis,
+            g,
+            spread,
+            stray,
+            slack,
+            _relatives(),
+            np.array(VOLUMES),
+            N_CLIMBS,
+            LEAST_GAIN,
         )
         climbed.append(Cell(evidence, cell.basis))
     return sorted(climbed, key=lambda cell: -cell.log_evidence)
@@ -115,9 +123,7 @@ def _find_periods(g, weights) -> np.ndarray:
     periods, scores = np.empty((MOST_PERIODS, 3)), np.empty(MOST_PERIODS)
     n = _cell_kernels.find_periods(_half_sphere(), g, weights, PERIODS, THRESHOLD, periods, scores)
     limits = np.array([0.8 * PERIODS[0], PERIODS[-1] + 1])
-    n = _cell_kernels.settle_periods(
-        g, weights, limits, THRESHOLD, APART, periods[:n], scores[:n]
-    )
+    n = _cell_kernels.settle_periods(g, weights, limits, THRESHOLD, APART, periods[:n], scores[:n])
     order = np.argsort(np.linalg.norm(periods[:n], axis=1) - WORTH * scores[:n], kind="stable")
     return np.ascontiguousarray(periods[order[:N_PERIODS]])
 

@@ -50,7 +50,7 @@ def compare_cells(
     ValueError
         If shapes don't fit, or a cell has no volume.
     """
-    sets, patterns, n_patterns = band_sets(bands, beam_energy)
+    sets, patterns, n_patterns = band_sets(bands, beam_energy, 1.0)
     scores = np.full((n_patterns, len(cells)), np.nan)
     if not len(patterns):
         return scores

@@ -176,25 +176,30 @@ def cell_parameters(cell) -> np.ndarray:
     return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
 
 
-def parameter_errors(cell, strain_covariance) -> np.ndarray:
-    """Standard errors of `cell_parameters`, to first order.
+def parameter_errors(cell, symmetry: Symmetry, strain_covariance) -> np.ndarray:
+    """Standard errors of the parameters of a conventional cell, to first order.
 
     Parameters
     ----------
     cell : array of shape (3, 3)
+        A reduced cell.
+    symmetry : Symmetry
+        That its conventional cell is given: what it fixes has no error.
     strain_covariance : array of shape (6, 6)
         Of the reciprocal lattice's strain xx, yy, zz, yz, xz, xy in the frame of the cell.
 
     Returns
     -------
     float64 array of shape (6,)
-        In angstrom and degrees.
+        In angstrom and degrees, in the order of `cell_parameters`.
     """
     step = 1e-6
+    parameters = cell_parameters(symmetric_cell(cell, symmetry))
     jacobian = np.empty((6, 6))
     for k, (i, j) in enumerate(zip(_ROWS, _COLUMNS, strict=True)):
         strain = np.zeros((3, 3))
         strain[i, j] = strain[j, i] = step
-        strained = np.asarray(cell) @ (np.eye(3) - strain)
-        jacobian[:, k] = (cell_parameters(strained) - cell_parameters(cell)) / step
-    return np.sqrt(np.diag(jacobian @ strain_covariance @ jacobian.T))
+        strained = symmetric_cell(np.asarray(cell) @ (np.eye(3) - strain), symmetry)
+        jacobian[:, k] = (cell_parameters(strained) - parameters) / step
+    errors = np.sqrt(np.diag(jacobian @ strain_covariance @ jacobian.T))
+    return np.where(errors < 1e-6 * parameters, 0.0, errors)

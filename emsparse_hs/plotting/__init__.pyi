@@ -1,5 +1,6 @@
 from .bands import plot_bands, plot_radon
 from .decomposition import plot_components
+from .lattice import plot_lattice, plot_lattice_map
 from .profile import plot_profile
 from .residuals import plot_residuals
 from .selection import plot_n_components
@@ -10,6 +11,8 @@ __all__ = [
     "plot_bands",
     "plot_components",
     "plot_convergence",
+    "plot_lattice",
+    "plot_lattice_map",
     "plot_n_components",
     "plot_orthogonal_slices",
     "plot_profile",

@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from hyperspy.signals import Signal2D
 
+from emsparse_hs.ebsd.lattice import WIDTH_SCALE
+
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
     from matplotlib.figure import Figure, SubFigure
+    from orix.crystal_map import Phase
+
+    from emsparse_hs.signals import BravaisProbabilities, PhaseLattice
 
 #: What is known of each band, in the order of the axis "quantity".
 _QUANTITIES = ("normal x", "normal y", "normal z", "half width", "contrast")
@@ -96,6 +102,136 @@ class KikuchiBands(Signal2D):
             return plot_bands(patterns, self, n_bands=n_bands)
         place = patterns.axes_manager.indices
         return plot_bands(patterns.inav[place], self.inav[place], n_bands=n_bands)
+
+    def estimate_lattice(
+        self,
+        labels=0,
+        *,
+        beam_energy: float | None = None,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = 0.004,
+        max_patterns: int = 48,
+    ) -> PhaseLattice | dict[int, PhaseLattice]:
+        """Find the unit cell of an unknown phase, jointly from all of its patterns.
+
+        Parameters
+        ----------
+        labels : int or int array of the scan's shape
+            Phase of each pattern, negative where one is left out. By default all patterns are of
+            one phase.
+        beam_energy : float, optional
+            In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
+        width_scale : float
+            Bragg angle over half width, which scales all lengths; best found from a known phase.
+            The default is the median of patterns that were simulated dynamically.
+        centre_error : float
+            Standard deviation of the pattern centres' errors, over the distance of the screen:
+            centres are refined within it.
+        max_patterns : int
+            A cell is found from so many patterns at most, evenly spread; all are oriented.
+
+        Returns
+        -------
+        PhaseLattice or dict
+            One for each label; only that if `labels` is one number. See
+            `emsparse_hs.ebsd.solve_lattice` for the method.
+
+        Raises
+        ------
+        ValueError
+            If the beam energy is not known, or labels don't fit.
+        TypeError
+            If labels are not whole numbers.
+        """
+        from emsparse_hs.signals._lattices import find_lattices
+
+        options = {
+            "width_scale": width_scale,
+            "centre_error": centre_error,
+            "max_patterns": max_patterns,
+        }
+        return find_lattices(self, labels, beam_energy, options)
+
+    def classify_bravais(
+        self,
+        labels=None,
+        *,
+        beam_energy: float | None = None,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = 0.004,
+        max_patterns: int = 48,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+        lazy_output: bool | None = None,
+    ) -> BravaisProbabilities:
+        """Find which of the 14 Bravais lattices each pattern shows, with probabilities.
+
+        Parameters
+        ----------
+        labels : int or int array of the scan's shape, optional
+            Phase of each pattern, negative where one is left out: patterns of one label are solved
+            together and get the same probabilities. By default each pattern is solved on its own.
+        beam_energy, width_scale, centre_error, max_patterns
+            See `estimate_lattice`.
+        show_progressbar, num_workers
+            As in HyperSpy; for patterns on their own.
+        lazy_output : bool, optional
+            Whether to compute nothing yet, for patterns on their own. As the signal is, by default.
+
+        Returns
+        -------
+        BravaisProbabilities
+            15 numbers for each pattern: the 14 lattices, and 'unknown'.
+
+        Raises
+        ------
+        ValueError
+            If the beam energy is not known, or labels don't fit.
+        TypeError
+            If labels are not whole numbers.
+        """
+        from emsparse_hs.signals._lattices import classify
+
+        return classify(
+            self,
+            labels,
+            beam_energy,
+            {
+                "width_scale": width_scale,
+                "centre_error": centre_error,
+                "max_patterns": max_patterns,
+            },
+            lazy_output=self._lazy if lazy_output is None else lazy_output,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
+        )
+
+    def compare_phases(
+        self, phases: Sequence[Phase], *, beam_energy: float | None = None
+    ) -> np.ndarray:
+        """How well each of some known phases explains each pattern.
+
+        Parameters
+        ----------
+        phases : sequence of orix.crystal_map.Phase
+            With space group and cell.
+        beam_energy : float, optional
+            In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
+
+        Returns
+        -------
+        float64 array of shape (..., n_phases)
+            Log evidence per band in nats, see `emsparse_hs.ebsd.compare_cells`: ``argmax(-1)`` is
+            the best phase. NaN where a pattern has too few bands.
+
+        Raises
+        ------
+        ValueError
+            If the beam energy or a space group is not known.
+        """
+        from emsparse_hs.signals._lattices import phase_scores
+
+        return phase_scores(self, list(phases), beam_energy)
 
     def _aligned(self):
         return self._data_aligned_with_axes

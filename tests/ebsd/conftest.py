@@ -69,5 +69,5 @@ def random_rotation():
 
 @pytest.fixture(scope="session")
 def planes_of():
-    """Function from a cell and a length to the planes of longer spacing, the widest spaced first."""
+    """Function from a cell and a length to the planes with g below it, the widest spaced first."""
     return _planes

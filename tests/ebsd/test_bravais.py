@@ -109,7 +109,13 @@ def test_the_conventional_cell_is_that_which_was_hidden(lattice, hidden, convent
         np.testing.assert_allclose(angles, truth[3:], atol=1e-6)
 
 
-@pytest.mark.parametrize("lattice", ["oC"])
+@pytest.mark.parametrize(
+    "lattice",
+    [
+        "oC",
+        pytest.param("mC", marks=pytest.mark.xfail(reason="a and c are the shortest: A, C or I")),
+    ],
+)
 def test_the_centred_face_is_c(lattice, hidden):
     rng = np.random.default_rng(5)
     for _ in range(12):
@@ -238,5 +244,7 @@ def test_a_metric_is_its_six_elements():
 
 def test_symmetries_differ(primitive_cell):
     cell = reduced_cell(primitive_cell("F", 4, 4, 4))
-    groups = [frozenset(r.tobytes() for r in s.rotations) for s in near_symmetries(cell @ cell.T, 0.01)]
+    groups = [
+        frozenset(r.tobytes() for r in s.rotations) for s in near_symmetries(cell @ cell.T, 0.01)
+    ]
     assert all(one != other for one, other in combinations(groups, 2))

@@ -54,13 +54,28 @@ def test_the_metric_scatters_as_its_covariance_says(skew):
     metrics = np.array([(c @ c.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] for c in cells])
     scatter, expected = np.cov(metrics.T), metric_covariance(skew, covariance)
     size = np.sqrt(np.diag(expected))
-    np.testing.assert_allclose(scatter / np.outer(size, size), expected / np.outer(size, size), atol=0.05)
+    np.testing.assert_allclose(
+        scatter / np.outer(size, size), expected / np.outer(size, size), atol=0.05
+    )
 
 
 def test_parameters_scatter_as_their_errors_say(skew):
     covariance = some_covariance(1e-4, seed=1)
     scatter = np.std([cell_parameters(c) for c in measured(skew, covariance, 20_000)], axis=0)
-    np.testing.assert_allclose(scatter, parameter_errors(skew, covariance), rtol=0.03)
+    symmetry = near_symmetries(skew @ skew.T, 1e-5)[-1]
+    np.testing.assert_allclose(scatter, parameter_errors(skew, symmetry, covariance), rtol=0.03)
+
+
+def test_what_a_symmetry_fixes_has_no_error():
+    """Of a tetragonal cell, a is the mean of two edges, and c the third one."""
+    cell, covariance = np.diag([3.0, 3.0, 5.0]), some_covariance(1e-3)
+    symmetry = near_symmetries(cell @ cell.T, 1e-5)[-1]
+    errors = parameter_errors(cell, symmetry, covariance)
+    mean = np.array([0.5, 0.5, 0, 0, 0, 0])
+    expected = 3 * np.sqrt(mean @ covariance @ mean)
+    np.testing.assert_allclose(errors[:2], expected, rtol=1e-4)
+    assert errors[2] == pytest.approx(5 * np.sqrt(covariance[2, 2]), rel=1e-4)
+    np.testing.assert_allclose(errors[3:], 0, atol=1e-6)
 
 
 def test_errors_do_not_depend_on_the_frame_of_an_isotropic_strain(skew, random_rotation):
@@ -70,12 +85,15 @@ def test_errors_do_not_depend_on_the_frame_of_an_isotropic_strain(skew, random_r
     lengths = np.linalg.norm(skew, axis=1)
     for seed in range(3):
         turned = skew @ random_rotation(np.random.default_rng(seed))
-        errors = parameter_errors(turned, covariance)
+        symmetry = near_symmetries(turned @ turned.T, 1e-5)[-1]
+        errors = parameter_errors(turned, symmetry, covariance)
         np.testing.assert_allclose(errors[:3], 1e-3 * lengths, rtol=1e-4)
         np.testing.assert_allclose(errors[3:], 0, atol=1e-7)
 
 
-@pytest.mark.parametrize("parameters", [(3, 4, 5, 90, 90, 90), (4, 4, 6.1, 90, 90, 120), (3, 4, 5, 75, 81, 97)])
+@pytest.mark.parametrize(
+    "parameters", [(3, 4, 5, 90, 90, 90), (4, 4, 6.1, 90, 90, 120), (3, 4, 5, 75, 81, 97)]
+)
 def test_parameters_of_a_cell(parameters, conventional_axes, random_rotation):
     cell = conventional_axes(*parameters) @ random_rotation(np.random.default_rng(0))
     np.testing.assert_allclose(cell_parameters(cell), parameters, rtol=1e-9)
@@ -151,13 +169,17 @@ def test_the_misfit_of_the_true_symmetry_is_its_number_of_constraints(primitive_
         ("mP", (3.4, 4.6, 5.9, 90, 99, 90)),
     ],
 )
-def test_a_symmetric_cell_has_its_symmetry_exactly(lattice, parameters, primitive_cell, random_rotation):
+def test_a_symmetric_cell_has_its_symmetry_exactly(
+    lattice, parameters, primitive_cell, random_rotation
+):
     rng = np.random.default_rng(9)
     exact = reduced_cell(primitive_cell(lattice[1], *parameters) @ random_rotation(rng))
     full = np.array([*parameters, 90, 90, 90][:6])
     for size in (0, 1e-3):
         cell = strained(exact, rng.normal(0, size, 6))
-        symmetry = next(s for s in near_symmetries(cell @ cell.T, NEAR)[::-1] if s.lattice == lattice)
+        symmetry = next(
+            s for s in near_symmetries(cell @ cell.T, NEAR)[::-1] if s.lattice == lattice
+        )
         made = symmetric_cell(cell, symmetry)
         found = cell_parameters(made)
         np.testing.assert_allclose(found[:3], full[:3], rtol=1e-9 + 4 * size)

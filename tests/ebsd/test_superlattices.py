@@ -64,7 +64,8 @@ def patterns(planes_of):
     Each pattern is turned by one of the rotations given, in turn, before the few are chosen.
     """
 
-    def make(cell, larger, n_patterns, n_extra, turns=(np.eye(3),), seed=0):
+    def make(cell, larger, n_patterns, n_extra, turns=None, seed=0):
+        turns = [np.eye(3)] if turns is None else turns
         rng = np.random.default_rng(seed)
         main = planes_of(cell, 0.9)[:60]
         extra = planes_of(larger, 0.7)
@@ -126,7 +127,9 @@ def test_patterns_of_other_variants_are_turned_to_the_same_one(patterns, random_
     by_pattern = g.reshape(18, N_BANDS, 3)
     turned = by_pattern @ found.turns
     # Turns are rotations that take the lattice to itself.
-    np.testing.assert_allclose(found.turns @ found.turns.transpose(0, 2, 1), np.eye(3)[None].repeat(18, 0), atol=1e-9)
+    np.testing.assert_allclose(
+        found.turns @ found.turns.transpose(0, 2, 1), np.eye(3)[None].repeat(18, 0), atol=1e-9
+    )
     np.testing.assert_allclose(np.linalg.det(found.turns), 1)
     whole = np.linalg.solve(cell.T, (cell @ found.turns).transpose(0, 2, 1))
     np.testing.assert_allclose(whole, np.rint(whole), atol=1e-6)

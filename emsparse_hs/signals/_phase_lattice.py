@@ -1,0 +1,144 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The lattice of one phase, and what is done with it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emsparse_hs._optional import require
+from emsparse_hs.ebsd.known_cells import relative_strain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from orix.crystal_map import Phase
+
+    from emsparse_hs.ebsd import LatticeSolution
+
+#: Symmorphic space group of each lattice's full symmetry (International Tables for
+#: Crystallography A).
+SPACE_GROUPS = {
+    "aP": 2, "mP": 10, "mC": 12, "oP": 47, "oC": 65, "oI": 71, "oF": 69, "tP": 123, "tI": 139,
+    "hR": 166, "hP": 191, "cP": 221, "cI": 229, "cF": 225,
+}  # fmt: skip
+#: Share of patterns that don't fit, above which there is a warning.
+_MISFITS = 0.2
+
+
+class PhaseLattice:
+    """The lattice of a phase, from all of its patterns.
+
+    What `emsparse_hs.ebsd.LatticeSolution` holds is here under the same names: `lattice`,
+    `probabilities`, `parameters`, `errors`, `cell`, `conventional_cell`, `hypotheses`,
+    `superlattices`, `orientations`, `centre_errors`, `explained`, `fits`, `log_evidence`.
+
+    Parameters
+    ----------
+    solution : LatticeSolution
+        Of the patterns of the phase.
+    patterns : bool array of the scan's shape
+        Which patterns those are; everything that is told of each pattern is in their order.
+    """
+
+    def __init__(self, solution: LatticeSolution, patterns: np.ndarray):
+        self.solution = solution
+        self.patterns = patterns
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "solution":
+            raise AttributeError(name)
+        return getattr(self.solution, name)
+
+    def __dir__(self):
+        return [*super().__dir__(), *(n for n in dir(self.solution) if not n.startswith("_"))]
+
+    def __repr__(self) -> str:
+        return repr(self.solution).replace("LatticeSolution", "PhaseLattice")
+
+    def to_phase(self, name: str | None = None, element: str = "Fe") -> Phase:
+        """A phase for indexing, with the symmetry of the most probable lattice.
+
+        The atoms are not known: one of `element` sits on each lattice point, so that all of the
+        lattice's reflections are there.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the phase. The lattice's symbol by default.
+        element : str
+            Symbol of the atoms that stand for the real ones.
+
+        Returns
+        -------
+        orix.crystal_map.Phase
+
+        Raises
+        ------
+        ValueError
+            If there is no lattice.
+        ImportError
+            If orix is not installed.
+        """
+        if not np.isfinite(self.solution.parameters).all():
+            raise ValueError(
+                "These patterns have no lattice, so that there is no phase. Look at their bands "
+                "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
+            )
+        lattice = self.solution.hypotheses[0].symmetry.lattice
+        crystal_map = require("orix.crystal_map", "ebsd")
+        structure = require("diffpy.structure", "ebsd")
+        cell = structure.Lattice(*self.solution.parameters)
+        return crystal_map.Phase(
+            name=lattice if name is None else name,
+            space_group=SPACE_GROUPS[lattice],
+            structure=structure.Structure([structure.Atom(element, [0, 0, 0])], cell),
+        )
+
+    def strain_relative_to(self, reference: PhaseLattice) -> np.ndarray:
+        """Deviatoric strain of this lattice relative to another of the same phase.
+
+        Parameters
+        ----------
+        reference : PhaseLattice
+            Such as that of an unstrained region.
+
+        Returns
+        -------
+        float64 array of shape (3, 3)
+            See `emsparse_hs.ebsd.relative_strain`. Errors are those of both cells.
+        """
+        return relative_strain(self.solution.cell, reference.solution.cell)
+
+    def plot(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+        """Plot the probabilities of the lattices, and the cell with its errors.
+
+        Parameters
+        ----------
+        figure : Figure or SubFigure, optional
+            To draw in. A new one by default.
+
+        Returns
+        -------
+        Figure or SubFigure
+            See `emsparse_hs.plotting.plot_lattice`.
+        """
+        from emsparse_hs.plotting import plot_lattice
+
+        return plot_lattice(self, figure=figure)
+
+
+def warn_of_misfits(lattice: PhaseLattice, label) -> None:
+    """Say so if many patterns of a label don't show its lattice."""
+    if lattice.solution.lattice == "unknown":
+        return
+    misfits = 1 - np.mean(lattice.solution.fits)
+    if misfits > _MISFITS:
+        warnings.warn(
+            f"{misfits:.0%} of the patterns with the label {label} don't fit its lattice "
+            f"{lattice.solution.lattice}: there may be two phases under it, or patterns without "
+            "bands. lattice.fits says which fit.",
+            stacklevel=4,
+        )
