@@ -2,9 +2,9 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 r"""Compiled loops over bands and lattice points; their numpy twins are in the tests.
 
-A band is a vector g: the unit normal of the reflecting planes over their spacing, in 1/angstrom. A cell is a matrix of which the rows are the direct basis vectors in angstrom. The
-point of the reciprocal lattice with the indices h is h @ inv(cell).T, and cell @ g are the indices
-of a band.
+A band is a vector g: the unit normal of the reflecting planes over their spacing, in 1/angstrom. A
+cell is a matrix of which the rows are the direct basis vectors in angstrom. The point of the
+reciprocal lattice with the indices h is h @ inv(cell).T, and cell @ g are the indices of a band.
 
 How well bands are known is ``spread``: radians across the direction, the relative width of most
 bands, that of the others, and the share of those others. Where two orders of a reflection are of

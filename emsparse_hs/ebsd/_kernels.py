@@ -11,20 +11,23 @@ import numpy as np
 _N_UNKNOWNS = 5
 #: Pixels that a fit or a mean needs, at least.
 _FEWEST_PIXELS = 20
+#: A fit ends when its angles change by less than this in a step, in radians.
+_AT_REST = 2e-4
 #: Bins of the profile across a band, from its middle outwards.
 _N_BINS = 24
 
 
-@numba.njit(nogil=True, cache=True)
-def radon_sums(image, centre, cosines, sines, distances, sums):
-    """Sum of the intensity along lines of one pattern.
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def radon_sums(images, centre, cosines, sines, distances, sums):
+    """Sums of the intensity along lines, of several patterns with one centre at a time.
 
     A line is sampled once a column if it is rather flat and once a row if it is rather steep,
-    with linear interpolation between the two nearest pixels.
+    with linear interpolation between the two nearest pixels. Where a sample lies is worked out once
+    for all patterns, which lie side by side in memory.
 
     Parameters
     ----------
-    image : float32 array of shape (height, width)
+    images : float32 array of shape (height, width, n)
         Intensities.
     centre : float64 array of shape (3,)
         Column and row of the pattern centre and distance of the source point, in px.
@@ -32,29 +35,31 @@ def radon_sums(image, centre, cosines, sines, distances, sums):
         Of the azimuths of the lines' normals, y up.
     distances : float64 array of shape (n_elevations,)
         Of the lines from the pattern centre, over the distance of the source point.
-    sums : float32 array of shape (n_azimuths, n_elevations)
+    sums : float32 array of shape (n_azimuths, n_elevations, n)
         Filled.
     """
-    turned = np.ascontiguousarray(image.T)
+    turned = np.ascontiguousarray(images.transpose(1, 0, 2))
     for i in range(cosines.size):
         # The line is cosine * (x - centre x) - sine * (y - centre y) = distance, rows downwards.
         if abs(sines[i]) >= abs(cosines[i]):
             pixels, along, across = turned, centre[0], centre[1]
             slope, over = cosines[i] / sines[i], -1 / sines[i]
         else:
-            pixels, along, across = image, centre[1], centre[0]
+            pixels, along, across = images, centre[1], centre[0]
             slope, over = sines[i] / cosines[i], 1 / cosines[i]
-        n_samples, n_across = pixels.shape
+        n_samples, n_across = pixels.shape[:2]
         for j in range(distances.size):
             start = across + over * distances[j] * centre[2] - slope * along
             first, last = _inside(start, slope, n_across - 1.0, n_samples)
-            total = np.float32(0)
+            total = sums[i, j]
+            total[:] = 0
             for k in range(first, last):
                 place = start + slope * k
                 near = min(max(int(place), 0), n_across - 2)
+                part = np.float32(place - near)
                 one, other = pixels[k, near], pixels[k, near + 1]
-                total += one + np.float32(place - near) * (other - one)
-            sums[i, j] = total
+                for p in range(total.size):
+                    total[p] += one[p] + part * (other[p] - one[p])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -204,45 +209,47 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     fitted : float64 array of shape (n_bands, 3)
         Filled with w, h, and the contrast, see `_contrast`; NaN where too few pixels are near.
     """
-    near = np.empty(values.size, np.int64)
+    near = np.empty((5, values.size))
     for b in range(len(normals)):
-        n_near = _nearby(directions, normals[b], limits[1] + 1.5 * margin, near)
+        args = (values, directions, softness, normals[b])
+        n_near = _nearby(*args, limits[1] + 1.5 * margin, near)
         if n_near < _FEWEST_PIXELS:
             fitted[b] = np.nan
             continue
-        chosen = near[:n_near]
-        width, height = _fit_band(
-            values, directions, softness, chosen, margin, limits, n_iterations, normals[b]
-        )
-        n_near = _nearby(directions, normals[b], width + margin, near)
+        width, height = _fit_band(near, n_near, margin, limits, n_iterations, normals[b])
+        n_near = _nearby(*args, width + margin, near)
         fitted[b, 0], fitted[b, 1] = width, height
-        fitted[b, 2] = _contrast(values, directions, near[:n_near], normals[b], width)
+        fitted[b, 2] = _contrast(near, n_near, normals[b], width)
 
 
 @numba.njit(nogil=True, cache=True)
-def _nearby(directions, normal, reach, near):
-    """Write the indices of pixels within reach of a band's plane; how many there are."""
+def _nearby(values, directions, softness, normal, reach, near):
+    """Copy direction, softness and value of the pixels within reach of a band's plane, one a row.
+
+    Returns how many there are.
+    """
     count = 0
+    a, b, c = normal[0], normal[1], normal[2]
     for p in range(len(directions)):
-        d = directions[p]
-        if abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]) <= reach:
-            near[count] = p
+        x, y, z = directions[p, 0], directions[p, 1], directions[p, 2]
+        if abs(x * a + y * b + z * c) <= reach:
+            near[0, count], near[1, count], near[2, count] = x, y, z
+            near[3, count], near[4, count] = 1 / softness[p], values[p]
             count += 1
     return count
 
 
 @numba.njit(nogil=True, cache=True)
-def _fit_band(values, directions, softness, near, margin, limits, n_iterations, normal):
+def _fit_band(near, n_near, margin, limits, n_iterations, normal):
     """Gauss-Newton steps of bounded length; the normal is changed in place."""
     matrix, vector = np.empty((_N_UNKNOWNS, _N_UNKNOWNS)), np.empty(_N_UNKNOWNS)
     u, v = np.empty(3), np.empty(3)
     level = np.zeros(2)
-    width = _first_width(values, directions, near, margin, limits, normal)
+    width = _first_width(near, n_near, margin, limits, normal)
     largest_step = 0.35 * margin
     for iteration in range(n_iterations):
         _tangents(normal, u, v)
-        args = (values, directions, softness, near, width + margin)
-        _normal_equations(*args, normal, u, v, level, width, matrix, vector)
+        _normal_equations(near, n_near, width + margin, normal, u, v, level, width, matrix, vector)
         # The geometry is held until the height is known.
         _solve(matrix, vector, 2 if iteration == 0 else _N_UNKNOWNS)
         level += vector[:2]
@@ -251,21 +258,22 @@ def _fit_band(values, directions, softness, near, margin, limits, n_iterations, 
         for i in range(3):
             normal[i] += damping * (vector[2] * u[i] + vector[3] * v[i])
         normal /= math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
-        width += min(max(vector[4], -largest_step), largest_step)
-        width = min(max(width, limits[0]), limits[1])
+        step = min(max(vector[4], -largest_step), largest_step)
+        width = min(max(width + step, limits[0]), limits[1])
+        if iteration > 1 and max(turn, abs(step)) < _AT_REST:
+            break
     return width, level[1]
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_width(values, directions, near, margin, limits, normal):
+def _first_width(near, n_near, margin, limits, normal):
     """Half width of the highest contrast for white noise, from the mean profile across a band."""
     total, number = np.zeros(_N_BINS + 1), np.zeros(_N_BINS + 1)
     bin_width = (limits[1] + margin) / _N_BINS
-    for p in near:
-        d = directions[p]
-        x = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2])
+    for p in range(n_near):
+        x = abs(near[0, p] * normal[0] + near[1, p] * normal[1] + near[2, p] * normal[2])
         if x < limits[1] + margin:
-            total[1 + int(x / bin_width)] += values[p]
+            total[1 + int(x / bin_width)] += near[4, p]
             number[1 + int(x / bin_width)] += 1
     total, number = np.cumsum(total), np.cumsum(number)
     best, width = -np.inf, limits[0]
@@ -282,41 +290,44 @@ def _first_width(values, directions, near, margin, limits, normal):
     return width
 
 
-@numba.njit(nogil=True, cache=True)
-def _normal_equations(
-    values, directions, softness, near, reach, normal, u, v, level, width, matrix, vector
-):
-    """Fill the lower triangle of J'J, and J'r, of the model in `fit_bands`."""
-    matrix[:] = 0
-    vector[:] = 0
-    row = np.ones(_N_UNKNOWNS)
-    for p in near:
-        d = directions[p]
-        x = d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]
-        if abs(x) > reach:
-            continue
-        s = softness[p]
-        one, slope_one = _edge((width - x) / s)
-        other, slope_other = _edge((width + x) / s)
-        sideways = level[1] * (slope_other - slope_one) / s
-        row[1] = one + other - 1
-        row[2] = sideways * (d[0] * u[0] + d[1] * u[1] + d[2] * u[2])
-        row[3] = sideways * (d[0] * v[0] + d[1] * v[1] + d[2] * v[2])
-        row[4] = level[1] * (slope_one + slope_other) / s
-        residual = values[p] - level[0] - level[1] * row[1]
-        for i in range(_N_UNKNOWNS):
-            vector[i] += row[i] * residual
-            for j in range(i + 1):
-                matrix[i, j] += row[i] * row[j]
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, vector):
+    """Fill the lower triangle of J'J, and J'r, of the model in `fit_bands`.
+
+    The sums have names of their own and the loop no branch, so that it runs on several pixels at
+    once.
+    """
+    n00 = n10 = n20 = n30 = n40 = n11 = n21 = n31 = n41 = 0.0
+    n22 = n32 = n42 = n33 = n43 = n44 = r0 = r1 = r2 = r3 = r4 = 0.0
+    for p in range(n_near):
+        x, y, z, inverse = near[0, p], near[1, p], near[2, p], near[3, p]
+        across = x * normal[0] + y * normal[1] + z * normal[2]
+        inside = 1.0 if abs(across) <= reach else 0.0
+        one, slope_one = _edge((width - across) * inverse)
+        other, slope_other = _edge((width + across) * inverse)
+        high = inside * (one + other - 1)
+        sideways = inside * level[1] * (slope_other - slope_one) * inverse
+        first = sideways * (x * u[0] + y * u[1] + z * u[2])
+        second = sideways * (x * v[0] + y * v[1] + z * v[2])
+        wider = inside * level[1] * (slope_one + slope_other) * inverse
+        left = inside * (near[4, p] - level[0]) - level[1] * high
+        n00, n10, n20, n30, n40 = n00 + inside, n10 + high, n20 + first, n30 + second, n40 + wider
+        n11, n21, n31 = n11 + high * high, n21 + high * first, n31 + high * second
+        n41, n22, n32 = n41 + high * wider, n22 + first * first, n32 + first * second
+        n42, n33, n43 = n42 + first * wider, n33 + second * second, n43 + second * wider
+        n44, r0, r1 = n44 + wider * wider, r0 + left, r1 + high * left
+        r2, r3, r4 = r2 + first * left, r3 + second * left, r4 + wider * left
+    matrix[0, 0], matrix[1, 0], matrix[2, 0], matrix[3, 0], matrix[4, 0] = n00, n10, n20, n30, n40
+    matrix[1, 1], matrix[2, 1], matrix[3, 1], matrix[4, 1] = n11, n21, n31, n41
+    matrix[2, 2], matrix[3, 2], matrix[4, 2] = n22, n32, n42
+    matrix[3, 3], matrix[4, 3], matrix[4, 4] = n33, n43, n44
+    vector[0], vector[1], vector[2], vector[3], vector[4] = r0, r1, r2, r3, r4
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True, inline="always", fastmath=True)
 def _edge(t):
     """Smooth step from 0 at t = -1 to 1 at t = 1, and its slope."""
-    if t >= 1:
-        return 1.0, 0.0
-    if t <= -1:
-        return 0.0, 0.0
+    t = min(max(t, -1.0), 1.0)
     return 0.5 + t * (0.75 - 0.25 * t * t), 0.75 * (1 - t * t)
 
 
@@ -361,20 +372,19 @@ def _solve(matrix, vector, n):
 
 
 @numba.njit(nogil=True, cache=True)
-def _contrast(values, directions, near, normal, width):
+def _contrast(near, n_near, normal, width):
     """Mean inside a band minus mean of the other nearby pixels, over the standard error.
 
     The standard error is that of the difference of two means of unequal variance (Welch,
     Biometrika 34 (1947) 28). NaN if there are too few pixels on either side.
     """
     number, total, square = np.zeros(2), np.zeros(2), np.zeros(2)
-    for p in near:
-        d = directions[p]
-        inside = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]) <= width
-        part = 0 if inside else 1
+    for p in range(n_near):
+        x = near[0, p] * normal[0] + near[1, p] * normal[1] + near[2, p] * normal[2]
+        part = 0 if abs(x) <= width else 1
         number[part] += 1
-        total[part] += values[p]
-        square[part] += values[p] ** 2
+        total[part] += near[4, p]
+        square[part] += near[4, p] ** 2
     if number.min() < _FEWEST_PIXELS:
         return np.nan
     mean = total / number

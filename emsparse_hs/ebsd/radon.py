@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 from . import _kernels
 from .geometry import as_pattern_centre
 
+#: Patterns with one pattern centre that are summed at a time.
+TOGETHER = 16
 #: Step in both angles in degrees.
 STEP = 1.0
 #: Standard deviation of the Gaussian mean that is taken as background, over a pattern's height.
@@ -188,14 +190,29 @@ def line_sums(images, valid, usable, centres, azimuths, elevations):
     """
     phi = np.radians(np.asarray(azimuths, np.float64))
     lines = np.cos(phi), np.sin(phi), np.tan(np.radians(np.asarray(elevations, np.float64)))
-    sums, counts = np.empty((2, len(azimuths), len(elevations)), np.float32)
+    shape = len(azimuths), len(elevations)
+    sums, counts = np.empty(shape, np.float32), np.empty((*shape, 1), np.float32)
     counted = None
-    for i in np.flatnonzero(usable):
-        if counted is None or (centres[i] != counted).any():
-            counted = centres[i]
-            _kernels.radon_sums(valid.astype(np.float32), counted, *lines, counts)
-        _kernels.radon_sums(images[i], centres[i], *lines, sums)
-        yield i, sums, counts
+    for alike in _of_one_centre(np.flatnonzero(usable), centres):
+        if counted is None or (centres[alike[0]] != counted).any():
+            counted = centres[alike[0]]
+            _kernels.radon_sums(valid.astype(np.float32)[..., None], counted, *lines, counts)
+        together = np.empty((*shape, len(alike)), np.float32)
+        stack = np.ascontiguousarray(np.moveaxis(images[alike], 0, -1))
+        _kernels.radon_sums(stack, counted, *lines, together)
+        for k, i in enumerate(alike):
+            sums[:] = together[..., k]
+            yield i, sums, counts[..., 0]
+
+
+def _of_one_centre(patterns, centres):
+    """Runs of patterns with the same pattern centre, of at most `TOGETHER`."""
+    start = 0
+    for end in range(1, len(patterns) + 1):
+        full = end - start == TOGETHER or end == len(patterns)
+        if full or (centres[patterns[end]] != centres[patterns[start]]).any():
+            yield patterns[start:end]
+            start = end
 
 
 def centres_in_pixels(pattern_centre, shape: tuple[int, int, int]) -> np.ndarray:
