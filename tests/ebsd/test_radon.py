@@ -36,13 +36,17 @@ def sum_along_line(image, centre, azimuth, elevation):
 
 
 def test_sums_equal_their_definition():
-    image = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    images = np.random.default_rng(0).random((*SHAPE, 3)).astype(np.float32)
     azimuths, elevations = np.arange(0.3, 180, 7.1), np.arange(-50.2, 51, 4.7)
     centre = centres_in_pixels(CENTRE, (1, *SHAPE))[0]
-    sums = np.empty((len(azimuths), len(elevations)), np.float32)
+    sums = np.empty((len(azimuths), len(elevations), 3), np.float32)
     phi, rho = np.radians(azimuths), np.radians(elevations)
-    _kernels.radon_sums(image, centre, np.cos(phi), np.sin(phi), np.tan(rho), sums)
-    expected = [[sum_along_line(image, centre, a, e) for e in elevations] for a in azimuths]
+    _kernels.radon_sums(images, centre, np.cos(phi), np.sin(phi), np.tan(rho), sums)
+    expected = [
+        [[sum_along_line(image, centre, a, e) for image in np.moveaxis(images, -1, 0)]
+         for e in elevations]
+        for a in azimuths
+    ]  # fmt: skip
     np.testing.assert_allclose(sums, expected, atol=1e-3)
 
 
@@ -186,3 +190,16 @@ def test_says_what_is_wrong(patterns, mask, error, message):
 def test_says_what_is_wrong_with_a_step():
     with pytest.raises(ValueError, match="step"):
         radon_angles(SHAPE, CENTRE, 0)
+
+
+def test_centres_may_change_between_patterns():
+    """Patterns are summed in runs of one centre: the runs' borders must not matter."""
+    patterns = np.random.default_rng(3).random((40, *SHAPE)).astype(np.float32)
+    centres = np.repeat([CENTRE, (0.4, 0.35, 0.7), CENTRE], [19, 1, 20], axis=0)
+    azimuths, elevations = np.arange(0, 180, 9.0), np.arange(-40, 41, 5.0)
+    together = radon_transform(patterns, centres, azimuths, elevations)
+    alone = [
+        radon_transform(pattern[np.newaxis], centre, azimuths, elevations)[0]
+        for pattern, centre in zip(patterns, centres, strict=True)
+    ]
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
