@@ -32,7 +32,7 @@ def orient(cell, points, lengths, g, spread, stray, n_strong, n_tests, rotation)
     lengths : float64 array of shape (n_points,)
     g : float64 array of shape (n, 3)
         The highest contrast first.
-    spread : float64 array of shape (2,)
+    spread : float64 array of shape (4,)
     stray : float
     n_strong : int
         Bands that pairs are made of.
@@ -84,7 +84,7 @@ def orient(cell, points, lengths, g, spread, stray, n_strong, n_tests, rotation)
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _pair(number, n):
-    """The number-th pair i < j in the order of i + j; -1 where it is none."""
+    """The number-th pair i < j, in the order of j; -1 where it is none."""
     i, j = number % n, number // n
     return (i, j) if i < j else (-1, -1)
 

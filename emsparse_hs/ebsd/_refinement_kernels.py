@@ -39,7 +39,7 @@ def refine_cell(cell, rotations, centres, g, starts, spread, stray, widths, slac
         Bands of all patterns in the detector's frame.
     starts : int64 array of shape (n_patterns + 1,)
         Where a pattern's bands begin.
-    spread : float64 array of shape (2,)
+    spread : float64 array of shape (4,)
     stray : float
         Share of bands with no place in the lattice.
     widths : float64 array of shape (n_steps,)
@@ -123,9 +123,14 @@ def _equations(cell, reciprocal, rotation, centre, g, spread, stray, slack, equa
         if belongs < 1e-3:
             continue
         _jacobian(reciprocal, rotation, h, band, centre, length, jacobian, residual)
+        # Errors are relative to where the band should be: relative to the band itself, those that
+        # came out wide would count less, and the cell would come out too large.
+        for a in range(3):
+            target[a] = band[a] - residual[a]
+        size = math.sqrt(target[0] ** 2 + target[1] ** 2 + target[2] ** 2)
         relative = spread[2] if loosely else spread[1]
-        across, along = belongs / (length * spread[0]) ** 2, belongs / (length * relative) ** 2
-        _accumulate(jacobian, residual, band, length, across, along, equations, right)
+        across, along = belongs / (size * spread[0]) ** 2, belongs / (size * relative) ** 2
+        _accumulate(jacobian, residual, target, size, across, along, equations, right)
     return evidence
 
 
@@ -256,9 +261,12 @@ def residual_sums(cell, g, spread, stray):
     h = np.empty(3)
     number, across, along, loose = 0.0, 0.0, 0.0, 0.0
     for band in g:
+        h[:] = 0
         density, loosely = match(cell, reciprocal, band, spread, h)
         inside = (1 - stray) * density / volume
         belongs = inside / (stray + inside)
+        if h[0] == 0 and h[1] == 0 and h[2] == 0:
+            continue
         if loosely:
             loose += belongs
             continue

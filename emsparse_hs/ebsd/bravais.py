@@ -305,12 +305,22 @@ def _orders(rotations: np.ndarray) -> np.ndarray:
 
 
 def _monoclinic(axis, metric) -> np.ndarray:
-    """B along the axis; a and c the shortest two of its plane with an angle that is not acute."""
+    """The axis second, between the shortest vectors of its plane, at an angle that is not acute.
+
+    Of a centred lattice those are chosen that make the centred face C.
+    """
     candidates = np.array([v for v in product(range(-2, 3), repeat=3) if any(v)])
     flat = candidates[np.abs(candidates @ metric @ axis) < 1e-6 * np.trace(metric)]
     flat = flat[np.argsort(np.einsum("ni,ij,nj->n", flat, metric, flat), kind="stable")]
-    a = flat[0]
-    c = next(v for v in flat if np.abs(np.cross(a, v)).sum() > 0)
+    first = flat[0]
+    second = next(v for v in flat if np.abs(np.cross(first, v)).sum() > 0)
+    choices = [(first, second), (second, first)]
+    if abs(round(np.linalg.det([first, axis, second]))) == 2:
+        longer = [first + second, first - second]
+        longer.sort(key=lambda v: v @ metric @ v)
+        choices += [(v, first) for v in longer]
+        choices = [(a, c) for a, c in choices if not ((a + axis) % 2).any()]
+    a, c = choices[0]
     return np.array([a, axis, c if a @ metric @ c <= 0 else -c])
 
 
@@ -326,7 +336,7 @@ def _centred_face_last(basis: np.ndarray) -> np.ndarray:
 
 
 def _uniaxial(twofold, highest, metric, family: str) -> np.ndarray:
-    """C along the highest axis; a and b the shorter two-fold axes at 90 or 120 degrees."""
+    """The highest axis last; a and b the shorter two-fold axes at 90 or 120 degrees."""
     across = np.array([v for v in twofold if abs(v @ metric @ highest) < 1e-6 * np.trace(metric)])
     lengths = np.einsum("ni,ij,nj->n", across, metric, across)
     a = across[np.argmin(lengths)]

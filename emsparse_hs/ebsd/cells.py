@@ -73,6 +73,8 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
     list of Cell
         The highest evidence first; empty if there is none.
     """
+    if np.linalg.matrix_rank(g, tol=1e-3 * np.linalg.norm(g, axis=1).max()) < 3:
+        return []  # Bands of one zone say nothing of the third direction.
     weights = contrasts**WEIGHT_POWER
     weights = weights / weights.sum()
     periods = _find_periods(g, weights)

@@ -56,7 +56,7 @@ MOST_PATTERNS = 48
 #: explained, log of the number of patterns, number of superlattices. Fitted to 783 solutions of
 #: development crystals: drawn bands, two-beam images of 110 and 64 px, dynamical ones of 110 px;
 #: 1 to 24 patterns.
-TRUST = (-4.03, 0.23, 0.44, 3.25, 0.32, -0.72)
+TRUST = (-4.12, 0.27, 0.26, 3.62, 0.39, -0.78)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class LatticeSolution:
         Row vectors in the crystal's frame times these are in the detector's; NaN where a pattern
         has too few bands.
     centre_errors : float64 array of shape (n_patterns, 3)
-        By how much the pattern centre was wrong: x to the right and y up over the distance, and
-        the distance, relative. NaN where it was not refined.
+        What is to be added to the assumed pattern centre: x to the right and y up over the
+        distance, and the distance, relative. NaN where it was not refined.
     explained : float64 array of shape (n_patterns,)
         Share of each pattern's bands that belong to the lattice.
     log_evidence : float
@@ -179,7 +179,7 @@ def solve_lattice(
     sets, patterns, n_patterns = band_sets(bands, beam_energy, width_scale)
     if not len(patterns):
         return _nothing(n_patterns)
-    some = evenly(len(sets), max_patterns)
+    some = evenly(len(sets), int(max_patterns))
     chosen = sets.chosen(some)
     errors = Errors(np.array(SPREAD), STRAY, centre_error)
     fit = fit_patterns(chosen, errors)
@@ -232,9 +232,11 @@ def band_sets(
             f"Normals, half widths and contrasts have the shapes {normals.shape}, {shape} and "
             f"{contrasts.shape}; (n, n_bands, 3) and twice (n, n_bands) are needed."
         )
+    half_widths = np.where(np.isfinite(half_widths), half_widths, np.nan)
     sines = np.sin(np.radians(width_scale * half_widths))
     lengths = 2 * sines / relativistic_wavelength(beam_energy)
-    known = np.isfinite(normals).all(axis=-1) & (lengths > 0) & (contrasts > 0)
+    known = (np.linalg.norm(normals, axis=-1) > 0.5) & (lengths > 0) & (contrasts > 0)
+    known &= np.isfinite(lengths) & np.isfinite(contrasts)
     patterns = np.flatnonzero(known.sum(axis=1) >= FEWEST_BANDS)
     g = normals * lengths[..., None]
     starts = np.cumsum([0, *known[patterns].sum(axis=1)])

@@ -27,7 +27,6 @@ from .bravais import (
     metric_matrix,
     metric_vector,
     near_symmetries,
-    reduced_cell,
 )
 
 #: Relative metric parameters of lattices spread over so much.
@@ -160,7 +159,7 @@ def symmetric_cell(cell, symmetry: Symmetry) -> np.ndarray:
     float64 array of shape (3, 3)
         Rows in the frame of the cell, strained without a rotation.
     """
-    cell = reduced_cell(cell) if np.linalg.det(cell) < 0 else np.asarray(cell, dtype=np.float64)
+    cell = np.asarray(cell, dtype=np.float64)
     metric = metric_matrix(symmetry.projector @ metric_vector(cell @ cell.T))
     inverse = np.linalg.inv(cell)
     values, axes = np.linalg.eigh(inverse @ metric @ inverse.T)

@@ -158,8 +158,8 @@ def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
     matrices, indices, _ = _all()
     cell, g = reduced_cell(cell), np.array(g)
     turns = np.repeat(np.eye(3)[None], len(starts) - 1, axis=0)
-    known = np.empty(len(g))
-    _cell_kernels.lattice_densities(cell, g, spread, known)
+    layers = [(cell, 1.0)]
+    known = _mixed_densities(layers, g, spread)
     log_evidence, gains = float(np.log(stray + (1 - stray) * known).sum()), []
     price = PRICE * (1 + np.log(len(starts) - 1)) + PRICE_OF_INDEX * (indices - INDICES[0])
     for _ in range(MOST_STEPS):
@@ -171,15 +171,21 @@ def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
             break
         chosen = _best_variants(each[:, :, share], orbits == orbits[place], place)
         _turn_patterns(cell, rotations, images[place], chosen, place, g, starts, turns)
-        new = np.empty(len(g))
-        _cell_kernels.lattice_densities(cell, g, spread, known)
-        larger = reduced_cell(matrices[place] @ cell)
-        _cell_kernels.lattice_densities(larger, g, spread, new)
-        known = (1 - SHARES[share]) * known + SHARES[share] * new
-        cell = larger
+        cell = reduced_cell(matrices[place] @ cell)
+        layers = [(c, (1 - SHARES[share]) * part) for c, part in layers] + [(cell, SHARES[share])]
+        known = _mixed_densities(layers, g, spread)
         log_evidence += gain - price[place]
         gains.append((int(indices[place]), float(gain)))
     return Extension(cell, log_evidence, tuple(gains), turns)
+
+
+def _mixed_densities(layers, g, spread) -> np.ndarray:
+    """Density of each band, of which shares belong to one lattice and its superlattices."""
+    total, density = np.zeros(len(g)), np.empty(len(g))
+    for cell, share in layers:
+        _cell_kernels.lattice_densities(cell, g, spread, density)
+        total += share * density
+    return total
 
 
 def _gains(cell, g, starts, spread, stray, known, matrices) -> np.ndarray:

@@ -2,7 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Superlattices: all there are, and those of simulated bands found again."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -141,6 +141,21 @@ def test_patterns_of_other_variants_are_turned_to_the_same_one(patterns, random_
     orders = weak @ found.cell.T
     assert (np.abs(orders - np.rint(orders)).max(axis=1) < 0.3).mean() > 0.9
     assert len(np.unique(found.turns.round(6), axis=0)) == 3
+
+
+def test_six_variants_are_one_superlattice(patterns, random_rotation):
+    """Vectors whose first index and twice the second one are four times a whole number together."""
+    cell = 4.1 * random_rotation(np.random.default_rng(3))
+    larger = np.array([[2.0, 1, 0], [0, 2, 0], [0, 0, 1]]) @ cell
+    axes = [np.eye(3)[list(order)] for order in permutations(range(3))]
+    turns = [np.linalg.inv(cell) @ (p * np.linalg.det(p)) @ cell for p in axes]
+    g, starts = patterns(cell, larger, 24, 3, turns=turns, seed=4)
+    found = add_superlattices(cell, g, starts, SPREAD, STRAY)
+    assert [i for i, _ in found.gains] == [4]
+    weak = (g.reshape(24, N_BANDS, 3) @ found.turns)[:, -3:].reshape(-1, 3)
+    orders = weak @ found.cell.T
+    assert (np.abs(orders - np.rint(orders)).max(axis=1) < 0.3).mean() > 0.95
+    assert len(np.unique(found.turns.round(6), axis=0)) == 6
 
 
 @pytest.mark.parametrize("n_patterns", [1, 20])
