@@ -45,7 +45,7 @@ ANSWERS = (*BRAVAIS_LATTICES, "unknown")
 VOLUME_TOLERANCE = 0.15
 #: Atoms of the largest primitive cell that is a small one.
 SMALL = 6
-MIN_CONTRAST = 3.5
+MIN_CONTRAST = 4.0
 #: Edge of nickel's cubic cell in angstrom.
 NICKEL = 3.5236
 
@@ -290,7 +290,7 @@ def print_wrong(outcomes: list[Outcome]) -> None:
 def parse() -> argparse.Namespace:
     """Arguments of the command line."""
     bands = argparse.ArgumentParser(add_help=False)
-    bands.add_argument("--n-bands", type=int, default=30, help="of a pattern")
+    bands.add_argument("--n-bands", type=int, help="of a pattern: 30 drawn ones or 60 detected")
     common = argparse.ArgumentParser(add_help=False, parents=[bands])
     common.add_argument("--crystals", required=True, help="table of crystals, JSON")
     common.add_argument("--split", choices=("even", "odd"))
@@ -316,6 +316,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    if options.n_bands is None:
+        options.n_bands = 30 if options.source == "bands" else 60
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if options.source == "nickel":
         one = measured_nickel(options)

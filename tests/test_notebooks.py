@@ -11,13 +11,14 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = ["spectrum_image", "electric_field", "kikuchi_bands", "tomogram"]
+NAMES = ["spectrum_image", "electric_field", "kikuchi_bands", "bravais_lattice", "tomogram"]
 
 #: What a notebook needs beyond what is always there.
 NEEDED = {
     "spectrum_image": "exspy",
     "electric_field": "pyxem",
     "kikuchi_bands": "kikuchipy",
+    "bravais_lattice": "kikuchipy",
     "tomogram": "hyperspy",
 }
 

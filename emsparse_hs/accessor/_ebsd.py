@@ -17,15 +17,15 @@ from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.lattice import WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
-from emsparse_hs.signals._lattices import as_labels, beam_energy_of
+from emsparse_hs.signals._lattices import as_labels, beam_energy_of, classify, find_lattices
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands, PhaseLattice
 
-#: Bands from which a lattice is found: with the 18 strongest, weak superlattices are missed.
-N_BANDS = 30
+#: Bands from which a lattice is found, if so many reach the contrast: the weak tell superlattices.
+N_BANDS = 60
 #: What kikuchipy's detectors have where no pattern centre is known.
 _UNKNOWN_CENTRE = (0.5, 0.5, 0.5)
 #: How to say where the pattern centre is.
@@ -181,7 +181,7 @@ class EBSDMethods(SignalMethods):
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
-        The same as ``s.emsparse.detect_bands(30).estimate_lattice(labels)``.
+        The same as ``s.emsparse.detect_bands(60).estimate_lattice(labels)``.
 
         Parameters
         ----------
@@ -221,19 +221,18 @@ class EBSDMethods(SignalMethods):
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=left_out if left_out.any() else None,
+            navigation_mask=_mask_of(left_out),
             signal_mask=signal_mask,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
             lazy_output=False,
         )
-        return bands.estimate_lattice(
-            labels,
-            beam_energy=energy,
-            width_scale=width_scale,
-            centre_error=centre_error,
-            max_patterns=max_patterns,
-        )
+        options = {
+            "width_scale": width_scale,
+            "centre_error": centre_error,
+            "max_patterns": max_patterns,
+        }
+        return find_lattices(bands, labels, energy, options)
 
     def classify_bravais(
         self,
@@ -253,7 +252,7 @@ class EBSDMethods(SignalMethods):
     ) -> BravaisProbabilities:
         """Find which of the 14 Bravais lattices each pattern shows, with probabilities.
 
-        The same as ``s.emsparse.detect_bands(30).classify_bravais(labels)``.
+        The same as ``s.emsparse.detect_bands(60).classify_bravais(labels)``.
 
         Parameters
         ----------
@@ -283,27 +282,31 @@ class EBSDMethods(SignalMethods):
         """
         energy = beam_energy_of(self._signal, beam_energy)
         lazy = self._signal._lazy if lazy_output is None else lazy_output
-        left_out = None
-        if labels is not None:
-            scan = self._signal.axes_manager._navigation_shape_in_array
-            left_out = as_labels(labels, scan) < 0
-        running = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        scan = self._signal.axes_manager._navigation_shape_in_array
+        left_out = None if labels is None else as_labels(labels, scan) < 0
         bands = self.detect_bands(
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=left_out if left_out is not None and left_out.any() else None,
+            navigation_mask=_mask_of(left_out),
             signal_mask=signal_mask,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
             lazy_output=lazy and labels is None,
-            **running,
         )
         options = {
             "width_scale": width_scale,
             "centre_error": centre_error,
             "max_patterns": max_patterns,
         }
-        return bands.classify_bravais(
-            labels, beam_energy=energy, lazy_output=lazy, **options, **running
+        return classify(
+            bands,
+            labels,
+            energy,
+            options,
+            lazy_output=lazy,
+            show_progressbar=show_progressbar,
+            num_workers=num_workers,
         )
 
     def _pattern_centres(self, pattern_centre) -> np.ndarray:
@@ -330,6 +333,11 @@ class EBSDMethods(SignalMethods):
         else:
             result = blocks.map(function, blocks.signal_keep, *args, per_pixel=[centres], **kwargs)
         return result if self._signal.axes_manager.navigation_dimension else result[0]
+
+
+def _mask_of(left_out: np.ndarray | None) -> np.ndarray | None:
+    """Patterns that are left out as a navigation mask, in HyperSpy's order (x, y)."""
+    return None if left_out is None or not left_out.any() else left_out.T
 
 
 def _centre_of_detector(signal: BaseSignal) -> np.ndarray:

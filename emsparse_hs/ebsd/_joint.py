@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
 from . import _cell_kernels, _index_kernels, _refinement_kernels
-from .bravais import reduced_cell
+from .bravais import near_symmetries, reduced_cell
 from .cells import find_cells
-from .superlattices import Extension, add_superlattices
+from .superlattices import NEAR, add_superlattices, nearest_rotation
 
 #: Patterns that candidates are taken from, candidates of each, and candidates kept of all.
 N_SOURCES, N_OF_EACH, N_CANDIDATES = 6, 3, 10
@@ -26,14 +25,20 @@ WORTH_OF_REPEATS = 8.0
 N_STRONG, N_TESTS, LOOSE = 7, 3000, 1.3
 #: Lattice points are used up to this length, over that of the longest band.
 BEYOND = 1.15
+#: Bands are used for that if they are not longer than this, over the median.
+WIDEST = 2.5
 #: Factors on the spreads in the steps of the two refinements of a candidate, and of the last one.
 _FIRST, _SECOND = np.array([2.0, 1.4, 1.0, 1.0, 1.0]), np.array([1.5, 1.2, 1.0, 1.0])
 _LAST = np.array([1.3, 1.0, 1.0, 1.0])
 #: A pattern fits a cell if more than this part of its bands is more probably of it than not.
 FITTING = 0.5
+#: Orientations nearer than this, in radians, are alike.
+SAME_ORIENTATION = np.radians(5.0)
+#: Share of bands with no place in the lattice, where weak ones are taken too.
+STRAY_OF_WEAK = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BandSets:
     """Bands of many patterns as vectors in the detector's frame.
 
@@ -56,6 +61,13 @@ class BandSets:
         """Bands of one pattern."""
         return self.g[self.starts[p] : self.starts[p + 1]]
 
+    def strongest(self, n: int) -> BandSets:
+        """Of each pattern the first n bands at most."""
+        places = np.arange(len(self.g)) - np.repeat(self.starts[:-1], np.diff(self.starts))
+        kept = places < n
+        lengths = np.minimum(np.diff(self.starts), n)
+        return BandSets(self.g[kept], self.contrasts[kept], np.cumsum([0, *lengths]))
+
     def chosen(self, patterns) -> BandSets:
         """The same of some of the patterns."""
         parts = [slice(self.starts[p], self.starts[p + 1]) for p in patterns]
@@ -67,7 +79,7 @@ class BandSets:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Errors:
     """How bands err, and pattern centres.
 
@@ -90,7 +102,7 @@ class Errors:
         return self.spread * (factor, factor, 1, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A cell on all patterns.
 
@@ -127,11 +139,20 @@ class Fit:
         return turned
 
 
-def fit_patterns(sets: BandSets, errors: Errors) -> Fit | None:
-    """The cell that explains all patterns best; None if no pattern has any."""
+def fit_patterns(sets: BandSets, everything: BandSets, errors: Errors) -> Fit | None:
+    """The cell that explains all patterns best; None if no pattern has any.
+
+    Parameters
+    ----------
+    sets : BandSets
+        The strong bands, from which cells are found.
+    everything : BandSets
+        Weak bands of the same patterns too: only superlattices are looked for in these.
+    errors : Errors
+    """
     best = None
     for cell in _candidates(sets, errors):
-        fit = _with_superlattices(_fit_cell(cell, sets, errors), sets, errors)
+        fit = _with_superlattices(_fit_cell(cell, sets, errors), sets, everything, errors)
         if best is None or fit.log_evidence > best.log_evidence:
             best = fit
     return best
@@ -150,8 +171,10 @@ def refine(fit: Fit, sets: BandSets, errors: Errors, widths=_LAST) -> Fit:
 
 def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.ndarray]:
     """Orientation of a cell in each pattern, and the log evidence of each."""
-    strong = [np.linalg.norm(sets.of(p)[:N_STRONG], axis=1).max() for p in range(len(sets))]
-    points, lengths = _reciprocal_points(cell, BEYOND * max(strong))
+    lengths = np.linalg.norm(sets.strongest(N_STRONG).g, axis=1)
+    # A stray band may be wider than any of a lattice.
+    longest = min(lengths.max(), WIDEST * np.median(lengths))
+    points, lengths = _reciprocal_points(cell, BEYOND * longest)
     rotations = np.repeat(np.eye(3)[None], len(sets), axis=0)
     evidence = np.empty(len(sets))
     for p in range(len(sets)):
@@ -160,7 +183,28 @@ def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.nda
             N_TESTS, rotations[p],
         )  # fmt: skip
     nothing = np.diff(sets.starts) * np.log(errors.stray)
-    return rotations, np.where(np.isfinite(evidence), evidence, nothing)
+    found = np.isfinite(evidence)
+    rotations[~found] = np.eye(3)
+    return rotations, np.where(found, evidence, nothing)
+
+
+def like_orientations(cell, rotations) -> np.ndarray:
+    """Numbers of groups of patterns whose orientations are alike, but for a lattice's symmetry.
+
+    Patterns of one grain show the same bands with the same errors: they say little more than one.
+    """
+    symmetry = near_symmetries(cell @ cell.T, NEAR)[-1]
+    turns = np.array([nearest_rotation(cell, rotation.T) for rotation in symmetry.rotations])
+    first: list[np.ndarray] = []
+    groups = np.empty(len(rotations), int)
+    for p, rotation in enumerate(rotations):
+        equal = turns @ rotation
+        cosines = [(np.einsum("nij,ij->n", equal, one).max() - 1) / 2 for one in first]
+        groups[p] = int(np.argmax(cosines)) if cosines else 0
+        if not cosines or max(cosines) < np.cos(SAME_ORIENTATION):
+            groups[p] = len(first)
+            first.append(rotation)
+    return groups
 
 
 def shares_explained(fit: Fit, sets: BandSets, errors: Errors) -> np.ndarray:
@@ -227,31 +271,38 @@ def _fit_cell(cell, sets: BandSets, errors: Errors) -> Fit:
     return fit
 
 
-def _with_superlattices(fit: Fit, sets: BandSets, errors: Errors) -> Fit:
+def _with_superlattices(fit: Fit, sets: BandSets, everything: BandSets, errors: Errors) -> Fit:
     """Add superlattices, from the patterns that fit."""
     fits = shares_explained(fit, sets, errors) > FITTING
     if not fits.any():
         fits[:] = True
     patterns = np.flatnonzero(fits)
-    some = sets.chosen(patterns)
     part = replace(fit, rotations=fit.rotations[patterns], centres=fit.centres[patterns])
-    found: Extension = add_superlattices(
-        fit.cell, part.upright(some), some.starts, errors.spread, errors.stray
+    strong, weak = sets.chosen(patterns), everything.chosen(patterns)
+    groups = like_orientations(fit.cell, part.rotations)
+    found = add_superlattices(
+        fit.cell, part.upright(weak), weak.starts, errors.spread, STRAY_OF_WEAK, groups
     )
     rotations = fit.rotations.copy()
     rotations[patterns] = found.turns.transpose(0, 2, 1) @ part.rotations
+    evidence = _cell_kernels.log_evidence(
+        fit.cell, part.upright(strong), errors.spread, errors.stray
+    )
     # Patterns that don't fit are as good as noise.
-    lost = (len(sets.g) - len(some.g)) * np.log(errors.stray)
+    lost = (len(sets.g) - len(strong.g)) * np.log(errors.stray)
     return replace(
-        fit, cell=found.cell, rotations=rotations, gains=found.gains,
-        log_evidence=found.log_evidence + lost,
-    )  # fmt: skip
+        fit,
+        cell=found.cell,
+        rotations=rotations,
+        gains=found.gains,
+        log_evidence=evidence + lost + found.gain,
+    )
 
 
 def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
     """Points of the reciprocal lattice up to a length, the shortest first, and their lengths."""
     most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
-    indices = np.array(list(product(*[range(-n, n + 1) for n in most])))
+    indices = np.indices(2 * most + 1).reshape(3, -1).T - most
     points = indices @ np.linalg.inv(cell).T
     lengths = np.linalg.norm(points, axis=1)
     order = np.argsort(lengths, kind="stable")

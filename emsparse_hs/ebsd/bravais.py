@@ -213,6 +213,8 @@ def _symmetry(axes: frozenset) -> Symmetry | None:
     family = _FAMILIES[len(rotations)]
     _, n_lattice_points = _conventional_basis(rotations, metric, family)
     letter = _centring(rotations, metric, family, n_lattice_points)
+    rotations.setflags(write=False)
+    projector.setflags(write=False)
     return Symmetry(family + letter, rotations, projector, int(round(np.trace(projector))))
 
 
@@ -260,7 +262,8 @@ def conventional_cell(cell, symmetry: Symmetry) -> np.ndarray:
     -------
     float64 array of shape (3, 3)
         Rows: b is the unique axis of monoclinic lattices and c of tetragonal and hexagonal ones;
-        rhombohedral lattices have hexagonal axes; a <= b <= c in orthorhombic P, I and F, and the
+        rhombohedral lattices have hexagonal axes in the
+        obverse setting; a <= b <= c in orthorhombic P, I and F, and the
         centred face is C.
     """
     family = symmetry.lattice[0]
@@ -345,7 +348,10 @@ def _uniaxial(twofold, highest, metric, family: str) -> np.ndarray:
         squares = (v @ metric @ v) / (a @ metric @ a)
         cosine = (v @ metric @ a) / (a @ metric @ a)
         if abs(squares - 1) < 1e-6 and abs(cosine - wanted) < 1e-6:
-            return np.array([a, v, highest])
+            basis = np.array([a, v, highest])
+            reverse = abs(round(np.linalg.det(basis))) == 3 and ((2 * a + v + highest) % 3).any()
+            # Rhombohedral lattices in the obverse setting, with a point at (2/3, 1/3, 1/3).
+            return basis * [[-1], [-1], [1]] if reverse else basis
     raise ArithmeticError("A uniaxial lattice without a second axis.")
 
 

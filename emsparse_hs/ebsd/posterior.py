@@ -30,7 +30,7 @@ from .bravais import (
 )
 
 #: Relative metric parameters of lattices spread over so much.
-WIDTH = 0.25
+WIDTH = 0.5
 #: Error of relative metric parameters that is there however many bands are fitted: pattern centres,
 #: square pixels and the two-beam position of edges are not exact.
 FLOOR = 0.003
@@ -115,11 +115,11 @@ def _fit(symmetry: Symmetry, vector, scale, covariance) -> tuple[float, float]:
     """Log probability density of a metric under a symmetry, and its squared misfit."""
     log, misfit = -(symmetry.n_free - 1) * np.log(WIDTH), 0.0
     if symmetry.n_free < 6:
-        outside = np.eye(6) - symmetry.projector
-        outside = scale[:, None] * outside / scale
-        basis = np.linalg.svd(outside)[0][:, : 6 - symmetry.n_free]
-        deviation = basis.T @ outside @ (scale * vector)
-        error = basis.T @ outside @ covariance @ outside.T @ basis
+        allowed = scale[:, None] * symmetry.projector / scale
+        # Orthonormal directions in which a metric with the symmetry has no part.
+        broken = np.linalg.svd(allowed)[0][:, symmetry.n_free :]
+        deviation = broken.T @ (scale * vector)
+        error = broken.T @ covariance @ broken
         misfit = float(deviation @ np.linalg.solve(error, deviation))
         log -= 0.5 * (misfit + np.linalg.slogdet(2 * np.pi * error)[1])
     return log, misfit

@@ -26,7 +26,7 @@ SHARES = np.array([0.01, 0.02, 0.04, 0.08, 0.15, 0.3])
 #: Log evidence that a superlattice of index 2 must add, and how much more each further index needs;
 #: the first is times 1 + ln(n) for n patterns, since stray bands recur from pattern to pattern.
 #: Chosen on development crystals.
-PRICE, PRICE_OF_INDEX = 3.5, 1.0
+PRICE, PRICE_OF_INDEX = 4.0, 1.0
 #: Superlattices of superlattices: at most so many on top of each other.
 MOST_STEPS = 4
 #: Distortion up to which variants of a lattice's symmetry are taken into account.
@@ -42,8 +42,8 @@ class Extension(NamedTuple):
     ----------
     cell : float64 array of shape (3, 3)
         Reduced cell of the last superlattice.
-    log_evidence : float
-        Of all bands, less the superlattices' price.
+    gain : float
+        Log evidence that all superlattices add, less their price.
     gains : tuple of (int, float)
         Index of each superlattice and the log evidence that it added.
     turns : float64 array of shape (n_patterns, 3, 3)
@@ -52,7 +52,7 @@ class Extension(NamedTuple):
     """
 
     cell: np.ndarray
-    log_evidence: float
+    gain: float
     gains: tuple[tuple[int, float], ...]
     turns: np.ndarray
 
@@ -126,7 +126,7 @@ def _cached_variants(rotations: bytes, order: int) -> tuple[np.ndarray, np.ndarr
     return orbits, images
 
 
-def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
+def add_superlattices(cell, g, starts, spread, stray: float, groups=None) -> Extension:
     r"""Add the superlattices that bands ask for, one by one.
 
     A superlattice adds to a pattern's log evidence what
@@ -150,6 +150,9 @@ def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
         See `emsparse_hs.ebsd._cell_kernels`.
     stray : float
         Share of bands with no place in the lattice.
+    groups : int array of shape (n_patterns,), optional
+        Numbers of groups of patterns that count as one, such as those of one grain. Each counts on
+        its own by default.
 
     Returns
     -------
@@ -160,13 +163,15 @@ def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
     turns = np.repeat(np.eye(3)[None], len(starts) - 1, axis=0)
     layers = [(cell, 1.0)]
     known = _mixed_densities(layers, g, spread)
-    log_evidence, gains = float(np.log(stray + (1 - stray) * known).sum()), []
-    price = PRICE * (1 + np.log(len(starts) - 1)) + PRICE_OF_INDEX * (indices - INDICES[0])
+    net, gains = 0.0, []
+    groups = np.arange(len(starts) - 1) if groups is None else np.asarray(groups)
+    sizes = np.bincount(groups)
+    price = PRICE * (1 + np.log((sizes > 0).sum())) + PRICE_OF_INDEX * (indices - INDICES[0])
     for _ in range(MOST_STEPS):
         rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
         orbits, images = _variants(np.ascontiguousarray(rotations))
         each = _gains(cell, g, starts, spread, stray, known, matrices)
-        place, share, gain = _best_orbit(each, orbits, price)
+        place, share, gain = _best_orbit(each, 1 / sizes[groups], orbits, price)
         if gain < price[place]:
             break
         chosen = _best_variants(each[:, :, share], orbits == orbits[place], place)
@@ -174,9 +179,9 @@ def add_superlattices(cell, g, starts, spread, stray: float) -> Extension:
         cell = reduced_cell(matrices[place] @ cell)
         layers = [(c, (1 - SHARES[share]) * part) for c, part in layers] + [(cell, SHARES[share])]
         known = _mixed_densities(layers, g, spread)
-        log_evidence += gain - price[place]
+        net += gain - price[place]
         gains.append((int(indices[place]), float(gain)))
-    return Extension(cell, log_evidence, tuple(gains), turns)
+    return Extension(cell, net, tuple(gains), turns)
 
 
 def _mixed_densities(layers, g, spread) -> np.ndarray:
@@ -197,14 +202,13 @@ def _gains(cell, g, starts, spread, stray, known, matrices) -> np.ndarray:
     return gains
 
 
-def _best_orbit(gains, orbits, price) -> tuple[int, int, float]:
+def _best_orbit(gains, weights, orbits, price) -> tuple[int, int, float]:
     """The superlattice, the number of its share, and the gain over all its variants."""
     best = (0, 0, -np.inf)
     for orbit in np.unique(orbits):
         variants = np.flatnonzero(orbits == orbit)
         of_each = gains[:, variants]
-        total = np.logaddexp.reduce(of_each, axis=1).sum(axis=0)
-        total -= len(gains) * np.log(len(variants))
+        total = weights @ (np.logaddexp.reduce(of_each, axis=1) - np.log(len(variants)))
         share = int(np.argmax(total))
         if total[share] - price[orbit] > best[2] - price[best[0]]:
             strongest = variants[np.argmax(of_each[:, :, share].sum(axis=0))]

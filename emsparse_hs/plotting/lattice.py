@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
@@ -18,9 +18,9 @@ from emsparse_hs.plotting._axes import MASKED, show_image
 if TYPE_CHECKING:
     from emsparse_hs.signals import BravaisProbabilities, PhaseLattice
 
-#: One hue a crystal family, darker the more its cell is centred.
+#: One hue a crystal family, darker the more its cell is centred; grey is for what is left out.
 COLOURS = {
-    "aP": "#7f7f7f", "mP": "#c7a76c", "mC": "#8c6d31",
+    "aP": "#d67ab1", "mP": "#c7a76c", "mC": "#8c6d31",
     "oP": "#fdae6b", "oC": "#fd8d3c", "oI": "#e6550d", "oF": "#a63603",
     "tP": "#a1d99b", "tI": "#31a354", "hR": "#9e9ac8", "hP": "#54278f",
     "cP": "#9ecae1", "cI": "#4292c6", "cF": "#084594", "unknown": "#202020",
@@ -42,7 +42,7 @@ def plot_lattice_map(
     Parameters
     ----------
     probabilities : BravaisProbabilities
-        Of a scan with one or two axes.
+        Of a scan with two axes.
     title : str, optional
         Of the figure.
     figure : Figure or SubFigure, optional
@@ -56,26 +56,27 @@ def plot_lattice_map(
     Raises
     ------
     ValueError
-        If the scan has no axis or more than two.
+        If the scan has another number of axes.
     """
     dimension = probabilities.axes_manager.navigation_dimension
     if dimension != 2:
         raise ValueError(
-            f"The scan has {dimension} axes, and a map has 2. Choose a part of the scan with "
-            "s.inav, or plot one pattern with s.plot()."
+            f"The scan has {dimension} navigation axes, and a map has 2. Choose a part of a larger "
+            "scan with s.inav; s.plot() shows the probabilities of one pattern after the other."
         )
     answers = probabilities.most_probable()
-    data = np.asarray(probabilities._data_aligned_with_axes)
-    certain = np.nan_to_num(np.where(np.isfinite(data), data, 0).max(axis=-1))
+    data = probabilities._all_answers()
+    certain = np.nan_to_num(data).max(axis=-1)[..., np.newaxis]
     if figure is None:
         figure = plt.figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
-    image = np.zeros((*answers.shape, 4))
+    image = np.ones((*answers.shape, 4))
     for name in probabilities.lattices:
-        image[answers == name] = to_rgba(COLOURS[name])
-    image[..., 3] *= _FADED + (1 - _FADED) * certain
+        image[answers == name, :3] = to_rgb(COLOURS[name])
+    # Towards white and not transparent, which would be towards the grey of what is left out.
+    image[..., :3] = 1 - (_FADED + (1 - _FADED) * certain) * (1 - image[..., :3])
+    image[answers == "", 3] = 0
     show_image(axes, probabilities.axes_manager.navigation_axes, image)
-    axes.set_facecolor("white" if (answers != "").all() else MASKED)
     _add_legend(axes, answers, probabilities.lattices)
     if title is not None:
         axes.set_title(title)
@@ -83,13 +84,15 @@ def plot_lattice_map(
 
 
 def _add_legend(axes, answers: np.ndarray, names) -> None:
-    """The lattices that are there, the most frequent first."""
+    """The lattices that are there, the most frequent first, with shares of what is not left out."""
     counts = {name: int((answers == name).sum()) for name in names}
     there = sorted((n for n in names if counts[n]), key=lambda n: -counts[n])
     total = max(sum(counts.values()), 1)
     patches = [
         Patch(color=COLOURS[n], label=f"{n}  {100 * counts[n] / total:.0f} %") for n in there
     ]
+    if (answers == "").any():
+        patches.append(Patch(color=MASKED, label="left out"))
     axes.legend(
         handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False
     )
@@ -119,32 +122,35 @@ def plot_lattice(
     """
     if figure is None:
         figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
-    bars, lengths, angles = figure.subplots(1, 3, gridspec_kw={"width_ratios": [2.4, 1, 1]})
+    bars, lengths, angles = figure.subplots(1, 3, gridspec_kw={"width_ratios": [2, 1.1, 1.1]})
     names = (*BRAVAIS_LATTICES, "unknown")
     bars.bar(names, lattice.probabilities, color=[COLOURS[n] for n in names])
     bars.set_ylim(0, 1)
     bars.set_ylabel("probability")
-    bars.tick_params(axis="x", rotation=60)
+    bars.tick_params(axis="x", rotation=90)
     _errors(lengths, ("a", "b", "c"), lattice.parameters[:3], lattice.errors[:3], "length (Å)")
     greek = ("α", "β", "γ")
     _errors(angles, greek, lattice.parameters[3:], lattice.errors[3:], "angle (°)")
     n_patterns = len(lattice.explained)
-    figure.suptitle(f"{lattice.lattice}, {n_patterns} patterns" if title is None else title)
+    count = "1 pattern" if n_patterns == 1 else f"{n_patterns} patterns"
+    figure.suptitle(f"{lattice.lattice}, {count}" if title is None else title)
     return figure
 
 
 def _errors(axes, names, values, errors, label: str) -> None:
-    """Values with their errors, written beside them."""
+    """Values with their errors, written above them; whole where symmetry fixes them."""
     axes.set_ylabel(label)
     axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.6, len(names) - 0.2)
-    axes.margins(y=0.3)
+    axes.set_xlim(-0.5, len(names) - 0.5)
     if not np.isfinite(values).all():
-        axes.text(0.5, 0.5, "no cell", transform=axes.transAxes, ha="center")
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no cell", transform=axes.transAxes, ha="center", va="center")
         return
     axes.errorbar(range(len(names)), values, errors, fmt="o", ms=4, capsize=4, color="0.2")
     for k, (value, error) in enumerate(zip(values, errors, strict=True)):
-        digits = max(0, min(3, int(np.ceil(-np.log10(max(error, 1e-3))))))
-        axes.annotate(f"{value:.{digits}f}", (k, value), (7, 0), textcoords="offset points", size=8)
+        digits = max(0, min(3, int(np.ceil(-np.log10(max(error, 1e-3)))))) if error > 0 else 0
+        text = f"{value:.{digits}f}"
+        top = (k, value + error)
+        axes.annotate(text, top, (0, 4), textcoords="offset points", size=8, ha="center")
     spread = max(np.ptp(values), 6 * np.max(errors), 0.02 * np.max(values))
-    axes.set_ylim(values.min() - 0.3 * spread, values.max() + 0.3 * spread)
+    axes.set_ylim(values.min() - 0.4 * spread, values.max() + 0.4 * spread)

@@ -41,10 +41,20 @@ class BravaisProbabilities(Signal1D):
         str array of the scan's shape
             One of `lattices`, empty where a pattern was left out.
         """
-        data = np.asarray(self._data_aligned_with_axes)
+        data = self._all_answers()
         known = np.isfinite(data).all(axis=-1)
         best = np.where(np.isfinite(data), data, -1).argmax(axis=-1)
         return np.where(known, np.array(ANSWERS)[best], "")
+
+    def _all_answers(self) -> np.ndarray:
+        """The data, of shape (..., 15)."""
+        data = np.asarray(self._data_aligned_with_axes)
+        if data.shape[-1] != len(ANSWERS):
+            raise ValueError(
+                f"There are {data.shape[-1]} probabilities of a pattern, and {len(ANSWERS)} are "
+                "needed to tell which is which. Leave the signal axis whole."
+            )
+        return data
 
     def plot_map(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
         """Plot the map of the most probable lattices.
@@ -75,14 +85,16 @@ class BravaisProbabilities(Signal1D):
         Raises
         ------
         ValueError
-            If the map has another number of points.
+            If the map has another shape, or lacks some of its points.
         """
-        data = np.asarray(self._data_aligned_with_axes).reshape(-1, len(ANSWERS))
-        whole = int(np.prod(xmap.shape)) == len(data) and xmap.size == len(data)
-        if not whole:
+        data = self._all_answers().reshape(-1, len(ANSWERS))
+        scan = self.axes_manager._navigation_shape_in_array
+        # A crystal map drops axes of length 1.
+        alike = [n for n in xmap.shape if n > 1] == [n for n in scan if n > 1]
+        if not alike or xmap.size != len(data):
             raise ValueError(
-                f"The crystal map has {xmap.size} points of shape {xmap.shape}, and there are "
-                f"{len(data)} patterns. Pass the map of the same scan, with all of its points."
+                f"The crystal map has {xmap.size} points of shape {xmap.shape}, and the scan has "
+                f"{len(data)} of shape {scan}. Pass the map of the same scan, with all points."
             )
         for name, values in zip(ANSWERS, data.T, strict=True):
             xmap.prop[f"bravais_{name}"] = values

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
+from hyperspy.signal import BaseSignal
 
 from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd import BRAVAIS_LATTICES, Bands, compare_cells, solve_lattice
+from emsparse_hs.ebsd import Bands, compare_cells, solve_lattice
 from emsparse_hs.signals._bravais_probabilities import ANSWERS
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
 
 if TYPE_CHECKING:
-    from hyperspy.signal import BaseSignal
     from orix.crystal_map import Phase
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands
 
+#: No crystal's cell has an edge below this, in angstrom: such a phase is in nm.
+_SHORTEST_EDGE = 1.5
 #: Lattice points of the centred cells, as rows of their primitive bases.
 _PRIMITIVE = {
     "P": np.eye(3),
@@ -35,18 +37,11 @@ _PRIMITIVE = {
 
 def find_lattices(
     bands: KikuchiBands, labels, beam_energy: float | None, options: dict
-) -> PhaseLattice | dict:
+) -> PhaseLattice | dict[int, PhaseLattice]:
     """The lattice of each label's patterns; see `KikuchiBands.estimate_lattice`."""
     energy = beam_energy_of(bands, beam_energy)
-    scan = bands.axes_manager._navigation_shape_in_array
-    data = np.asarray(bands._aligned())
-    every = as_labels(labels, scan)
-    found = {}
-    for label in np.unique(every[every >= 0]).tolist():
-        chosen = every == label
-        solution = solve_lattice(_as_bands(data[chosen]), energy, **options)
-        found[label] = PhaseLattice(solution, chosen)
-        warn_of_misfits(found[label], label)
+    every = as_labels(labels, bands.axes_manager._navigation_shape_in_array)
+    found = _of_each_label(bands, every, energy, options)
     return found[int(labels)] if np.ndim(labels) == 0 else found
 
 
@@ -58,8 +53,7 @@ def classify(
     scan = bands.axes_manager._navigation_shape_in_array
     if labels is None:
         return _as_probabilities(bands, _each(bands, energy, options, **kwargs))
-    every = as_labels(labels, scan)
-    lattices = find_lattices(bands, every, energy, options)
+    lattices = _of_each_label(bands, as_labels(labels, scan), energy, options)
     data = np.full((*scan, len(ANSWERS)), np.nan)
     for lattice in lattices.values():
         data[lattice.patterns] = lattice.probabilities
@@ -70,15 +64,31 @@ def phase_scores(bands: KikuchiBands, phases: list[Phase], beam_energy: float | 
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
     energy = beam_energy_of(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
-    data = np.asarray(bands._aligned())
+    # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
+    pairs = [phase if isinstance(phase, tuple) else (0, phase) for phase in phases]
+    phases = [phase for number, phase in pairs if number >= 0]
+    data = _complete(bands)
     flat = data.reshape(-1, *data.shape[-2:])
     scores = compare_cells(_as_bands(flat), [primitive_cell(p) for p in phases], energy)
     return scores.reshape(*scan, len(phases))
 
 
 def primitive_cell(phase: Phase) -> np.ndarray:
-    """Primitive cell of a phase in angstrom, rows are the basis vectors."""
+    """Primitive cell of a phase in angstrom, rows are the basis vectors.
+
+    Raises
+    ------
+    ValueError
+        If it has no space group, or is in nm.
+    """
     base = np.asarray(phase.structure.lattice.base, dtype=float)
+    shortest = np.linalg.norm(base, axis=1).min()
+    if shortest < _SHORTEST_EDGE:
+        raise ValueError(
+            f"The shortest edge of the phase {phase.name!r} is {shortest:.3g} angstrom, which no "
+            "crystal has. If the cell is in nm, set it in angstrom, such as with "
+            "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
+        )
     if phase.space_group is None:
         raise ValueError(
             f"The phase {phase.name!r} has no space group, and its centring is not known. Set "
@@ -98,10 +108,10 @@ def beam_energy_of(signal: BaseSignal, beam_energy: float | None) -> float:
     ValueError
         If it is not known, or not positive.
     """
-    if beam_energy is None:
-        for instrument in ("SEM", "TEM"):
+    for instrument in ("SEM", "TEM"):
+        if beam_energy is None:
             path = f"Acquisition_instrument.{instrument}.beam_energy"
-            beam_energy = signal.metadata.get_item(path, default=None) or beam_energy
+            beam_energy = signal.metadata.get_item(path, default=None)
     if beam_energy is None or not float(beam_energy) > 0:
         raise ValueError(
             f"The beam energy is {beam_energy}, and widths of bands are lengths only with it. Pass "
@@ -120,7 +130,7 @@ def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
     ValueError
         If the shape does not fit, or none is 0 or above.
     """
-    every = np.asarray(getattr(labels, "data", labels))
+    every = np.asarray(labels._data_aligned_with_axes if isinstance(labels, BaseSignal) else labels)
     if every.dtype == bool or not np.issubdtype(every.dtype, np.integer):
         raise TypeError(
             f"Labels are of dtype {every.dtype}, and whole numbers are needed: one number for each "
@@ -137,24 +147,42 @@ def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
     return every
 
 
+def _of_each_label(
+    bands: KikuchiBands, labels: np.ndarray, energy: float, options: dict
+) -> dict[int, PhaseLattice]:
+    """Called by what a method calls: warnings are for whoever called the method."""
+    data = _complete(bands)
+    found = {}
+    for label in np.unique(labels[labels >= 0]).tolist():
+        chosen = labels == label
+        solution = solve_lattice(_as_bands(data[chosen]), energy, **options)
+        found[label] = PhaseLattice(solution, chosen)
+        warn_of_misfits(found[label], label, stacklevel=5)
+    return found
+
+
+def _complete(bands: KikuchiBands) -> np.ndarray:
+    """Normals, half widths and contrasts of all bands, computed."""
+    return np.asarray(bands._columns(0, 5))
+
+
 def _as_bands(data: np.ndarray) -> Bands:
     return Bands(data[..., :3], data[..., 3], data[..., 4])
 
 
 def _each(bands: KikuchiBands, energy: float, options: dict, **kwargs):
     """Probabilities of each pattern on its own."""
+    data = bands._columns(0, 5)
     if not bands.axes_manager.navigation_dimension:
-        return _rows(np.asarray(bands._aligned())[None].reshape(1, -1), bands, energy, options)[0]
-    blocks = Blocks.of(bands)
-    shape = bands._aligned().shape[-2:]
-    return blocks.map(
-        _probability_rows, shape, energy, options,
+        # A pattern without a scan: a scan of one.
+        blocks = Blocks.from_array(data[np.newaxis], 1)
+    else:
+        blocks = Blocks.from_array(data, bands.axes_manager.navigation_dimension)
+    found = blocks.map(
+        _probability_rows, data.shape[-2:], energy, options,
         output_shape=(len(ANSWERS),), dtype=np.float64, **kwargs,
     )  # fmt: skip
-
-
-def _rows(rows, bands, energy: float, options: dict) -> np.ndarray:
-    return _probability_rows(rows, bands._aligned().shape[-2:], energy, options)
+    return found if bands.axes_manager.navigation_dimension else found[0]
 
 
 def _probability_rows(rows, shape: tuple[int, int], energy: float, options: dict) -> np.ndarray:
@@ -173,5 +201,4 @@ def _as_probabilities(bands: KikuchiBands, data) -> BravaisProbabilities:
     metadata = kept_metadata(bands)
     title = bands.metadata.General.title.removeprefix("Kikuchi bands: ")
     metadata.setdefault("General", {})["title"] = f"Bravais lattices: {title}"
-    metadata["Bravais_probabilities"] = {"lattices": list(BRAVAIS_LATTICES)}
     return kind(data, axes=axes, metadata=metadata)

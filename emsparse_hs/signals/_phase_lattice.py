@@ -82,12 +82,12 @@ class PhaseLattice:
         ImportError
             If orix is not installed.
         """
-        if not np.isfinite(self.solution.parameters).all():
+        if self.solution.lattice == "unknown":
             raise ValueError(
                 "These patterns have no lattice, so that there is no phase. Look at their bands "
                 "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
             )
-        lattice = self.solution.hypotheses[0].symmetry.lattice
+        lattice = self.solution.symmetry.lattice
         crystal_map = require("orix.crystal_map", "ebsd")
         structure = require("diffpy.structure", "ebsd")
         cell = structure.Lattice(*self.solution.parameters)
@@ -108,8 +108,17 @@ class PhaseLattice:
         Returns
         -------
         float64 array of shape (3, 3)
-            See `emsparse_hs.ebsd.relative_strain`. Errors are those of both cells.
+            See `emsparse_hs.ebsd.relative_strain`, in the crystal's frame of the reference. It is
+            known but for the lattice's own symmetry. Errors are those of both cells.
+
+        Raises
+        ------
+        ValueError
+            If one of them has no cell, or they are not of the same phase.
         """
+        for one in (self, reference):
+            if not np.isfinite(one.solution.cell).all():
+                raise ValueError(f"{one!r} has no cell, and so there is no strain.")
         return relative_strain(self.solution.cell, reference.solution.cell)
 
     def plot(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
@@ -130,7 +139,7 @@ class PhaseLattice:
         return plot_lattice(self, figure=figure)
 
 
-def warn_of_misfits(lattice: PhaseLattice, label) -> None:
+def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
     """Say so if many patterns of a label don't show its lattice."""
     if lattice.solution.lattice == "unknown":
         return
@@ -140,5 +149,5 @@ def warn_of_misfits(lattice: PhaseLattice, label) -> None:
             f"{misfits:.0%} of the patterns with the label {label} don't fit its lattice "
             f"{lattice.solution.lattice}: there may be two phases under it, or patterns without "
             "bands. lattice.fits says which fit.",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

@@ -254,3 +254,13 @@ def test_symmetries_differ(primitive_cell):
         frozenset(r.tobytes() for r in s.rotations) for s in near_symmetries(cell @ cell.T, 0.01)
     ]
     assert all(one != other for one, other in combinations(groups, 2))
+
+
+def test_rhombohedral_cells_are_obverse(hidden):
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        given, _ = hidden("hR", rng)
+        cell = reduced_cell(given)
+        a, b, c = conventional_cell(cell, near_symmetries(cell @ cell.T, 1e-5)[-1])
+        point = (2 * a + b + c) / 3 @ np.linalg.inv(given)
+        np.testing.assert_allclose(point, np.rint(point), atol=1e-6)

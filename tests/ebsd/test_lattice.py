@@ -201,6 +201,31 @@ def test_noise_has_no_lattice(n_patterns):
         assert "unknown" in repr(solution)
 
 
+@pytest.mark.parametrize("n_bands", [8, 12, 15])
+def test_a_few_bands_of_noise_have_no_lattice(n_bands):
+    """So few fit some cell: what is told of it must not be believed."""
+    named = 0
+    for seed in range(12):
+        bands = Bands(*(values[:, :n_bands] for values in noise(1, seed)))
+        named += solve(bands).lattice != "unknown"
+    assert named <= 2
+
+
+def test_orders_of_bands_do_not_matter(simulate):
+    bands, _, _ = simulate("tP", 2, seed=15)
+    order = np.random.default_rng(0).permutation(bands.contrasts.shape[1])
+    shuffled = solve(Bands(*(values[:, order] for values in bands)))
+    np.testing.assert_allclose(shuffled.cell, solve(bands).cell, rtol=1e-9, atol=1e-9)
+
+
+def test_a_pattern_of_another_kind_has_no_orientation(simulate):
+    bands, _, _ = simulate("cF", 5, seed=18)
+    bands.half_widths[4] = np.linspace(0.05, 0.1, bands.half_widths.shape[1])
+    solution = solve(bands)
+    assert solution.lattice == "cF" and not solution.fits[4]
+    assert solution.explained[4] > 0 or np.isnan(solution.orientations[4]).all()
+
+
 def assert_nothing(solution, n_patterns):
     assert solution.lattice == "unknown" and solution.probabilities[-1] == 1
     assert np.isnan(solution.cell).all() and np.isnan(solution.conventional_cell).all()
@@ -295,6 +320,8 @@ def test_all_patterns_are_oriented_by_a_cell_of_some(max_patterns, simulate):
     assert solution.orientations.shape == (11, 3, 3)
     assert is_oriented(solution, cell, rotations, range(11)).all()
     assert (solution.explained > 0.6).all()
+    # Only those that the cell was refined on have a pattern centre.
+    assert np.isfinite(solution.centre_errors).all(axis=1).sum() == max_patterns
 
 
 def test_single_precision_and_lists_are_taken(simulate):

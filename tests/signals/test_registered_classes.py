@@ -19,6 +19,7 @@ EAGER = {name: entry for name, entry in TABLE.items() if not entry["lazy"]}
 #: A shape that makes sense for each class; all dimensions different.
 SHAPES = {
     "BeamDeflection": (4, 5, 2),
+    "BravaisProbabilities": (4, 5, 15),
     "ElectricField": (4, 5, 2),
     "KikuchiBands": (3, 4, 6, 5),
     "MagneticInduction": (4, 5, 2),
