@@ -53,10 +53,10 @@ STRONG_BANDS = 30
 #: Patterns that the cell is found and refined from, at most; the rest is only oriented.
 MOST_PATTERNS = 48
 #: Of `_trust`: a constant, log evidence per band, log odds among the symmetries, share of bands
-#: explained, log of the number of different orientations, number of superlattices, log of the bands
-#: of a pattern over 30. Fitted to 1458 solutions: of development crystals, from drawn bands, 8 to 30
-#: a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24 patterns; and of
-#: bands of no lattice, of which none is named with it.
+#: explained, log of the number of different orientations, number of superlattices, log of the
+#: bands of a pattern over 30. Fitted to 1458 solutions: of development crystals, from drawn bands,
+#: 8 to 30 a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24
+#: patterns; and of bands of no lattice, of which none is named with it.
 TRUST = (-7.06, 0.29, 0.25, 6.70, 0.41, -0.64, 1.91)
 
 
