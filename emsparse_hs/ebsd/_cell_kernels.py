@@ -149,7 +149,7 @@ def find_periods(directions, g, weights, steps, threshold, periods, scores):
                     scores[place] = last
                     found = min(found + 1, len(scores))
                     if found == len(scores):
-                        lowest = np.argmin(scores)
+                        lowest = int(np.argmin(scores))
             before, last = last, value
     return found
 

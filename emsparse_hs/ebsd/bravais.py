@@ -160,10 +160,11 @@ def near_symmetries(metric, tolerance: float) -> list[Symmetry]:
         Triclinic first, then by order.
     """
     near = np.flatnonzero(distortions(metric) < tolerance).tolist()
-    groups = {_closure(frozenset(s)) for n in range(3) for s in combinations(near, n)} - {None}
+    few = {_closure(frozenset(s)) for n in range(3) for s in combinations(near, n)}
+    groups = [group for group in few if group is not None]
     # Two axes make every group but the cubic ones, which are those of a dihedral group and a third.
-    groups |= {_closure(g | {axis}) for g in groups if len(g) == 3 for axis in near} - {None}
-    found = (_symmetry(group) for group in groups)
+    more = {_closure(g | {axis}) for g in groups if len(g) == 3 for axis in near}
+    found = (_symmetry(group) for group in more.union(groups) if group is not None)
     return sorted((s for s in found if s is not None), key=lambda s: len(s.rotations))
 
 
@@ -277,7 +278,7 @@ def conventional_cell(cell, symmetry: Symmetry) -> np.ndarray:
 def _axis(rotation: np.ndarray) -> np.ndarray:
     """Shortest lattice vector along the axis of a rotation, as whole numbers."""
     order = {-1: 2, 0: 3, 1: 4, 2: 6}[int(np.trace(rotation))]
-    along = sum(np.linalg.matrix_power(rotation, k) for k in range(order))
+    along = np.sum([np.linalg.matrix_power(rotation, k) for k in range(order)], axis=0)
     column = along[:, np.argmax(np.abs(along).sum(axis=0))]
     column = column // np.gcd.reduce(column)
     return column if column[np.flatnonzero(column)[0]] > 0 else -column

@@ -118,8 +118,8 @@ def _variants(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=None)
-def _cached_variants(rotations: bytes, order: int) -> tuple[np.ndarray, np.ndarray]:
-    rotations = np.frombuffer(rotations, dtype=int).reshape(order, 3, 3)
+def _cached_variants(buffer: bytes, order: int) -> tuple[np.ndarray, np.ndarray]:
+    rotations = np.frombuffer(buffer, dtype=int).reshape(order, 3, 3)
     matrices, _, places = _all()
     images = np.array([[places[_normal_form(m @ r)] for r in rotations] for m in matrices])
     orbits = images.min(axis=1)

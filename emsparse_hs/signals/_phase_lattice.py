@@ -82,12 +82,13 @@ class PhaseLattice:
         ImportError
             If orix is not installed.
         """
-        if self.solution.lattice == "unknown":
+        symmetry = self.solution.symmetry
+        if symmetry is None or self.solution.lattice == "unknown":
             raise ValueError(
                 "These patterns have no lattice, so that there is no phase. Look at their bands "
                 "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
             )
-        lattice = self.solution.symmetry.lattice
+        lattice = symmetry.lattice
         crystal_map = require("orix.crystal_map", "ebsd")
         structure = require("diffpy.structure", "ebsd")
         cell = structure.Lattice(*self.solution.parameters)
