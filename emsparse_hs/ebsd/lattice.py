@@ -79,7 +79,8 @@ class LatticeSolution:
     hypotheses : list of Hypothesis
         Symmetries of the cell, the most probable first.
     symmetry : Symmetry or None
-        That of the conventional cell: the most probable one of the most probable lattice.
+        That of the conventional cell: the most probable one of the most probable of the 14
+        lattices, also where 'unknown' is more probable than any of them.
     superlattices : tuple of (int, float)
         Index of each superlattice that few bands speak for, and the log evidence that it adds.
     orientations : float64 array of shape (n_patterns, 3, 3)
@@ -122,13 +123,16 @@ class LatticeSolution:
 
     def __repr__(self) -> str:
         """The lattice, its probability and its edges."""
-        if self.lattice == "unknown":
-            return f"<LatticeSolution: unknown, {len(self.explained)} patterns>"
-        a, b, c = self.parameters[:3]
-        return (
-            f"<LatticeSolution: {self.lattice} ({self.probabilities.max():.0%}), "
-            f"a, b, c = {a:.3f}, {b:.3f}, {c:.3f} angstrom, {len(self.explained)} patterns>"
-        )
+        said = self.lattice
+        if self.symmetry is not None:
+            said += f" ({self.probabilities.max():.0%})"
+            if self.lattice == "unknown":
+                likeliest = self.symmetry.lattice
+                share = self.probabilities[BRAVAIS_LATTICES.index(likeliest)]
+                said += f", else {likeliest} ({share:.0%})"
+            a, b, c = self.parameters[:3]
+            said += f", a, b, c = {a:.3f}, {b:.3f}, {c:.3f} angstrom"
+        return f"<LatticeSolution: {said}, {len(self.explained)} patterns>"
 
 
 def solve_lattice(

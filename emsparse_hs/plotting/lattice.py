@@ -133,7 +133,10 @@ def plot_lattice(
     _errors(angles, greek, lattice.parameters[3:], lattice.errors[3:], "angle (°)")
     n_patterns = len(lattice.explained)
     count = "1 pattern" if n_patterns == 1 else f"{n_patterns} patterns"
-    figure.suptitle(f"{lattice.lattice}, {count}" if title is None else title)
+    said = lattice.lattice
+    if said == "unknown" and lattice.symmetry is not None:
+        said = f"unknown (cell as {lattice.symmetry.lattice})"
+    figure.suptitle(f"{said}, {count}" if title is None else title)
     return figure
 
 

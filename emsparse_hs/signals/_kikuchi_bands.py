@@ -222,7 +222,9 @@ class KikuchiBands(Signal2D):
         -------
         float64 array of shape (..., n_phases)
             Log evidence per band in nats, see `emsparse_hs.ebsd.compare_cells`: ``argmax(-1)`` is
-            the best phase. NaN where a pattern has too few bands.
+            the best phase. NaN where a pattern has too few bands. In the order of the phases; of a
+            PhaseList what is not indexed is left out. Phases that differ in size only, even by a
+            tenth, score nearly alike, since widths tell no lengths so well.
 
         Raises
         ------
@@ -231,7 +233,7 @@ class KikuchiBands(Signal2D):
         """
         from emsparse_hs.signals._lattices import phase_scores
 
-        return phase_scores(self, list(phases), beam_energy)
+        return phase_scores(self, phases, beam_energy)
 
     def _aligned(self):
         return self._data_aligned_with_axes

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -60,13 +61,19 @@ def classify(
     return _as_probabilities(bands, data)
 
 
-def phase_scores(bands: KikuchiBands, phases: list[Phase], beam_energy: float | None) -> np.ndarray:
+def phase_scores(
+    bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None
+) -> np.ndarray:
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
     energy = beam_energy_of(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
+    if not np.iterable(phases):
+        phases = [phases]
     pairs = [phase if isinstance(phase, tuple) else (0, phase) for phase in phases]
     phases = [phase for number, phase in pairs if number >= 0]
+    if not phases:
+        raise ValueError("There is no phase to compare with. Pass a list of orix phases.")
     data = _complete(bands)
     flat = data.reshape(-1, *data.shape[-2:])
     scores = compare_cells(_as_bands(flat), [primitive_cell(p) for p in phases], energy)

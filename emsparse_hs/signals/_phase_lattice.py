@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emsparse_hs._optional import require
+from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES, Symmetry
 from emsparse_hs.ebsd.known_cells import relative_strain
+from emsparse_hs.ebsd.posterior import cell_parameters, symmetric_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -58,7 +60,9 @@ class PhaseLattice:
     def __repr__(self) -> str:
         return repr(self.solution).replace("LatticeSolution", "PhaseLattice")
 
-    def to_phase(self, name: str | None = None, element: str = "Fe") -> Phase:
+    def to_phase(
+        self, name: str | None = None, element: str = "Fe", lattice: str | None = None
+    ) -> Phase:
         """A phase for indexing, with the symmetry of the most probable lattice.
 
         The atoms are not known: one of `element` sits on each lattice point, so that all of the
@@ -70,6 +74,9 @@ class PhaseLattice:
             Of the phase. The lattice's symbol by default.
         element : str
             Symbol of the atoms that stand for the real ones.
+        lattice : str, optional
+            Another of the lattices that the cell may have, such as "cF". The most probable by
+            default.
 
         Returns
         -------
@@ -78,24 +85,38 @@ class PhaseLattice:
         Raises
         ------
         ValueError
-            If there is no lattice.
+            If there is no lattice, or not that one, or none is more probable than 'unknown'.
         ImportError
             If orix is not installed.
         """
-        symmetry = self.solution.symmetry
-        if symmetry is None or self.solution.lattice == "unknown":
-            raise ValueError(
-                "These patterns have no lattice, so that there is no phase. Look at their bands "
-                "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
-            )
+        symmetry = self._symmetry_of(self.solution.lattice if lattice is None else lattice)
         lattice = symmetry.lattice
         crystal_map = require("orix.crystal_map", "ebsd")
         structure = require("diffpy.structure", "ebsd")
-        cell = structure.Lattice(*self.solution.parameters)
+        parameters = cell_parameters(symmetric_cell(self.solution.cell, symmetry))
+        cell = structure.Lattice(*parameters)
         return crystal_map.Phase(
             name=lattice if name is None else name,
             space_group=SPACE_GROUPS[lattice],
             structure=structure.Structure([structure.Atom(element, [0, 0, 0])], cell),
+        )
+
+    def _symmetry_of(self, lattice: str) -> Symmetry:
+        """The most probable symmetry of the cell that is of a lattice."""
+        if not self.solution.hypotheses:
+            raise ValueError(
+                "These patterns have no lattice, so that there is no phase. Look at their bands "
+                "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
+            )
+        for hypothesis in self.solution.hypotheses:
+            if hypothesis.symmetry.lattice == lattice:
+                return hypothesis.symmetry
+        likely = zip(BRAVAIS_LATTICES, self.solution.probabilities, strict=False)
+        said = ", ".join(f"{name} ({p:.0%})" for name, p in likely if p > 0.005)
+        raise ValueError(
+            f"The lattice {lattice!r} is none that this cell may have: {said}. Pass one of those "
+            "as lattice, or find it anew, from more orientations or with fewer, more certain bands "
+            "(n_bands, min_contrast)."
         )
 
     def strain_relative_to(self, reference: PhaseLattice) -> np.ndarray:

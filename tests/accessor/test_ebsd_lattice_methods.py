@@ -34,7 +34,7 @@ def signal(layout=None, data=DATA):
 
 @pytest.fixture(scope="module")
 def bands():
-    return EBSDMethods(signal()).detect_bands(30, CENTRE, **QUIET)
+    return EBSDMethods(signal()).detect_bands(60, CENTRE, **QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_options_are_handed_on(monkeypatch):
     assert told == 6 * [((1, 12, 3), 15.0, options)]
     del told[:]
     methods.classify_bravais(2, CENTRE, **QUIET)
-    assert told[0][:2] == ((6, 30, 3), 20.0)
+    assert told[0][:2] == ((6, 60, 3), 20.0)
     for name in options:
         with pytest.raises(ValueError, match=f"{name} is 0"):
             methods.estimate_lattice(0, CENTRE, **{name: 0}, **QUIET)

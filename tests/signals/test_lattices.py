@@ -293,6 +293,26 @@ def test_probabilities_by_labels(scan, together, lazy):
     assert answers[2, 1] == "" and np.isnan(found.data[2, 1]).all()
 
 
+def test_a_phase_of_another_of_the_possible_lattices(scan):
+    lattice = scan.estimate_lattice()
+    other = next(
+        h.symmetry.lattice for h in lattice.hypotheses if h.symmetry.lattice != lattice.lattice
+    )
+    phase = lattice.to_phase(lattice=other)
+    assert phase.name == other and phase.space_group.short_name[0] == other[1]
+    with pytest.raises(ValueError, match="'oX' is none that this cell may have: "):
+        lattice.to_phase(lattice="oX")
+
+
+def test_one_phase_and_none_to_compare_with(scan):
+    lattice = scan.estimate_lattice()
+    phase = lattice.to_phase(lattice=lattice.symmetry.lattice)
+    one = scan.compare_phases(phase)
+    np.testing.assert_array_equal(one, scan.compare_phases([phase]))
+    with pytest.raises(ValueError, match="no phase to compare"):
+        scan.compare_phases([])
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_patterns_without_bands_are_unknown(scan, lazy):
     bands = scan.deepcopy()
