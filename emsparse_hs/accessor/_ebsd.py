@@ -15,9 +15,9 @@ from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
-from emsparse_hs.ebsd.lattice import WIDTH_SCALE
+from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
-from emsparse_hs.signals._lattices import as_labels, beam_energy_of, classify, find_lattices
+from emsparse_hs.signals._lattices import as_labels, checked_beam_energy, classify, find_lattices
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -173,8 +173,8 @@ class EBSDMethods(SignalMethods):
         n_bands: int = N_BANDS,
         min_contrast: float = MIN_CONTRAST,
         width_scale: float = WIDTH_SCALE,
-        centre_error: float = 0.004,
-        max_patterns: int = 48,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
         signal_mask=None,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
@@ -214,7 +214,7 @@ class EBSDMethods(SignalMethods):
         TypeError
             If labels are not whole numbers, or the data are complex or ragged.
         """
-        energy = beam_energy_of(self._signal, beam_energy)
+        energy = checked_beam_energy(self._signal, beam_energy)
         scan = self._signal.axes_manager._navigation_shape_in_array
         left_out = as_labels(labels, scan) < 0
         bands = self.detect_bands(
@@ -243,8 +243,8 @@ class EBSDMethods(SignalMethods):
         n_bands: int = N_BANDS,
         min_contrast: float = MIN_CONTRAST,
         width_scale: float = WIDTH_SCALE,
-        centre_error: float = 0.004,
-        max_patterns: int = 48,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
         signal_mask=None,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
@@ -280,7 +280,7 @@ class EBSDMethods(SignalMethods):
         TypeError
             If labels are not whole numbers, or the data are complex or ragged.
         """
-        energy = beam_energy_of(self._signal, beam_energy)
+        energy = checked_beam_energy(self._signal, beam_energy)
         lazy = self._signal._lazy if lazy_output is None else lazy_output
         scan = self._signal.axes_manager._navigation_shape_in_array
         left_out = None if labels is None else as_labels(labels, scan) < 0

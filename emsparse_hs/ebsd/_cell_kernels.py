@@ -61,6 +61,18 @@ def match(cell, reciprocal, g, spread, h):
     return _NORMAL * (tight + loose) / across**2, loose > tight
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def turned_cell(cell, rotation, turned):
+    """Fill in the product of two matrices of 3 x 3; numba's own calls a library for it."""
+    for a in range(3):
+        for b in range(3):
+            turned[a, b] = (
+                cell[a, 0] * rotation[0, b]
+                + cell[a, 1] * rotation[1, b]
+                + cell[a, 2] * rotation[2, b]
+            )
+
+
 @numba.njit(nogil=True, cache=True)
 def lattice_densities(cell, g, spread, densities):
     r"""Probability density of each band, were it any of a lattice's points.

@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from ._cell_kernels import match
+from ._cell_kernels import match, turned_cell
 
 #: Within so many spreads, a length or an angle is thought to be the same.
 _ALIKE = 3.0
@@ -73,7 +73,7 @@ def orient(cell, points, lengths, g, spread, stray, n_strong, n_tests, rotation)
                     continue
                 tests += 1
                 _rotation(points[a], points[b], g[i], g[j], trial)
-                evidence = _evidence(cell, trial, g, spread, stray, best, turned)
+                evidence = _evidence(cell, trial, g, spread, stray, turned)
                 if evidence > best:
                     best = evidence
                     rotation[:] = trial
@@ -130,15 +130,9 @@ def _triad(one, other, axes):
 
 
 @numba.njit(nogil=True, cache=True)
-def _evidence(cell, rotation, g, spread, stray, least, turned):
-    """Log evidence of the bands in an orientation; -inf as soon as it can't reach the least."""
-    for a in range(3):
-        for b in range(3):
-            turned[a, b] = (
-                cell[a, 0] * rotation[0, b]
-                + cell[a, 1] * rotation[1, b]
-                + cell[a, 2] * rotation[2, b]
-            )
+def _evidence(cell, rotation, g, spread, stray, turned):
+    """Log evidence of the bands in an orientation; -inf if too few of the first ones fit."""
+    turned_cell(cell, rotation, turned)
     shown = np.ascontiguousarray(np.linalg.inv(turned).T)
     volume = abs(np.linalg.det(cell))
     h = np.empty(3)

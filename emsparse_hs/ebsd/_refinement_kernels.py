@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from ._cell_kernels import match
+from ._cell_kernels import match, turned_cell
 
 #: Unknowns of a cell's strain; of a pattern: three angles, and three of its pattern centre.
 _N_STRAINS, _N_PATTERN = 6, 6
@@ -103,13 +103,7 @@ def _equations(cell, reciprocal, rotation, centre, g, spread, stray, slack, equa
         right[9 + a] = -centre[a] / slack**2
     volume = abs(np.linalg.det(cell))
     turned = np.empty((3, 3))
-    for a in range(3):
-        for b in range(3):
-            turned[a, b] = (
-                cell[a, 0] * rotation[0, b]
-                + cell[a, 1] * rotation[1, b]
-                + cell[a, 2] * rotation[2, b]
-            )
+    turned_cell(cell, rotation, turned)
     shown = np.ascontiguousarray(np.linalg.inv(turned).T)
     jacobian, residual, h, target = np.empty((_N, 3)), np.empty(3), np.empty(3), np.empty(3)
     evidence = 0.0

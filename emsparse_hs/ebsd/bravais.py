@@ -27,7 +27,7 @@ BRAVAIS_LATTICES = (
 _FAMILIES = {1: "a", 2: "m", 4: "o", 6: "h", 8: "t", 12: "h", 24: "c"}
 #: Pairs of indices of a symmetric matrix's elements as a vector.
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_ROWS, _COLUMNS = np.array(_PAIRS).T
+ROWS, COLUMNS = np.array(_PAIRS).T
 #: Largest element of a matrix in a group.
 _LARGEST = 2
 
@@ -226,19 +226,19 @@ def _projector(rotations: np.ndarray) -> np.ndarray:
         unit = np.zeros((3, 3))
         unit[i, j] = unit[j, i] = 1
         mean = (rotations.transpose(0, 2, 1) @ unit @ rotations).mean(axis=0)
-        projector[:, k] = mean[_ROWS, _COLUMNS]
+        projector[:, k] = mean[ROWS, COLUMNS]
     return projector
 
 
 def metric_vector(metric) -> np.ndarray:
     """Elements 11, 22, 33, 23, 13, 12 of a symmetric matrix."""
-    return np.asarray(metric)[..., _ROWS, _COLUMNS]
+    return np.asarray(metric)[..., ROWS, COLUMNS]
 
 
 def metric_matrix(vector) -> np.ndarray:
     """The symmetric matrix with the elements 11, 22, 33, 23, 13, 12."""
     matrix = np.empty((3, 3))
-    matrix[_ROWS, _COLUMNS] = matrix[_COLUMNS, _ROWS] = vector
+    matrix[ROWS, COLUMNS] = matrix[COLUMNS, ROWS] = vector
     return matrix
 
 

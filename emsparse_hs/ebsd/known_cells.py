@@ -11,7 +11,7 @@ import numpy as np
 from ._joint import Errors, orient_all
 from .bands import Bands
 from .bravais import reduced_cell
-from .lattice import SPREAD, STRAY, band_sets
+from .lattice import CENTRE_ERROR, SPREAD, STRAY, band_sets
 
 #: Scales that are tried of each cell: half widths of strong bands are below the Bragg angle.
 SCALES = np.exp(np.arange(0.0, 0.25, 0.03))
@@ -22,15 +22,15 @@ _WIDTH = 0.06
 
 
 def compare_cells(
-    bands: Bands, cells, beam_energy: float = 20.0, centre_error: float = 0.004
+    bands: Bands, cells, beam_energy: float = 20.0, centre_error: float = CENTRE_ERROR
 ) -> np.ndarray:
     """How well each of some cells explains each pattern.
 
     The cell with the highest evidence is the pattern's phase: that of
     `emsparse_hs.ebsd.lattice.solve_lattice`, with the orientation as the only unknown, but for one
     scale of all widths. Superlattices are not weighed as there: a superlattice with few bands of
-    its own loses to the lattice below it. Of cells that differ in size only, that is right to a
-    few percent at best.
+    its own loses to the lattice below it. Cells that differ in size only are not told apart: 14 %
+    made a difference of 0.1 nats a band.
 
     Parameters
     ----------

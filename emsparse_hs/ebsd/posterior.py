@@ -22,6 +22,8 @@ import numpy as np
 
 from .bravais import (
     BRAVAIS_LATTICES,
+    COLUMNS,
+    ROWS,
     Symmetry,
     conventional_cell,
     metric_matrix,
@@ -29,14 +31,13 @@ from .bravais import (
     near_symmetries,
 )
 
-#: Relative metric parameters of lattices spread over so much.
+#: Relative metric parameters of lattices spread over so much; chosen on development crystals.
 WIDTH = 0.5
-#: Error of relative metric parameters that is there however many bands are fitted: pattern centres,
-#: square pixels and the two-beam position of edges are not exact.
+#: Error of relative metric parameters that is there however many bands are fitted; chosen on
+#: development crystals.
 FLOOR = 0.003
 #: Distortion up to which a symmetry is a hypothesis.
 NEAR = 0.08
-_ROWS, _COLUMNS = np.array([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]).T
 
 
 class Hypothesis(NamedTuple):
@@ -71,7 +72,7 @@ def metric_covariance(cell, strain_covariance) -> np.ndarray:
         Of the metric's elements 11, 22, 33, 23, 13, 12 in angstrom^4.
     """
     jacobian = np.empty((6, 6))
-    for k, (i, j) in enumerate(zip(_ROWS, _COLUMNS, strict=True)):
+    for k, (i, j) in enumerate(zip(ROWS, COLUMNS, strict=True)):
         unit = np.zeros((3, 3))
         unit[i, j] = unit[j, i] = 1
         # The direct lattice shrinks as the reciprocal one grows.
@@ -97,7 +98,7 @@ def compare_symmetries(cell, strain_covariance) -> list[Hypothesis]:
     cell = np.asarray(cell, dtype=np.float64)
     metric = cell @ cell.T
     lengths = np.sqrt(np.diag(metric))
-    scale = 1 / (lengths[_ROWS] * lengths[_COLUMNS])
+    scale = 1 / (lengths[ROWS] * lengths[COLUMNS])
     covariance = metric_covariance(cell, strain_covariance) * np.outer(scale, scale)
     covariance += FLOOR**2 * np.eye(6)
     symmetries = near_symmetries(metric, NEAR)
@@ -195,7 +196,7 @@ def parameter_errors(cell, symmetry: Symmetry, strain_covariance) -> np.ndarray:
     step = 1e-6
     parameters = cell_parameters(symmetric_cell(cell, symmetry))
     jacobian = np.empty((6, 6))
-    for k, (i, j) in enumerate(zip(_ROWS, _COLUMNS, strict=True)):
+    for k, (i, j) in enumerate(zip(ROWS, COLUMNS, strict=True)):
         strain = np.zeros((3, 3))
         strain[i, j] = strain[j, i] = step
         strained = symmetric_cell(np.asarray(cell) @ (np.eye(3) - strain), symmetry)

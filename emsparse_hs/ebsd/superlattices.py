@@ -24,7 +24,7 @@ INDICES = (2, 3, 4)
 #: Shares of all bands that a superlattice alone may explain.
 SHARES = np.array([0.01, 0.02, 0.04, 0.08, 0.15, 0.3])
 #: Log evidence that a superlattice of index 2 must add, and how much more each further index needs;
-#: the first is times 1 + ln(n) for n patterns, since stray bands recur from pattern to pattern.
+#: the first is times 1 + ln(n) for n orientations, since stray bands recur from one to another.
 #: Chosen on development crystals.
 PRICE, PRICE_OF_INDEX = 4.0, 1.0
 #: Superlattices of superlattices: at most so many on top of each other.

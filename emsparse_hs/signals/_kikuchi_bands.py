@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hyperspy.signals import Signal2D
 
-from emsparse_hs.ebsd.lattice import WIDTH_SCALE
+from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -109,8 +109,8 @@ class KikuchiBands(Signal2D):
         *,
         beam_energy: float | None = None,
         width_scale: float = WIDTH_SCALE,
-        centre_error: float = 0.004,
-        max_patterns: int = 48,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
@@ -158,8 +158,8 @@ class KikuchiBands(Signal2D):
         *,
         beam_energy: float | None = None,
         width_scale: float = WIDTH_SCALE,
-        centre_error: float = 0.004,
-        max_patterns: int = 48,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,

@@ -40,7 +40,7 @@ def find_lattices(
     bands: KikuchiBands, labels, beam_energy: float | None, options: dict
 ) -> PhaseLattice | dict[int, PhaseLattice]:
     """The lattice of each label's patterns; see `KikuchiBands.estimate_lattice`."""
-    energy = beam_energy_of(bands, beam_energy)
+    energy = checked_beam_energy(bands, beam_energy)
     every = as_labels(labels, bands.axes_manager._navigation_shape_in_array)
     found = _of_each_label(bands, every, energy, options)
     return found[int(labels)] if np.ndim(labels) == 0 else found
@@ -50,7 +50,7 @@ def classify(
     bands: KikuchiBands, labels, beam_energy: float | None, options: dict, **kwargs
 ) -> BravaisProbabilities:
     """Probabilities of the lattices; see `KikuchiBands.classify_bravais`."""
-    energy = beam_energy_of(bands, beam_energy)
+    energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     if labels is None:
         return _as_probabilities(bands, _each(bands, energy, options, **kwargs))
@@ -65,7 +65,7 @@ def phase_scores(
     bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None
 ) -> np.ndarray:
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
-    energy = beam_energy_of(bands, beam_energy)
+    energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
     if not np.iterable(phases):
@@ -107,7 +107,7 @@ def primitive_cell(phase: Phase) -> np.ndarray:
     return _PRIMITIVE[letter] @ base
 
 
-def beam_energy_of(signal: BaseSignal, beam_energy: float | None) -> float:
+def checked_beam_energy(signal: BaseSignal, beam_energy: float | None) -> float:
     """The beam energy in keV: that given, or that of the metadata.
 
     Raises

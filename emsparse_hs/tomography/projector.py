@@ -202,6 +202,7 @@ class ParallelBeam:
         parts = self._parts(self.image_shape[0], len(sinogram), ROWS)
 
         def of_part(k: int) -> None:
+            """Back-project one part of the rows of one slab."""
             b, part = divmod(k, len(parts))
             rows = parts[part]
             backproject(sinogram[b], self._waves, rows.start, out[b, rows])

@@ -120,6 +120,7 @@ def select_weight(
     residuals: dict[float, float] = {}
 
     def error(logarithm: float) -> float:
+        """Of the tilts that were left out, for a weight."""
         weight = start / scale * 2.0**logarithm
         volume = reconstruct(sinogram[:, parts.kept], some, weight * fewer)
         residuals[logarithm] = _mean_square(some.forward(volume) - sinogram[:, parts.kept])

@@ -73,6 +73,7 @@ def reconstruct_sirt(
     residual, step = zeros_like(measured), zeros_like(x)
 
     def iterate(b: int) -> None:
+        """One iteration of one slab."""
         operator.forward_slabs(x[b : b + 1], residual[b : b + 1])
         np.subtract(measured[b], residual[b], out=residual[b])
         residual[b] *= per_ray

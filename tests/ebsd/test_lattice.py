@@ -8,6 +8,7 @@ import pytest
 from emsparse_hs.ebsd.bands import Bands
 from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES
 from emsparse_hs.ebsd.lattice import solve_lattice
+from emsparse_hs.ebsd.posterior import parameter_errors
 
 #: Of electrons of 20 and of 10 keV, in angstrom.
 WAVELENGTH, LONGER_WAVELENGTH = 0.085886, 0.122048
@@ -199,6 +200,16 @@ def test_noise_has_no_lattice(n_patterns):
         assert solution.lattice == "unknown"
         assert solution.probabilities[-1] > 0.5
         assert "unknown" in repr(solution)
+
+
+def test_the_covariance_is_that_of_the_errors(simulate):
+    bands, _, _ = simulate("mC", 6, seed=19)
+    solution = solve(bands)
+    assert np.linalg.eigvalsh(solution.strain_covariance).min() > 0
+    found = parameter_errors(solution.cell, solution.symmetry, solution.strain_covariance)
+    np.testing.assert_allclose(found, solution.errors)
+    fewer = solve(Bands(*(values[:2] for values in bands)))
+    assert np.trace(fewer.strain_covariance) > np.trace(solution.strain_covariance)
 
 
 @pytest.mark.parametrize("n_bands", [8, 12, 15])
