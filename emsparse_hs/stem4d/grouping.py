@@ -1,0 +1,252 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Phases in a nanobeam scan: patterns whose Bragg discs lie on one lattice get one label.
+
+Patterns are sorted into many more groups than there are phases, each of about the same bend and
+thickness. Then groups whose discs can be of one phase are joined, those first of which that is
+most certain, until only groups in conflict are left.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.sparse import csr_array
+from sklearn.cluster import KMeans
+
+from emsparse_hs.stem4d._disc_sets import cells_of, compare, find_discs, log_odds, union
+from emsparse_hs.stem4d.bragg_presence import PresenceGrid
+
+#: Numbers that a pattern is described by when it is sorted into groups.
+_N_FEATURES = 64
+#: Patterns that the groups are found with; the others are assigned to them.
+_MOST_CLUSTERED = 20_000
+#: Patterns with fewer discs than this, on average over their neighbourhood, show no crystal.
+_NO_CRYSTAL = 1.0
+#: Sum of the presence over the blob of one disc, in units of its squared radius.
+_BLOB = 1.5
+#: Probability that a disc of a pattern is not one of its phase.
+_STRAY = 0.1
+#: Phases that have a smaller part of the scan are mixtures at boundaries, or nothing.
+_SMALLEST = 0.002
+
+
+class Merge(NamedTuple):
+    """Two groups of patterns that were joined, or the two that would have been next.
+
+    Attributes
+    ----------
+    n_phases : int
+        How many there were before.
+    log_odds : float
+        Natural logarithm of how much more probable one phase is than two; below 0 for conflict.
+    shared, conflicts : float
+        Discs that coincide, and discs so near to each other that no lattice has room for both.
+    """
+
+    n_phases: int
+    log_odds: float
+    shared: float
+    conflicts: float
+
+
+class PatternGroups(NamedTuple):
+    """Phases that were found in a scan.
+
+    Attributes
+    ----------
+    labels : int16 array of shape (navigation_shape)
+        Phase of each pattern, the most frequent one first, from 0 on. -1 where there are no Bragg
+        discs, or where a pattern was left out.
+    n_phases : int
+        How many there are.
+    presence : float32 array of shape (n_phases, cells in y, cells in x)
+        Mean presence of discs in each phase.
+    discs : list of float64 arrays of shape (n, 3)
+        Of each phase: x and y of its discs in px, and their weight, 1 for those that are there in
+        half of the patterns of some bend.
+    merges : list of Merge
+        The evidence: how many phases there could be, and what speaks for one less.
+    """
+
+    labels: np.ndarray
+    n_phases: int
+    presence: np.ndarray
+    discs: list[np.ndarray]
+    merges: list[Merge]
+
+
+def group_patterns(
+    presence: csr_array,
+    grid: PresenceGrid,
+    scan: np.ndarray,
+    n_phases: int | str = "auto",
+    *,
+    n_groups: int = 32,
+    width: float = 0.8,
+    random_state=0,
+) -> PatternGroups:
+    """Sort patterns into phases by where their Bragg discs are.
+
+    Parameters
+    ----------
+    presence : uint8 csr_array of shape (n_patterns, cells)
+        From `compact_presence`.
+    grid : PresenceGrid
+        Of the cells.
+    scan : bool array of shape (navigation_shape)
+        True where the patterns are, which come in C order.
+    n_phases : int or "auto"
+        How many phases there are. As many as are in conflict by default.
+    n_groups : int
+        Groups that patterns are sorted into first. More find phases that are more rare.
+    width : float
+        Standard deviation in px of the Gaussian over which evidence is pooled along the last two
+        axes of the scan.
+    random_state : int, RandomState instance or None
+        Of the first groups.
+
+    Returns
+    -------
+    PatternGroups
+        Labels and evidence.
+
+    Raises
+    ------
+    ValueError
+        If the numbers are out of range, or shapes don't fit.
+    """
+    scan = np.asarray(scan, bool)
+    _check(presence, grid, scan, n_phases, n_groups, width)
+    pooled = _pooled_features(presence, scan, width)
+    first = _first_groups(pooled, n_groups, random_state)
+    sets = [find_discs(mean, grid) for mean in _means(presence, first, grid)]
+    crystals = [k for k, discs in enumerate(sets) if discs[:, 2].sum() >= _NO_CRYSTAL]
+    phases, merges = _joined([sets[k] for k in crystals], grid.beam_radius, n_phases)
+    labels = _best_phase(presence, phases, grid, scan, width)
+    if n_phases == "auto":
+        labels, phases = _without_small(labels, phases, presence, grid, scan, width)
+    order = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(phases)), kind="stable")
+    rank = np.append(np.argsort(order), -1)
+    labels = rank[labels].astype(np.int16)
+    placed = np.full(scan.shape, -1, np.int16)
+    placed[scan] = labels
+    means = _means(presence, labels, grid, len(phases))
+    return PatternGroups(placed, len(phases), means, [phases[k] for k in order], merges)
+
+
+def _check(presence, grid, scan, n_phases, n_groups, width) -> None:
+    n_patterns, n_cells = presence.shape
+    if n_patterns != scan.sum() or n_cells != grid.shape[0] * grid.shape[1]:
+        raise ValueError(
+            f"The presence has shape {presence.shape}. Needed is one row for each of the "
+            f"{scan.sum()} patterns and one column for each of {grid.shape} cells."
+        )
+    if not n_patterns:
+        raise ValueError("There are no patterns.")
+    whole = isinstance(n_phases, (int, np.integer)) and n_phases >= 1
+    if not (n_phases == "auto" or whole):
+        raise ValueError(f'n_phases={n_phases!r}. Pass a number from 1 on, or "auto".')
+    if n_groups < (2 if n_phases == "auto" else n_phases):
+        raise ValueError(
+            f"n_groups={n_groups}, and the groups that patterns are sorted into first have to be "
+            "more than there are phases, such as 32."
+        )
+    if not width >= 0:
+        raise ValueError(f"The width is {width} px, and it can't be negative.")
+
+
+def _pooled(values: np.ndarray, scan: np.ndarray, width: float) -> np.ndarray:
+    """Weighted mean of what neighbours have, for each pattern."""
+    if width == 0:
+        return values
+    placed = np.zeros((*scan.shape, values.shape[1]), np.float32)
+    placed[scan] = values
+    weight = scan[..., np.newaxis].astype(np.float32)
+    for axis in range(max(scan.ndim - 2, 0), scan.ndim):
+        placed, weight = (
+            gaussian_filter1d(array, width, axis, mode="constant", truncate=3)
+            for array in (placed, weight)
+        )
+    return placed[scan] / weight[scan]
+
+
+def _pooled_features(presence: csr_array, scan: np.ndarray, width: float) -> np.ndarray:
+    """Random projections, which keep distances (Achlioptas, J. Comput. Syst. Sci. 66 (2003) 671).
+
+    In contrast to principal components they need no look at the data, and miss no rare phase.
+    """
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), (presence.shape[1], _N_FEATURES))
+    projected = presence.astype(np.float32) @ (signs / 255).astype(np.float32)
+    return _pooled(projected, scan, width)
+
+
+def _first_groups(features: np.ndarray, n_groups: int, random_state) -> np.ndarray:
+    random = np.random.default_rng(random_state)
+    some = np.arange(len(features))
+    if len(some) > _MOST_CLUSTERED:
+        some = np.sort(random.choice(some, _MOST_CLUSTERED, replace=False))
+    n_groups = min(n_groups, len(np.unique(features[some], axis=0)))
+    means = KMeans(n_groups, n_init=1, random_state=int(random.integers(2**31)))
+    means.fit(features[some])
+    return means.predict(features)
+
+
+def _means(presence: csr_array, labels: np.ndarray, grid, n_labels: int | None = None):
+    """Mean presence, from 0 to 1, of the patterns of each label from 0 on."""
+    n_labels = int(labels.max()) + 1 if n_labels is None else n_labels
+    rows = np.flatnonzero(labels >= 0)
+    ones = np.ones(len(rows), np.float32)
+    members = csr_array((ones, (labels[rows], rows)), shape=(n_labels, len(labels)))
+    counts = np.maximum(np.bincount(labels[rows], minlength=n_labels), 1)
+    sums = (members @ presence.astype(np.float32)).toarray()
+    return (sums / (255 * counts[:, np.newaxis])).reshape(-1, *grid.shape).astype(np.float32)
+
+
+def _joined(sets: list[np.ndarray], beam_radius: float, n_phases: int | str):
+    """Join sets of discs until there are n_phases of them, or all are in conflict.
+
+    Returns the sets of that number, and the evidence down to a single one.
+    """
+    sets, phases, merges = list(sets), None, []
+    while len(sets) > 1:
+        pairs = [(i, j) for i in range(len(sets)) for j in range(i)]
+        found = [compare(sets[i], sets[j], beam_radius) for i, j in pairs]
+        odds = [log_odds(*pair) for pair in found]
+        best = int(np.argmax(odds))
+        enough = odds[best] < 0 if n_phases == "auto" else len(sets) <= n_phases
+        if phases is None and enough:
+            phases = list(sets)
+        merges.append(Merge(len(sets), odds[best], *found[best]))
+        i, j = pairs[best]
+        sets[j] = union(sets[j], sets[i], beam_radius)
+        del sets[i]
+    return sets if phases is None else phases, merges
+
+
+def _best_phase(presence: csr_array, phases, grid, scan, width: float) -> np.ndarray:
+    """The phase on whose discs most of the presence lies, in a pattern and about it."""
+    n_discs = presence.sum(1, dtype=np.float64) / 255
+    cell = grid.binning * grid.cell / grid.beam_radius
+    n_discs = n_discs[:, np.newaxis] * (cell**2 / _BLOB)
+    crystal = _pooled(n_discs, scan, width)[:, 0] >= _NO_CRYSTAL
+    if not phases:
+        return np.full(len(crystal), -1)
+    covered = np.stack([cells_of(discs, grid) for discs in phases], axis=1)
+    # By chance a disc is on one of a phase as often as these have part of the frame.
+    share = np.clip(covered.mean(0), 1e-3, 0.8)
+    odds = np.where(covered, np.log((1 - _STRAY) / share), np.log(_STRAY / (1 - share)))
+    scores = presence.astype(np.float32) @ odds.astype(np.float32)
+    return np.where(crystal, _pooled(scores, scan, width).argmax(1), -1)
+
+
+def _without_small(labels, phases, presence, grid, scan, width: float):
+    """Labels and phases when those with next to no patterns are dropped."""
+    counts = np.bincount(labels[labels >= 0], minlength=len(phases))
+    large = counts >= max(_SMALLEST * len(labels), 1)
+    if large.all() or not large.any():
+        return labels, phases
+    phases = [phase for phase, keep in zip(phases, large, strict=True) if keep]
+    return _best_phase(presence, phases, grid, scan, width), phases
