@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -109,7 +109,7 @@ def find_scores(
     Scores
         Of unit noise if the data are counts.
     """
-    how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     sums = blocks.reduce(row_sums, np.add, **how)
     scaling = Scaling.of_mean(sums[:-1] / sums[-1])
     axes = starting_axes(blocks.sample(_SAMPLE), scaling, n_scores)
@@ -163,8 +163,10 @@ def fit_dictionary(
         show_progressbar=show_progressbar,
         num_workers=num_workers,
     )
-    flat = (values.reshape(fit.labels.size, *values.shape[2:]) for values in placed.maps())
-    grams = domain_grams(*flat, of_domains)
+    labels, amounts, fractional = (
+        m.reshape(m.shape[0] * m.shape[1], *m.shape[2:]) for m in placed.maps()
+    )
+    grams = domain_grams(labels, amounts, fractional, of_domains)
     found = compress(grams, products, squares, fit.labels.size, scaling, rank)
     coefficients, patterns, singular_values = found
     return CellDictionary(

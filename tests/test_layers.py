@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emsparse_hs"
-NUMERICS = ("decomposition", "stem4d", "ebsd", "tomography", "electron.py")
+NUMERICS = ("decomposition", "stem4d", "unit_cell", "ebsd", "tomography", "electron.py")
 FACE = ("accessor", "signals", "plotting")
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -12,8 +12,9 @@ import dask.array as da
 import numpy as np
 
 from emsparse_hs._optional import require
-from emsparse_hs.accessor._base import SignalMethods, frame_shape
+from emsparse_hs.accessor._base import frame_shape
 from emsparse_hs.accessor._beam import check_arguments, find_beam, finder_of
+from emsparse_hs.accessor._unit_cells import UnitCellMethods
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.signals._scan_maps import set_variance
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _NO_ANGLES = {"", "<undefined>", "None", "px", "pixel", "pixels", "um", "µm", "mm", "cm", "m"}
 
 
-class DiffractionMethods(SignalMethods):
+class DiffractionMethods(UnitCellMethods):
     """Methods for scans of diffraction patterns: 4D-STEM and its relatives."""
 
     _kind = "diffraction patterns"

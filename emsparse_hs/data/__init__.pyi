@@ -1,6 +1,7 @@
 from ._examples import (
     needle,
     nickel_patterns,
+    simulated_domains,
     simulated_patterns,
     simulated_scan,
     simulated_spectrum_image,
@@ -8,13 +9,16 @@ from ._examples import (
     spectrum_image,
 )
 from ._registry import Entry, about, names, path
+from ._simulated_domains import ConvergentBeamTable, SimulatedDomains
 from ._simulated_patterns import SimulatedPatterns
 from ._simulated_scan import SimulatedScan
 from ._simulated_spectra import SimulatedSpectra
 from ._simulated_tilt_series import SimulatedTiltSeries
 
 __all__ = [
+    "ConvergentBeamTable",
     "Entry",
+    "SimulatedDomains",
     "SimulatedPatterns",
     "SimulatedScan",
     "SimulatedSpectra",
@@ -24,6 +28,7 @@ __all__ = [
     "needle",
     "nickel_patterns",
     "path",
+    "simulated_domains",
     "simulated_patterns",
     "simulated_scan",
     "simulated_spectrum_image",

@@ -17,6 +17,7 @@ from ._registry import path
 if TYPE_CHECKING:
     from hyperspy.signals import BaseSignal
 
+    from ._simulated_domains import SimulatedDomains
     from ._simulated_patterns import SimulatedPatterns
     from ._simulated_scan import SimulatedScan
     from ._simulated_spectra import SimulatedSpectra
@@ -156,6 +157,51 @@ def simulated_scan(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Simula
     }
     metadata = {
         "General": {"title": "Simulated 4D-STEM scan"},
+        "Acquisition_instrument": {"TEM": instrument},
+    }
+    signal_type = "electron_diffraction" if _installed("pyxem") else ""
+    return _signal(truth.data, axes, metadata, signal_type), truth
+
+
+def simulated_domains(
+    kind: str = "wall", seed: int = 0, **parameters: Any
+) -> tuple[BaseSignal, SimulatedDomains]:
+    """Simulated atomic-resolution 4D-STEM scan of two domains or grains, with the truth.
+
+    Parameters
+    ----------
+    kind : {"wall", "grains", "single"}
+        A 180 degree wall between domains of PbTiO3, two grains of it, or one domain.
+    seed : int, optional
+        Of everything that is drawn at random.
+    **parameters
+        ``scan_shape`` (y, x), ``dose`` in electrons a pattern, ``scan_step``, ``thickness`` of
+        both ends of the wedge and ``row_jitter`` in angstrom, and ``table``, a
+        ``ConvergentBeamTable`` of another crystal.
+
+    Returns
+    -------
+    signal : pyxem.signals.ElectronDiffraction2D or hyperspy.signals.Signal2D
+        Patterns with axes in mrad and a scan in nm; a plain Signal2D if pyxem is not installed.
+    truth : SimulatedDomains
+        Patterns, domains, thickness, lattice and shifts of lines.
+    """
+    from ._simulated_domains import simulated_domains as simulate
+
+    truth = simulate(kind, seed, **parameters)
+    table = truth.table
+    middle = (truth.data.shape[-1] - 1) / 2 * table.detector_step
+    axes = [
+        *_scan_axes(truth.scan_step / 10, "nm"),
+        _axis("ky", "mrad", table.detector_step, -middle),
+        _axis("kx", "mrad", table.detector_step, -middle),
+    ]
+    instrument = {
+        "beam_energy": table.beam_energy,
+        "convergence_angle": table.convergence_angle,
+    }
+    metadata = {
+        "General": {"title": "Simulated 4D-STEM scan of a crystal"},
         "Acquisition_instrument": {"TEM": instrument},
     }
     signal_type = "electron_diffraction" if _installed("pyxem") else ""

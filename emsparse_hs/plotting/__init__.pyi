@@ -5,6 +5,7 @@ from .profile import plot_profile
 from .residuals import plot_residuals
 from .selection import plot_n_components
 from .tomogram import plot_convergence, plot_orthogonal_slices, plot_sinogram
+from .unit_cells import plot_scan_lattice, plot_unit_cells
 from .vector_field import plot_vector_field
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "plot_profile",
     "plot_radon",
     "plot_residuals",
+    "plot_scan_lattice",
     "plot_sinogram",
+    "plot_unit_cells",
     "plot_vector_field",
 ]

@@ -11,8 +11,10 @@ from ._lazy_tilt_series import LazyTiltSeries
 from ._lazy_tomogram import LazyTomogram
 from ._magnetic_induction import MagneticInduction
 from ._phase_lattice import PhaseLattice
+from ._scan_lattice import ScanLattice
 from ._tilt_series import TiltSeries
 from ._tomogram import Tomogram
+from ._unit_cell_model import UnitCellModel
 
 __all__ = [
     "BeamDeflection",
@@ -28,6 +30,8 @@ __all__ = [
     "LazyTomogram",
     "MagneticInduction",
     "PhaseLattice",
+    "ScanLattice",
     "TiltSeries",
     "Tomogram",
+    "UnitCellModel",
 ]

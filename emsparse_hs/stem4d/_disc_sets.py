@@ -20,11 +20,12 @@ from emsparse_hs.stem4d.bragg_presence import PresenceGrid
 _SAME, _CONFLICT = 0.8, 2.2
 #: Probability that a disc of one pattern is where another pattern of its phase says it can't be,
 #: by strain, noise, or since patterns at a boundary show two phases.
-_ERROR = 0.1
+_ERROR = 0.05
+#: Log-odds that coincidences reach at most: one pair of phases in a thousand has lattices that are
+#: alike, or a row of discs in common, by more than chance.
+_MOST_ODDS = float(np.log(1000))
 #: Mean presence from which on there is a disc, and at which it counts in full.
 _LEAST, _FULL = 0.12, 0.5
-#: Of two discs nearer than this number of radii the weaker one is not there.
-_APART = 1.5
 
 _CHANCE = (_SAME / _CONFLICT) ** 2
 #: Log-odds of one phase against two for one disc that coincides, and for one in conflict.
@@ -103,7 +104,7 @@ def log_odds(shared: float, conflicts: float) -> float:
     Of the discs whose surroundings the other pattern shows, all but an error coincide if the phase
     is the same. By chance as many do as the area for that is part of the whole.
     """
-    return shared * COINCIDES + conflicts * CONFLICTS
+    return float(min(shared * COINCIDES, _MOST_ODDS) + conflicts * CONFLICTS)
 
 
 def cells_of(discs: np.ndarray, grid: PresenceGrid) -> np.ndarray:
@@ -120,6 +121,6 @@ def _apart(discs: np.ndarray, beam_radius: float) -> np.ndarray:
     """The strongest first, without those that are too near to a stronger one."""
     kept: list[np.ndarray] = []
     for place in discs[np.argsort(-discs[:, 2], kind="stable")]:
-        if all(np.hypot(*(place[:2] - other[:2])) > _APART * beam_radius for other in kept):
+        if all(np.hypot(*(place[:2] - other[:2])) > _CONFLICT * beam_radius for other in kept):
             kept.append(place)
     return np.array(kept).reshape(-1, 3)

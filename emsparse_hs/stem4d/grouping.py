@@ -25,10 +25,15 @@ _N_FEATURES = 64
 _MOST_CLUSTERED = 20_000
 #: Patterns with fewer discs than this, on average over their neighbourhood, show no crystal.
 _NO_CRYSTAL = 1.0
+#: Unless these are on the discs of a phase: log-odds against chance. And how many a pattern has of
+#: its own, as part of that average.
+_CERTAIN, _OWN = 0.3, 0.2
 #: Sum of the presence over the blob of one disc, in units of its squared radius.
 _BLOB = 1.5
 #: Probability that a disc of a pattern is not one of its phase.
 _STRAY = 0.1
+#: Rounds of assigning patterns to phases, and patterns of a group that its discs are taken of.
+_ROUNDS, _FEWEST = 2, 8
 #: Phases that have a smaller part of the scan are mixtures at boundaries, or nothing.
 _SMALLEST = 0.002
 
@@ -126,6 +131,9 @@ def group_patterns(
     crystals = [k for k, discs in enumerate(sets) if discs[:, 2].sum() >= _NO_CRYSTAL]
     phases, merges = _joined([sets[k] for k in crystals], grid.beam_radius, n_phases)
     labels = _best_phase(presence, phases, grid, scan, width)
+    for _ in range(_ROUNDS):
+        phases = _purified(presence, labels, first, len(phases), grid)
+        labels = _best_phase(presence, phases, grid, scan, width)
     if n_phases == "auto":
         labels, phases = _without_small(labels, phases, presence, grid, scan, width)
     order = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(phases)), kind="stable")
@@ -216,7 +224,7 @@ def _joined(sets: list[np.ndarray], beam_radius: float, n_phases: int | str):
         found = [compare(sets[i], sets[j], beam_radius) for i, j in pairs]
         odds = [log_odds(*pair) for pair in found]
         best = int(np.argmax(odds))
-        enough = odds[best] < 0 if n_phases == "auto" else len(sets) <= n_phases
+        enough = stop(*found[best]) < 0 if n_phases == "auto" else len(sets) <= n_phases
         if phases is None and enough:
             phases = list(sets)
         merges.append(Merge(len(sets), odds[best], *found[best]))
@@ -228,18 +236,38 @@ def _joined(sets: list[np.ndarray], beam_radius: float, n_phases: int | str):
 
 def _best_phase(presence: csr_array, phases, grid, scan, width: float) -> np.ndarray:
     """The phase on whose discs most of the presence lies, in a pattern and about it."""
-    n_discs = presence.sum(1, dtype=np.float64) / 255
     cell = grid.binning * grid.cell / grid.beam_radius
-    n_discs = n_discs[:, np.newaxis] * (cell**2 / _BLOB)
-    crystal = _pooled(n_discs, scan, width)[:, 0] >= _NO_CRYSTAL
+    discs = presence.astype(np.float32) * np.float32(cell**2 / (255 * _BLOB))
     if not phases:
-        return np.full(len(crystal), -1)
-    covered = np.stack([cells_of(discs, grid) for discs in phases], axis=1)
+        return np.full(len(discs), -1)
+    covered = np.stack([cells_of(phase, grid) for phase in phases], axis=1)
     # By chance a disc is on one of a phase as often as these have part of the frame.
     share = np.clip(covered.mean(0), 1e-3, 0.8)
     odds = np.where(covered, np.log((1 - _STRAY) / share), np.log(_STRAY / (1 - share)))
-    scores = presence.astype(np.float32) @ odds.astype(np.float32)
-    return np.where(crystal, _pooled(scores, scan, width).argmax(1), -1)
+    scores = _pooled(discs @ odds.astype(np.float32), scan, width)
+    own = discs.sum(1)
+    pooled = _pooled(own[:, np.newaxis], scan, width)[:, 0]
+    crystal = (scores.max(1) >= _CERTAIN) | (pooled >= _NO_CRYSTAL)
+    # Beside a crystal, what is pooled is not a pattern's own.
+    crystal &= own >= _OWN * pooled
+    return np.where(crystal, scores.argmax(1), -1)
+
+
+def _purified(presence, labels, first, n_phases: int, grid) -> list[np.ndarray]:
+    """Discs of each phase from its own patterns alone, each of the first groups for itself.
+
+    A group at a boundary has patterns of two phases, and discs of both until they are apart.
+    """
+    n_groups = int(first.max()) + 1
+    parts = np.where(labels >= 0, labels * n_groups + first, -1)
+    counts = np.bincount(parts[parts >= 0], minlength=n_phases * n_groups)
+    parts = np.where(counts[parts] >= _FEWEST, parts, -1)
+    means = _means(presence, parts, grid, n_phases * n_groups)
+    sets = [np.empty((0, 3)) for _ in range(n_phases)]
+    for part in np.unique(parts[parts >= 0]):
+        phase = part // n_groups
+        sets[phase] = union(sets[phase], find_discs(means[part], grid), grid.beam_radius)
+    return sets
 
 
 def _without_small(labels, phases, presence, grid, scan, width: float):

@@ -47,15 +47,19 @@ class Alignment:
         Two vectors (y, x) of each lattice in cycles a pixel, one a row.
     row_shift : float64 array of shape (y, 2)
         Shift (y, x) of each line of the scan in pixels, without mean and trend.
-    displacement : float64 array of shape (y, x, 2)
-        Slow displacement (y, x) in pixels, without mean and linear part.
+    nodes : float64 array of shape (grid y, grid x, 2)
+        Slow displacement (y, x) in pixels, without mean and linear part, at nodes of a grid from
+        the first to the last position of the scan. It is linear between them.
+    shape : (int, int)
+        Of the scan.
     covariance : float64 array of shape (lattices, 4, 4)
         Of the components of the vectors, from the noise of the scores.
     """
 
     reciprocal: np.ndarray
     row_shift: np.ndarray
-    displacement: np.ndarray
+    nodes: np.ndarray
+    shape: tuple[int, int]
     covariance: np.ndarray
 
     @classmethod
@@ -77,7 +81,8 @@ class Alignment:
         return cls(
             np.array(reciprocal, float),
             np.zeros((shape[0], 2)),
-            np.zeros((*shape, 2)),
+            np.zeros((2, 2, 2)),
+            (int(shape[0]), int(shape[1])),
             np.full((n, 4, 4), np.nan),
         )
 
@@ -88,8 +93,18 @@ class Alignment:
         -------
         float64 array of shape (y, x, 2)
         """
-        regular = centred_positions(self.displacement.shape[:2])
-        return regular + self.row_shift[:, np.newaxis] + self.displacement
+        regular = centred_positions(self.shape)
+        return regular + self.row_shift[:, np.newaxis] + self.displacement()
+
+    def displacement(self) -> np.ndarray:
+        """Slow displacement at each position.
+
+        Returns
+        -------
+        float64 array of shape (y, x, 2)
+            y and x, in pixels.
+        """
+        return _between_nodes(self.nodes, self.shape)
 
     def fractional(self, lattice: int) -> np.ndarray:
         """Positions in the cell of one of the lattices.
@@ -225,15 +240,15 @@ def align(
         cell = cells.mean()
         row_step = _row_step(local_gram.sum(1), local_right.sum(1))
         change = max(change, np.abs(row_step).max() / cell)
-        displacement = alignment.displacement
+        nodes = alignment.nodes
         if slow:
-            displacement = displacement + _slow_step(local_gram, local_right, _SMOOTH * cell)
-            displacement = _without_lattice(displacement)
+            step = _slow_step(local_gram, local_right, _SMOOTH * cell)
+            nodes = _at_nodes(_without_lattice(alignment.displacement() + step), cell)
         alignment = replace(
             alignment,
             reciprocal=reciprocal,
             row_shift=alignment.row_shift + row_step,
-            displacement=displacement,
+            nodes=nodes,
             covariance=covariance,
         )
         if change < _CONVERGED:
@@ -345,3 +360,27 @@ def _without_lattice(displacement: np.ndarray) -> np.ndarray:
     terms = np.concatenate([np.ones((len(positions), 1)), positions], axis=1)
     flat = displacement.reshape(-1, 2)
     return (flat - terms @ np.linalg.lstsq(terms, flat)[0]).reshape(displacement.shape)
+
+
+def _grid(n: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Node before each position, and how far it is to the next."""
+    place = np.linspace(0, n_nodes - 1, n)
+    before = np.minimum(place.astype(int), n_nodes - 2)
+    return before, place - before
+
+
+def _between_nodes(nodes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Linear interpolation along both axes."""
+    (y, part_y), (x, part_x) = (_grid(n, k) for n, k in zip(shape, nodes.shape, strict=False))
+    part_y, part_x = part_y[:, np.newaxis, np.newaxis], part_x[:, np.newaxis]
+    lines = nodes[y] * (1 - part_y) + nodes[y + 1] * part_y
+    return lines[:, x] * (1 - part_x) + lines[:, x + 1] * part_x
+
+
+def _at_nodes(displacement: np.ndarray, cell: float) -> np.ndarray:
+    """The values of a smooth map at nodes about a cell apart."""
+    places = [
+        np.linspace(0, n - 1, max(int(np.ceil(n / cell)), 2)).round().astype(int)
+        for n in displacement.shape[:2]
+    ]
+    return displacement[np.ix_(*places)]

@@ -1,9 +1,9 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Atoms that are Fourier series of the position in the unit cell, and how much of each is where.
+r"""Atoms that are Fourier series of the position in the unit cell, and how much of each is where.
 
 Within a domain, intensity at a place of the detector has no spatial frequencies beyond the
-diameter of the aperture, :math:`2 \\alpha / \\lambda`, as the probe moves. So a pattern is a short
+diameter of the aperture, :math:`2 \alpha / \lambda`, as the probe moves. So a pattern is a short
 series: an atom holds its coefficients, one set for each score (or each pixel of the detector).
 """
 

@@ -103,11 +103,8 @@ def find_lattices(scores: np.ndarray, n_lattices: int = 1) -> LatticeFit:
         if n_lattices > 1:
             labels = assign(scores, alignment, labels, lattice_of, whole, indices)
             grains = lattice_of[labels].astype(np.int8)
-    slow = align(
+    alignment = align(
         scores, alignment, labels, lattice_of, whole, indices, rounds=2, vectors=False, slow=True
-    )
-    alignment = Alignment(
-        alignment.reciprocal, alignment.row_shift, slow.displacement, alignment.covariance
     )
     return LatticeFit(alignment, grains, shares)
 
@@ -169,7 +166,7 @@ def significant_cutoff(scores: np.ndarray, lattice: LatticeFit) -> float:
 
 
 def _from_peaks(scores: np.ndarray, n_lattices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of each lattice, the strongest first, and how much of the peaks' power it explains."""
+    """Vectors of each lattice, the strongest first, and what part of the peaks it explains."""
     shape = scores.shape[:2]
     scaled = scores / np.maximum(scores.std((0, 1)), 1e-12)
     peaks = spectral_peaks(np.moveaxis(scaled, -1, 0))
@@ -219,7 +216,7 @@ def _excess(scores, pair, finer, mask) -> float:
     ratios = []
     for node in nodes:
         beside = [_power(windowed, node + step) for step in around]
-        ratios.append(_power(windowed, node) / max(np.mean(beside), 1e-30))
+        ratios.append(_power(windowed, node) / (sum(beside) / len(beside) + 1e-30))
     return float(np.max(ratios, initial=0))
 
 
@@ -236,18 +233,16 @@ def _strongest_lattice(scores: np.ndarray, reciprocal: np.ndarray) -> np.ndarray
     """Lattice whose low harmonics are strongest at each position."""
     shape = scores.shape[:2]
     positions = centred_positions(shape)
-    step_of, powers = [], []
-    cell = max(cell_length(vectors) for vectors in reciprocal)
+    step, powers = 1, []
+    cell = float(np.max([cell_length(vectors) for vectors in reciprocal]))
     for vectors in reciprocal:
         indices = harmonics(vectors, _COMPARED * np.linalg.norm(vectors, axis=1).max())
         found = lock_in(scores, positions @ vectors.T, indices, cell, _WIDTH)
         power = (np.abs(found.maps) ** 2).sum((2, 3))
         powers.append(power / np.quantile(power, 0.95))
-        step_of.append(found.step)
+        step = found.step
     grid = np.argmax(powers, axis=0)
-    y, x = (
-        np.minimum(np.arange(n) // step_of[0], g - 1) for n, g in zip(shape, grid.shape, strict=True)
-    )
+    y, x = (np.minimum(np.arange(n) // step, g - 1) for n, g in zip(shape, grid.shape, strict=True))
     return grid[y][:, x].astype(np.int8)
 
 

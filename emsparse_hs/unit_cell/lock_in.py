@@ -68,7 +68,7 @@ def centred_positions(shape: tuple[int, int]) -> np.ndarray:
     float64 array of shape (y, x, 2)
     """
     middle = (np.array(shape) - 1) / 2
-    return np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1) - middle
+    return np.moveaxis(np.indices(shape), 0, -1) - middle
 
 
 def lock_in(
@@ -102,7 +102,8 @@ def lock_in(
     """
     step = max(int(round(cell / _A_CELL)), 1)
     sigma = width * cell / step
-    inside = np.ones(scores.shape[:2], np.float32) if mask is None else np.float32(mask)
+    inside = np.ones(scores.shape[:2]) if mask is None else np.asarray(mask)
+    inside = inside.astype(np.float32)
     weight = _averaged(_in_steps(inside[..., np.newaxis], step), sigma)[..., 0]
     scores = scores * inside[..., np.newaxis]
     shape = (*weight.shape, len(indices), scores.shape[-1])

@@ -103,9 +103,9 @@ def _subpixel(log_power: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.
 def basis_of_peaks(peaks: Peaks, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
     """Primitive reciprocal lattice of most of the amplitude in peaks.
 
-    Each pair of peaks spans a lattice. The amplitude on its nodes counts, less what falls on them by
-    chance, since the nodes of a fine lattice are everywhere; of lattices as good as the best one
-    the coarsest is taken.
+    Each pair of peaks spans a lattice. The amplitude on its nodes counts, less what falls on them
+    by chance, since the nodes of a fine lattice are everywhere; of lattices as good as the best
+    one the coarsest is taken.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def harmonics(reciprocal: np.ndarray, cutoff: float) -> np.ndarray:
     """
     heights = np.abs(np.linalg.det(reciprocal)) / np.linalg.norm(reciprocal[::-1], axis=1)
     h, k = (int(np.floor(cutoff / height)) for height in heights)
-    indices = np.stack(np.mgrid[-h : h + 1, -k : k + 1], axis=-1).reshape(-1, 2)
+    indices = np.indices((2 * h + 1, 2 * k + 1)).reshape(2, -1).T - (h, k)
     half = (indices[:, 0] > 0) | ((indices[:, 0] == 0) & (indices[:, 1] > 0))
     indices = indices[half]
     length = np.linalg.norm(indices @ reciprocal, axis=1)

@@ -1,0 +1,232 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What ``s.emsparse`` offers for atomic-resolution scans: lattice, domains, unit cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hyperspy.signals import Signal2D
+
+from emsparse_hs.accessor._base import SignalMethods, frame_shape
+from emsparse_hs.blocks import Blocks
+from emsparse_hs.electron import relativistic_wavelength
+from emsparse_hs.signals._provenance import kept_metadata
+from emsparse_hs.signals._scan_maps import scan_step_in_nm
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+    from emsparse_hs.signals import ScanLattice, UnitCellModel
+
+#: Where the microscope's settings are in the metadata.
+_TEM = "Acquisition_instrument.TEM."
+#: Least length of a scan in px.
+_SHORTEST = 16
+
+
+class UnitCellMethods(SignalMethods):
+    """Methods for scans in which the unit cell of a crystal is resolved."""
+
+    def find_scan_lattice(
+        self,
+        n_lattices: int = 1,
+        *,
+        n_scores: int = 64,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> ScanLattice:
+        """Find the crystal lattice that the scan is periodic with.
+
+        Vectors come from local phases and from a fit to the inside of domains, so that walls
+        between domains don't shift them. Shifts of single lines, and slow drift, are found along
+        with them; a drift that is constant goes into the vectors, as it does in any image.
+
+        Parameters
+        ----------
+        n_lattices : int
+            How many lattices there are, each in grains of its own.
+        n_scores : int
+            Principal scores of a pattern that the lattice is looked for in. `unit_cell_model` goes
+            on with them.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        ScanLattice
+            In the unit of the scan.
+
+        Raises
+        ------
+        ValueError
+            If the scan has not two axes, is shorter than 16 px, holds NaN, or is not periodic with
+            so many lattices.
+        TypeError
+            If the data are complex or ragged.
+
+        Notes
+        -----
+        An image, such as a HAADF image of atomic columns, has no navigation axes: its signal axes
+        are the scan then.
+        """
+        from emsparse_hs.signals import ScanLattice
+        from emsparse_hs.unit_cell.lattice import find_lattices
+        from emsparse_hs.unit_cells import find_scores
+
+        if not isinstance(n_lattices, (int, np.integer)) or n_lattices < 1:
+            raise ValueError(f"There are {n_lattices!r} lattices to find. Pass 1 or more.")
+        signal = _with_scan(self._signal)
+        scores = find_scores(Blocks.of(signal), n_scores, show_progressbar, num_workers)
+        if not np.isfinite(scores.values).all():
+            raise ValueError(
+                "The data hold NaN or infinite values. Replace them, such as with "
+                "s.data = np.nan_to_num(s.data)."
+            )
+        axes = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
+        return ScanLattice(find_lattices(scores.values, int(n_lattices)), scores, axes)
+
+    def unit_cell_model(
+        self,
+        lattice: ScanLattice | None = None,
+        *,
+        n_domains: int | str = "auto",
+        n_variants: int | str = 2,
+        convergence_angle: float | None = None,
+        beam_energy: float | None = None,
+        rank: int | None = None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> UnitCellModel:
+        r"""Take the unit cell out of an atomic-resolution scan.
+
+        Each pattern is that of its domain at the probe's position in the unit cell, mixed of a few
+        variants, such as a thin and a thick one. As a function of that position intensity has no
+        spatial frequencies beyond :math:`2 \alpha / \lambda`, so that a domain is a short Fourier
+        series, exact for any position. Near walls a further atom describes what is displaced there.
+
+        Parameters
+        ----------
+        lattice : ScanLattice, optional
+            From `find_scan_lattice`, which is called by default for one lattice.
+        n_domains : int or "auto"
+            Domains of each lattice. "auto" splits a scan where lock-in maps fall into two heaps
+            with a sharp boundary; the evidence is in ``model.splits``.
+        n_variants : int or "auto"
+            Of each domain. "auto" adds variants as long as the expected error of prediction falls;
+            the evidence is in ``model.variant_trials``.
+        convergence_angle, beam_energy : float, optional
+            Semi-angle of the probe in mrad and energy in keV, by default from the metadata. With
+            the scan's step they give the highest frequency. Where one is not known, and where the
+            noise hides the highest ones, it is found from the data.
+        rank : int, optional
+            Patterns that all patterns are made of. What stands out of the noise by default.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        UnitCellModel
+            With maps of domains and abundances, patterns for any position in the cell, and the
+            scan made anew without noise.
+
+        Raises
+        ------
+        ValueError
+            If the lattice is of another scan, a number is out of range, or as for
+            `find_scan_lattice`.
+        TypeError
+            If the data are complex or ragged.
+        """
+        from emsparse_hs.signals import UnitCellModel
+        from emsparse_hs.unit_cell.fitting import fit_domains
+        from emsparse_hs.unit_cell.lattice import fitted_harmonics, significant_cutoff
+        from emsparse_hs.unit_cell.selection import choose_n_variants
+        from emsparse_hs.unit_cells import PlacedAtoms, fit_dictionary, misfit_sums
+
+        frame_shape(self._signal)
+        how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        wanted = _number(n_domains, "domains")
+        variants = _number(n_variants, "variants")
+        if rank is not None and rank < 1:
+            raise ValueError(f"The rank is {rank!r}. Pass 1 or more, or None.")
+        if lattice is None:
+            lattice = self.find_scan_lattice(**how)
+        signal = _with_scan(self._signal)
+        values = lattice.scores.values
+        if values.shape[:2] != signal.axes_manager._navigation_shape_in_array:
+            raise ValueError(
+                f"The lattice is of a scan of {values.shape[:2]} positions, and this one has "
+                f"{signal.axes_manager._navigation_shape_in_array}. Find its own lattice."
+            )
+        cutoff = significant_cutoff(values, lattice.fit)
+        limit = _band_limit(signal, convergence_angle, beam_energy)
+        indices = fitted_harmonics(lattice.fit.alignment.reciprocal, min(cutoff, limit))
+        if variants is None:
+            fit, trials = choose_n_variants(values, lattice.fit, indices, wanted)
+        else:
+            fit, trials = fit_domains(values, lattice.fit, indices, wanted, variants), []
+        blocks = Blocks.of(signal)
+        cells = fit_dictionary(blocks, lattice.scores.scaling, fit, indices, rank, **how)
+        sums = misfit_sums(blocks, cells, PlacedAtoms.of(fit), **how)
+        return UnitCellModel(fit, cells, sums, _like(signal), trials)
+
+
+def _with_scan(signal: BaseSignal) -> BaseSignal:
+    """The signal, or an image as a scan of single values; the scan is large enough."""
+    axes = signal.axes_manager
+    if axes.navigation_dimension == 0 and axes.signal_dimension == 2:
+        scan = [{**a.get_axis_dictionary(), "navigate": True} for a in axes.signal_axes[::-1]]
+        single = {"size": 1, "navigate": False}
+        values = np.asarray(signal.data)[..., np.newaxis, np.newaxis]
+        signal = Signal2D(values, axes=[*scan, single, single])
+        axes = signal.axes_manager
+    if axes.navigation_dimension != 2:
+        raise ValueError(
+            f"{signal!r} has {axes.navigation_dimension} navigation axes, and a scan has two. "
+            "Choose one scan of a series with s.inav."
+        )
+    if min(axes.navigation_shape) < _SHORTEST:
+        raise ValueError(
+            f"The scan has {axes.navigation_shape} positions, too few to find a lattice. At least "
+            f"{_SHORTEST} along each axis are needed."
+        )
+    return signal
+
+
+def _number(value: int | str, what: str) -> int | None:
+    """How many are asked for; None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f'The number of {what} is {value!r}. Pass 1 or more, or "auto".')
+    return int(value)
+
+
+def _band_limit(signal: BaseSignal, convergence_angle, beam_energy) -> float:
+    """Highest frequency of patterns against the probe's position in cycles a px, if known."""
+    metadata = signal.metadata
+    angle = convergence_angle or metadata.get_item(_TEM + "convergence_angle", default=None)
+    energy = beam_energy or metadata.get_item(_TEM + "beam_energy", default=None)
+    if angle is None or energy is None:
+        return np.inf
+    try:
+        step = max(abs(size) for size in scan_step_in_nm(signal))
+    except ValueError:
+        return np.inf
+    wavelength = relativistic_wavelength(float(energy)) / 10  # in nm
+    return 2e-3 * float(angle) / wavelength * step
+
+
+def _like(signal: BaseSignal) -> dict[str, Any]:
+    """What a model needs to know of the signal to make it anew."""
+    manager = signal.axes_manager
+    axes = [axis.get_axis_dictionary() for axis in manager._axes]
+    nbytes = int(np.prod([axis["size"] for axis in axes])) * signal.data.dtype.itemsize
+    return {
+        "axes": axes,
+        "metadata": kept_metadata(signal),
+        "signal_type": signal.metadata.get_item("Signal.signal_type", default=""),
+        "nbytes": nbytes,
+    }
