@@ -27,6 +27,7 @@ from emsparse_hs.unit_cell.scores import (
     ordered,
     orthonormal,
     projected,
+    row_parts,
     row_sums,
     starting_axes,
 )
@@ -219,10 +220,8 @@ def misfit_sums(
 
 def _misfit(rows, labels, amounts, fractional, dictionary: CellDictionary) -> np.ndarray:
     sums = np.empty((len(rows), 4))
-    step = max(_CHUNK // (16 * rows.shape[1]), 1)
     floor = max(float(dictionary.mean.mean()) * 1e-3, 1e-30)
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
+    for part in row_parts(rows):
         counts = rows[part].astype(np.float32)
         expected = dictionary.predict(labels[part], amounts[part], fractional[part])
         left = counts - expected

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Run the four workflows and write a folder with figures, results and one page about them."""
+"""Run the workflows and write a folder with figures, results and one page about them."""
 
 from __future__ import annotations
 
@@ -94,6 +94,30 @@ def diffraction_scan() -> Workflow:
     )
 
 
+def unit_cells() -> Workflow:
+    """Domains of an atomic-resolution scan, and the scan without noise."""
+    s, truth = em.data.simulated_domains(seed=4)
+    s = s.as_lazy()
+    model = s.emsparse.unit_cell_model()
+    labels = model.domain_map()
+    right = max((labels.data == truth.domains).mean(), (labels.data != truth.domains).mean())
+    return Workflow(
+        "unit_cells",
+        "Atomic-resolution 4D-STEM: the unit cell taken out",
+        measured=False,
+        source="multislice of PbTiO3 with a domain wall, in a scan with jitter and drift, "
+        f"{truth.dose:.0f} electrons a pattern",
+        text="A pattern depends on where in the unit cell the probe stands. Within a domain that "
+        "is a short Fourier series, of which the scan's own lattice is found first. Taken out, it "
+        f"leaves two domains ({right:.1%} of the positions are in the right one), thickness as a "
+        "slow map, and patterns for any position in the cell. These make up "
+        f"{model.explained_variance:.1%} of the scan's variance, without its noise, in "
+        f"{model.compression_ratio:.0f} times less space.",
+        figure=model.plot(),
+        signals={"domains": labels, "dictionary": model.dictionary()},
+    )
+
+
 def kikuchi_patterns() -> Workflow:
     """Bands of patterns as points."""
     p = em.data.nickel_patterns(lazy=True)
@@ -145,7 +169,9 @@ def write(folder: Path) -> None:
     """Run everything, one workflow after the other."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    for run in (spectrum_image, diffraction_scan, kikuchi_patterns, tilt_series):
+    for run in (
+        spectrum_image, diffraction_scan, unit_cells, kikuchi_patterns, tilt_series
+    ):  # fmt: skip
         start = time.perf_counter()
         part = run()
         part.seconds = time.perf_counter() - start
@@ -179,7 +205,7 @@ PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>emsparse_hs: four workflows</title>
+<title>emsparse_hs: workflows</title>
 <style>
 body {{ font: 17px/1.5 system-ui, sans-serif; color: #222; background: #fff;
        max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }}

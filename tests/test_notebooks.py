@@ -11,7 +11,14 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = ["spectrum_image", "electric_field", "kikuchi_bands", "bravais_lattice", "tomogram"]
+NAMES = [
+    "spectrum_image",
+    "electric_field",
+    "kikuchi_bands",
+    "bravais_lattice",
+    "tomogram",
+    "unit_cells",
+]
 
 #: What a notebook needs beyond what is always there.
 NEEDED = {
@@ -20,6 +27,7 @@ NEEDED = {
     "kikuchi_bands": "kikuchipy",
     "bravais_lattice": "kikuchipy",
     "tomogram": "hyperspy",
+    "unit_cells": "pyxem",
 }
 
 #: Folders of a machine, as they show in paths and in locations of warnings.

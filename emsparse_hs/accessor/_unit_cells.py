@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _TEM = "Acquisition_instrument.TEM."
 #: Least length of a scan in px.
 _SHORTEST = 16
+#: Part of the variance below which there is a warning.
+_LITTLE = 0.8
 
 
 class UnitCellMethods(SignalMethods):
@@ -138,6 +141,11 @@ class UnitCellMethods(SignalMethods):
             `find_scan_lattice`.
         TypeError
             If the data are complex or ragged.
+
+        Warns
+        -----
+        UserWarning
+            If less than 0.8 of the variance is explained.
         """
         from emsparse_hs.signals import UnitCellModel
         from emsparse_hs.unit_cell.fitting import fit_domains
@@ -170,7 +178,21 @@ class UnitCellMethods(SignalMethods):
         blocks = Blocks.of(signal)
         cells = fit_dictionary(blocks, lattice.scores.scaling, fit, indices, rank, **how)
         sums = misfit_sums(blocks, cells, PlacedAtoms.of(fit), **how)
-        return UnitCellModel(fit, cells, sums, _like(signal), trials)
+        model = UnitCellModel(fit, cells, sums, _like(signal), trials)
+        _warn_of_little(model.explained_variance)
+        return model
+
+
+def _warn_of_little(explained: float) -> None:
+    """Say so if the lattice is not what the scan varies with."""
+    if explained < _LITTLE:
+        warnings.warn(
+            f"The model explains {explained:.0%} of the variance of the scan. Its lattice may be "
+            "wrong, of only a part of the scan, or one of several on top of each other: look at "
+            "lattice.plot() and model.misfit(). Of data that are not counts this number says "
+            "nothing.",
+            stacklevel=3,
+        )
 
 
 def _with_scan(signal: BaseSignal) -> BaseSignal:

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Figures of the four workflows, each a function of signals that returns a matplotlib Figure."""
+"""Figures of the workflows, each a function of signals that returns a matplotlib Figure."""
 
 import lazy_loader
 

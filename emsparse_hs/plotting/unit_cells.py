@@ -140,8 +140,8 @@ def plot_unit_cells(
         With two subfigures: three maps, and the grid of patterns.
     """
     if figure is None:
-        figure = plt.figure(figsize=(11, 6.2), layout="constrained")
-    left, right = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[1, 1.9]))
+        figure = plt.figure(figsize=(10, 6.4), layout="constrained")
+    left, right = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[1, 2.2]))
     domains, slow, misfit = left.subplots(3, 1)
     _show_domains(domains, model)
     for axes, image, name in (

@@ -90,9 +90,11 @@ class UnitCellModel:
         without noise. For data that are not counts it means nothing.
         """
         left, total, counts, _ = self.sums.sum((0, 1))
-        n_terms, n_pixels = len(self.cells.coefficients), self.cells.patterns.shape[1]
-        free = self.rank * (n_terms + n_pixels - self.rank) / (self.fit.labels.size * n_pixels)
-        return float(1 - (left - counts * (1 - 2 * free)) / (total - counts))
+        patterns = self.cells.patterns.astype(float)
+        # Noise in all terms along the patterns, and in all pixels along as many terms.
+        followed = (len(self.cells.coefficients) - self.rank) * (patterns**2).sum()
+        followed += self.rank * np.abs(self.cells.mean).sum()
+        return float(1 - (left - counts + 2 * followed) / (total - counts))
 
     @property
     def compression_ratio(self) -> float:

@@ -214,7 +214,7 @@ def align(
     Alignment
     """
     cells = np.array([cell_length(alignment.reciprocal[k]) for k in lattice_of])
-    thin = _thinned(off_walls(labels, cells))
+    thin = thinned(off_walls(labels, cells))
     # Shifts of lines also from what is at a wall, where nothing else of a line is left.
     used = thin if vectors else np.ones(labels.shape, bool)
     for _ in range(rounds):
@@ -256,8 +256,19 @@ def align(
     return alignment
 
 
-def _thinned(inside: np.ndarray) -> np.ndarray:
-    """Positions that are used: of large scans some, in every line."""
+def thinned(inside: np.ndarray) -> np.ndarray:
+    """Positions that atoms are fitted to: of large scans some, in every line.
+
+    Parameters
+    ----------
+    inside : bool array of shape (y, x)
+        All that could be used.
+
+    Returns
+    -------
+    bool array of shape (y, x)
+        About 60 000 of them at most, spread evenly.
+    """
     thin = max(int(np.ceil(inside.sum() / _MOST)), 1)
     # A diagonal pattern, so that positions don't repeat with the lattice along columns.
     y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from emsparse_hs.unit_cell.alignment import Alignment, off_walls
+from emsparse_hs.unit_cell.alignment import Alignment, off_walls, thinned
 from emsparse_hs.unit_cell.dictionary import evaluate, fit_atoms, fourier_basis, parts, pooled
 from emsparse_hs.unit_cell.lock_in import cell_length
 
@@ -70,7 +70,7 @@ def assign(
     amounts = abundances.reshape(len(flat), -1)
     for _ in range(rounds):
         near = _near_walls(labels, n, band * cells.mean())
-        inside = off_walls(labels, cells)
+        inside = thinned(off_walls(labels, cells))
         misfits = np.full((n, *labels.shape), np.inf, np.float32)
         for label in range(n):
             own = (inside & (labels == label)).ravel()

@@ -18,7 +18,7 @@ from emsparse_hs.unit_cell.alignment import distance_to_walls
 from emsparse_hs.unit_cell.dictionary import design, fourier_basis, parts, ridged
 from emsparse_hs.unit_cell.fitting import DomainFit
 from emsparse_hs.unit_cell.lock_in import cell_length
-from emsparse_hs.unit_cell.scores import Scaling
+from emsparse_hs.unit_cell.scores import Scaling, row_parts
 
 #: Cells from a wall to where the atom of the wall ends.
 _WALL_REACH = 1.0
@@ -184,7 +184,7 @@ def domain_products(
     products = [
         np.zeros((n_atoms * (2 * len(own) + 1), rows.shape[1]), np.float32) for own in indices
     ]
-    for part in parts(len(rows)):
+    for part in row_parts(rows):
         scaled = scaling.apply(rows[part])
         squares += float(np.vdot(scaled, scaled))
         for label, own in enumerate(indices):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emsparse_hs.unit_cell.alignment import Alignment, align, off_walls
+from emsparse_hs.unit_cell.alignment import Alignment, align, off_walls, thinned
 from emsparse_hs.unit_cell.assignment import assign, sharpen_grains
 from emsparse_hs.unit_cell.dictionary import (
     evaluate,
@@ -189,6 +189,8 @@ def fit_all_atoms(
 def fitted_places(fit: DomainFit) -> np.ndarray:
     """Positions that atoms are fitted to: off walls, or all of a domain that has no inside.
 
+    Of large scans not all, see `thinned`.
+
     Parameters
     ----------
     fit : DomainFit
@@ -204,7 +206,7 @@ def fitted_places(fit: DomainFit) -> np.ndarray:
         own = fit.labels == label
         if (inside & own).sum() < 0.3 * own.sum():
             inside |= own
-    return inside
+    return thinned(inside)
 
 
 def _abundances(scores: np.ndarray, fit: DomainFit, indices: list[np.ndarray]) -> np.ndarray:

@@ -21,13 +21,13 @@ from emsparse_hs.unit_cell.reciprocal import (
     on_nodes,
     spectral_peaks,
 )
-from emsparse_hs.unit_cell.segmentation import Split, segment
+from emsparse_hs.unit_cell.segmentation import SMALLEST, Split, segment
 
 #: Scores that peaks and phases are looked for in: the strongest ones.
 _N_SCORES = 12
 #: Harmonics that lattices are fitted with, in lengths of the longer vector, and those whose power
 #: tells which lattice is where.
-_FITTED, _COMPARED = 4.5, 1.5
+_FITTED, _COMPARED = 6.5, 1.5
 #: Standard deviation in cells of the average of that power.
 _WIDTH = 0.7
 #: How often a lattice is made twice as fine, how many lengths of a vector are searched for that,
@@ -103,6 +103,7 @@ def find_lattices(scores: np.ndarray, n_lattices: int = 1) -> LatticeFit:
         if n_lattices > 1:
             labels = assign(scores, alignment, labels, lattice_of, whole, indices)
             grains = lattice_of[labels].astype(np.int8)
+            _check_grains(grains, n_lattices)
     alignment = align(
         scores, alignment, labels, lattice_of, whole, indices, rounds=2, vectors=False, slow=True
     )
@@ -188,6 +189,17 @@ def _from_peaks(scores: np.ndarray, n_lattices: int) -> tuple[np.ndarray, np.nda
     return np.stack(vectors), np.array(shares)
 
 
+def _check_grains(grains: np.ndarray, n_lattices: int) -> None:
+    """Raise if a lattice is nowhere."""
+    shares = np.bincount(grains.ravel(), minlength=n_lattices) / grains.size
+    if shares.min() < SMALLEST:
+        raise ValueError(
+            f"Of {n_lattices} lattices one is the strongest in only {shares.min():.1%} of the "
+            "scan. Ask for fewer. Lattices on top of each other, as in a moire, have no grains of their "
+            "own, and this model does not describe them."
+        )
+
+
 def _refined(scores: np.ndarray, pair: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Vectors from phases, of a lattice twice as fine if weak peaks between the strong ones say so.
 
@@ -204,7 +216,10 @@ def _refined(scores: np.ndarray, pair: np.ndarray, mask: np.ndarray) -> np.ndarr
 
 
 def _excess(scores, pair, finer, mask) -> float:
-    """Power on nodes of a finer lattice that the other lacks, relative to that around them."""
+    """Power on nodes of a finer lattice that the other lacks, relative to that around them.
+
+    Of the second strongest, since one may be a peak of something else.
+    """
     indices = harmonics(finer, _SEARCHED * np.linalg.norm(pair, axis=1).max())
     nodes = indices @ finer
     coarse = nodes @ np.linalg.inv(pair)
@@ -217,7 +232,7 @@ def _excess(scores, pair, finer, mask) -> float:
     for node in nodes:
         beside = [_power(windowed, node + step) for step in around]
         ratios.append(_power(windowed, node) / (sum(beside) / len(beside) + 1e-30))
-    return float(np.max(ratios, initial=0))
+    return sorted(ratios)[-2] if len(ratios) > 1 else 0.0
 
 
 def _power(windowed: np.ndarray, vector: np.ndarray) -> float:

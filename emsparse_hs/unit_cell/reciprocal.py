@@ -16,6 +16,9 @@ from scipy.ndimage import maximum_filter
 #: A peak is this many times as strong as what is usual at its distance from the centre, in one
 #: image. The sum of several fluctuates less.
 _STRENGTH, _STRENGTH_OF_MANY = 30.0, 12.0
+#: Noise that an image has at least, as a part of its standard deviation: a smooth image without
+#: noise has ripples at frequencies where it has nothing else.
+_LEAST_NOISE = 0.005
 #: Peaks that are used at most, and that make the first vectors of a basis.
 _N_PEAKS, _N_CANDIDATES = 120, 24
 #: Periods of the lattice that fit in the scan at least.
@@ -60,7 +63,8 @@ def spectral_peaks(images: np.ndarray) -> Peaks:
         power += np.abs(scipy.fft.fft2((image - image.mean()) * window, s=padded)) ** 2
     y, x = np.meshgrid(*(scipy.fft.fftfreq(n) for n in padded), indexing="ij")
     radius = np.hypot(y, x)
-    usual = _radial_median(power, radius, max(padded))
+    least = np.log(2) * _LEAST_NOISE**2 * images.var((1, 2)).sum() * (window**2).sum()
+    usual = np.maximum(_radial_median(power, radius, max(padded)), least)
     strength = _STRENGTH if len(images) < 8 else _STRENGTH_OF_MANY
     is_peak = (power == maximum_filter(power, 7, mode="wrap")) & (power > strength * usual)
     is_peak &= (radius > _FEWEST_PERIODS / min(shape)) & (radius < 0.5)

@@ -9,12 +9,13 @@ then noise is as strong in each score. Scaling is linear, so that fits to scores
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-#: Rows whose float copy is in memory at once.
-_AT_ONCE = 2048
+#: Values whose float copy is in memory at once: 16 MB.
+_AT_ONCE = 2**22
 #: Part of the mean count that a pixel's mean is taken to be at least: where nearly nothing is
 #: counted, noise is not known from the mean.
 _FAINTEST = 1e-3
@@ -70,6 +71,23 @@ class Scaling:
         return (rows.astype(np.float32) - self.mean) / self.scale
 
 
+def row_parts(rows: np.ndarray) -> Iterator[slice]:
+    """Some rows after the others, so that copies of them stay small.
+
+    Parameters
+    ----------
+    rows : array of shape (n, pixels)
+        All of a block.
+
+    Yields
+    ------
+    slice
+    """
+    step = max(_AT_ONCE // rows.shape[1], 1)
+    for start in range(0, len(rows), step):
+        yield slice(start, start + step)
+
+
 def row_sums(rows: np.ndarray) -> np.ndarray:
     """What a block contributes to the mean pattern.
 
@@ -103,8 +121,8 @@ def gram_times(rows: np.ndarray, scaling: Scaling, axes: np.ndarray) -> np.ndarr
     float64 array of shape (pixels, k)
     """
     total = np.zeros(axes.shape)
-    for start in range(0, len(rows), _AT_ONCE):
-        scaled = scaling.apply(rows[start : start + _AT_ONCE])
+    for part in row_parts(rows):
+        scaled = scaling.apply(rows[part])
         total += scaled.T @ (scaled @ axes)
     return total
 
@@ -125,11 +143,7 @@ def projected(rows: np.ndarray, scaling: Scaling, axes: np.ndarray) -> np.ndarra
     -------
     float32 array of shape (n, k)
     """
-    parts = [
-        scaling.apply(rows[start : start + _AT_ONCE]) @ axes
-        for start in range(0, len(rows), _AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate([scaling.apply(rows[part]) @ axes for part in row_parts(rows)])
 
 
 def starting_axes(sample: np.ndarray, scaling: Scaling, n_scores: int) -> np.ndarray:

@@ -278,6 +278,8 @@ def _step(first, along, within, cell: float) -> float:
         if (part & (distance > _NEAR[0] * cell)).sum() < _INSIDE * part.sum():
             return 0.0
         near = part & (distance > _NEAR[0] * cell) & (distance < _NEAR[1] * cell)
+        if not near.any():
+            return 0.0
         sides.append(np.median(along[near]))
     return sides[0] - sides[1]
 

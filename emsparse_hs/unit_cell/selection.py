@@ -17,7 +17,7 @@ from emsparse_hs.unit_cell.lock_in import cell_length
 #: Most variants that are tried.
 _MOST = 4
 #: Another variant has to lower the error of prediction by this part of what the scan varies by.
-_LEAST_GAIN = 0.005
+_LEAST_GAIN = 0.002
 
 
 class VariantTrial(NamedTuple):
