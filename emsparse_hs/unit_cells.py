@@ -34,6 +34,9 @@ from emsparse_hs.unit_cell.scores import (
 
 #: Patterns that the first axes are from, and rounds that make them those of all patterns.
 _SAMPLE, _ROUNDS = 4000, 2
+#: Values in that sample at most, 256 MB in float32, unless there are fewer patterns than these
+#: times the scores.
+_SAMPLED, _A_SCORE = 2**26, 4
 #: Bytes of a chunk of patterns made anew.
 _CHUNK = 2**26
 
@@ -113,7 +116,8 @@ def find_scores(
     how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     sums = blocks.reduce(row_sums, np.add, **how)
     scaling = Scaling.of_mean(sums[:-1] / sums[-1])
-    axes = starting_axes(blocks.sample(_SAMPLE), scaling, n_scores)
+    n_patterns = max(min(_SAMPLE, _SAMPLED // blocks.n_features), _A_SCORE * n_scores)
+    axes = starting_axes(blocks.sample(n_patterns), scaling, n_scores)
     for _ in range(_ROUNDS):
         axes = orthonormal(blocks.reduce(gram_times, np.add, scaling, axes, **how))
     values = blocks.map(

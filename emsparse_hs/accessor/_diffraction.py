@@ -14,6 +14,7 @@ import numpy as np
 from emsparse_hs._optional import require
 from emsparse_hs.accessor._base import frame_shape
 from emsparse_hs.accessor._beam import check_arguments, find_beam, finder_of
+from emsparse_hs.accessor._grouping import GroupingMethods
 from emsparse_hs.accessor._unit_cells import UnitCellMethods
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._provenance import kept_metadata
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _NO_ANGLES = {"", "<undefined>", "None", "px", "pixel", "pixels", "um", "µm", "mm", "cm", "m"}
 
 
-class DiffractionMethods(UnitCellMethods):
+class DiffractionMethods(UnitCellMethods, GroupingMethods):
     """Methods for scans of diffraction patterns: 4D-STEM and its relatives."""
 
     _kind = "diffraction patterns"

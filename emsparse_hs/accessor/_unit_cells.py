@@ -244,7 +244,9 @@ def _band_limit(signal: BaseSignal, convergence_angle, beam_energy) -> float:
 def _like(signal: BaseSignal) -> dict[str, Any]:
     """What a model needs to know of the signal to make it anew."""
     manager = signal.axes_manager
-    axes = [axis.get_axis_dictionary() for axis in manager._axes]
+    # In the order of `_data_aligned_with_axes`, which is that of the blocks.
+    ordered = manager.navigation_axes[::-1] + manager.signal_axes[::-1]
+    axes = [axis.get_axis_dictionary() for axis in ordered]
     nbytes = int(np.prod([axis["size"] for axis in axes])) * signal.data.dtype.itemsize
     return {
         "axes": axes,

@@ -2,7 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Example data, measured and simulated.
 
-Three sets of measured data and four simulated ones are signals at once, such as
+Three sets of measured data and six simulated ones are signals at once, such as
 ``spectrum_image()``; ``names()`` lists all files that can be had, and ``path(name)`` gets one.
 """
 

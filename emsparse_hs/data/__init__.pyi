@@ -3,6 +3,7 @@ from ._examples import (
     nickel_patterns,
     simulated_domains,
     simulated_patterns,
+    simulated_phases,
     simulated_scan,
     simulated_spectrum_image,
     simulated_tilt_series,
@@ -11,6 +12,7 @@ from ._examples import (
 from ._registry import Entry, about, names, path
 from ._simulated_domains import ConvergentBeamTable, SimulatedDomains
 from ._simulated_patterns import SimulatedPatterns
+from ._simulated_phases import SimulatedPhases
 from ._simulated_scan import SimulatedScan
 from ._simulated_spectra import SimulatedSpectra
 from ._simulated_tilt_series import SimulatedTiltSeries
@@ -20,6 +22,7 @@ __all__ = [
     "Entry",
     "SimulatedDomains",
     "SimulatedPatterns",
+    "SimulatedPhases",
     "SimulatedScan",
     "SimulatedSpectra",
     "SimulatedTiltSeries",
@@ -30,6 +33,7 @@ __all__ = [
     "path",
     "simulated_domains",
     "simulated_patterns",
+    "simulated_phases",
     "simulated_scan",
     "simulated_spectrum_image",
     "simulated_tilt_series",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ._simulated_domains import SimulatedDomains
     from ._simulated_patterns import SimulatedPatterns
+    from ._simulated_phases import SimulatedPhases
     from ._simulated_scan import SimulatedScan
     from ._simulated_spectra import SimulatedSpectra
     from ._simulated_tilt_series import SimulatedTiltSeries
@@ -204,6 +205,41 @@ def simulated_domains(
         "General": {"title": "Simulated 4D-STEM scan of a crystal"},
         "Acquisition_instrument": {"TEM": instrument},
     }
+    signal_type = "electron_diffraction" if _installed("pyxem") else ""
+    return _signal(truth.data, axes, metadata, signal_type), truth
+
+
+def simulated_phases(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, SimulatedPhases]:
+    """Simulated nanobeam 4D-STEM scan of a bent, strained foil, with the true phases.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Of everything that is drawn at random.
+    **parameters
+        ``scan_shape`` (y, x), ``dose`` in electrons a frame or None for frames without noise,
+        ``bend`` and ``thickness`` in times as usual, ``strain``, ``n_phases``, ``frame`` in px,
+        ``background`` and ``amorphous``.
+
+    Returns
+    -------
+    signal : pyxem.signals.ElectronDiffraction2D or hyperspy.signals.Signal2D
+        Frames with axes in px, zero where the direct beam is; a plain Signal2D if pyxem is not
+        installed.
+    truth : SimulatedPhases
+        Frames, and which phase is where.
+    """
+    from ._simulated_phases import simulated_phases as simulate
+
+    truth = simulate(seed=seed, **parameters)
+    centre_x, centre_y = truth.centre
+    # No length is simulated: a step of the scan is small against bend and grains, that is all.
+    axes = [
+        *_scan_axes(1.0, "px"),
+        _axis("ky", "px", 1, -centre_y),
+        _axis("kx", "px", 1, -centre_x),
+    ]
+    metadata = {"General": {"title": "Simulated nanobeam scan"}}
     signal_type = "electron_diffraction" if _installed("pyxem") else ""
     return _signal(truth.data, axes, metadata, signal_type), truth
 

@@ -1,6 +1,7 @@
 from .bands import plot_bands, plot_radon
 from .decomposition import plot_components
 from .lattice import plot_lattice, plot_lattice_map
+from .phases import plot_phases
 from .profile import plot_profile
 from .residuals import plot_residuals
 from .selection import plot_n_components
@@ -16,6 +17,7 @@ __all__ = [
     "plot_lattice_map",
     "plot_n_components",
     "plot_orthogonal_slices",
+    "plot_phases",
     "plot_profile",
     "plot_radon",
     "plot_residuals",

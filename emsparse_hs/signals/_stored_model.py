@@ -78,7 +78,7 @@ def _arrays(model: UnitCellModel) -> dict[str, np.ndarray]:
     arrays = {
         "patterns": (cells.patterns / strength[:, np.newaxis]).astype(np.float16),
         "coefficients": (cells.coefficients / size).astype(np.float16),
-        "scale": (strength * size).astype(np.float32),
+        "scale": np.stack([strength, size]).astype(np.float32),
         "mean": cells.mean,
         "lattice_of": np.asarray(cells.lattice_of, np.int8),
         "labels": fit.labels,
@@ -146,10 +146,11 @@ def _fit(stored: dict, splits: list[Split]) -> DomainFit:
 
 
 def _dictionary(stored: dict, patterns: np.ndarray) -> CellDictionary:
+    strength, size = stored["scale"]
     count = sum(name.startswith("indices_") for name in stored)
     return CellDictionary(
-        stored["coefficients"].astype(np.float32),
-        patterns.astype(np.float32) * stored["scale"][:, np.newaxis],
+        stored["coefficients"].astype(np.float32) * size,
+        patterns.astype(np.float32) * strength[:, np.newaxis],
         stored["mean"],
         [stored[f"indices_{k}"].astype(int) for k in range(count)],
         stored["lattice_of"].astype(int),

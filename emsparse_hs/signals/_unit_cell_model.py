@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 from hyperspy.signals import LazySignal2D, Signal2D
 
@@ -221,16 +222,17 @@ class UnitCellModel:
                 f"There is no domain {domain!r}: there are {self.n_domains}, counted from 0."
             )
         has_wall = self.cells.n_atoms > self.n_variants
-        atom = self.n_variants if variant == "wall" and has_wall else variant
-        if not isinstance(atom, int) or not 0 <= atom < self.cells.n_atoms:
+        is_wall = isinstance(variant, str) and variant == "wall" and has_wall
+        is_number = isinstance(variant, (int, np.integer)) and 0 <= variant < self.n_variants
+        if not is_wall and not is_number:
             wall = ', and "wall"' if has_wall else ""
             raise ValueError(
                 f"There is no variant {variant!r}: there are {self.n_variants}, from 0 on{wall}."
             )
         amounts = np.zeros((len(places), self.cells.n_atoms), np.float32)
-        amounts[:, atom] = 1
+        amounts[:, self.n_variants if is_wall else variant] = 1
         labels = np.full(len(places), domain)
-        if variant == "wall":
+        if is_wall:
             return self.cells.mixture(labels, amounts, places) @ self.cells.patterns
         return self.cells.predict(labels, amounts, places)
 
@@ -271,18 +273,20 @@ class UnitCellModel:
         ValueError
             If the signal has another shape.
         """
-        self._check(signal)
+        data = da.asarray(self._data_of(signal))
         made = reconstruction(self.cells, PlacedAtoms.of(self.fit), self.frame)
-        data = signal.as_lazy().data if not signal._lazy else signal.data
         return self._signal(data.astype(np.float32) - made, self.like["axes"])
 
-    def _check(self, signal: BaseSignal) -> None:
+    def _data_of(self, signal: BaseSignal) -> Any:
+        """Patterns of the scan that the model is of; those of an image have one pixel each."""
         shape = tuple(axis["size"] for axis in self.like["axes"])
-        if signal.data.shape != shape:
+        data = signal._data_aligned_with_axes
+        if data.shape != (shape[:2] if self.frame == (1, 1) and data.ndim == 2 else shape):
             raise ValueError(
-                f"The signal has shape {signal.data.shape}, and the model is of a scan of {shape}. "
+                f"The signal has shape {data.shape}, and the model is of a scan of {shape}. "
                 "Pass the scan that it was made of."
             )
+        return data.reshape(shape)
 
     def truncated(self, rank: int, signal: BaseSignal) -> UnitCellModel:
         """The same with fewer patterns, for more compression.
@@ -305,10 +309,10 @@ class UnitCellModel:
         """
         if not 1 <= rank <= self.rank:
             raise ValueError(f"The rank is {rank!r}. Choose one from 1 to {self.rank}.")
-        self._check(signal)
+        blocks = Blocks.from_array(self._data_of(signal), 2)
         cells = self.cells.truncated(rank)
         placed = PlacedAtoms.of(self.fit)
-        sums = misfit_sums(Blocks.of(signal), cells, placed, show_progressbar=False)
+        sums = misfit_sums(blocks, cells, placed, show_progressbar=False)
         return UnitCellModel(self.fit, cells, sums, self.like, self.variant_trials)
 
     def save(self, path: str | Path, **kwargs) -> None:

@@ -17,13 +17,13 @@ from emsparse_hs.stem4d.bragg_presence import PresenceGrid
 
 #: Two discs coincide up to this distance, and are in conflict from there up to the other one, in
 #: radii of a disc. No lattice of discs that don't overlap has two of them nearer than 2 radii.
-_SAME, _CONFLICT = 0.8, 2.2
+_SAME, _CONFLICT = 0.6, 2.2
 #: Probability that a disc of one pattern is where another pattern of its phase says it can't be,
 #: by strain, noise, or since patterns at a boundary show two phases.
 _ERROR = 0.05
 #: Log-odds that coincidences reach at most: one pair of phases in a thousand has lattices that are
 #: alike, or a row of discs in common, by more than chance.
-_MOST_ODDS = float(np.log(1000))
+MOST_ODDS = float(np.log(1000))
 #: Mean presence from which on there is a disc, and at which it counts in full.
 _LEAST, _FULL = 0.12, 0.5
 
@@ -95,16 +95,27 @@ def compare(one: np.ndarray, other: np.ndarray, beam_radius: float) -> tuple[flo
         best = same.max(axis)
         shared += best.sum() / 2
         conflicts += np.maximum(conflict.max(axis) - best, 0).sum() / 2
-    return shared, conflicts
+    return float(shared), float(conflicts)
 
 
-def log_odds(shared: float, conflicts: float) -> float:
+def part_in(discs: np.ndarray, others: list[np.ndarray], beam_radius: float) -> float:
+    """Part of the weight of some discs that coincide with one of any of the other sets."""
+    every = np.concatenate(others)
+    if not len(every) or not len(discs):
+        return 0.0
+    distance = np.linalg.norm(discs[:, None, :2] - every[None, :, :2], axis=-1)
+    inside = distance.min(1) <= _SAME * beam_radius
+    return float(discs[inside, 2].sum() / discs[:, 2].sum())
+
+
+def log_odds(shared: float, conflicts: float, most: float = MOST_ODDS) -> float:
     """Logarithm of how much more probable one phase is than two.
 
     Of the discs whose surroundings the other pattern shows, all but an error coincide if the phase
-    is the same. By chance as many do as the area for that is part of the whole.
+    is the same. By chance as many do as the area for that is part of the whole. Coincidences add
+    up to no more than `most`.
     """
-    return float(min(shared * COINCIDES, _MOST_ODDS) + conflicts * CONFLICTS)
+    return float(min(shared * COINCIDES, most) + conflicts * CONFLICTS)
 
 
 def cells_of(discs: np.ndarray, grid: PresenceGrid) -> np.ndarray:

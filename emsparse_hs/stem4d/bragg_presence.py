@@ -9,6 +9,7 @@ what tells a phase is where its discs are, and how bright they are is of no acco
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ class PresenceGrid(NamedTuple):
 
 
 def presence_grid(
-    frame: tuple[int, int], beam_radius: float, centre: tuple[float, float]
+    frame: tuple[int, int], beam_radius: float, centre: Sequence[float]
 ) -> PresenceGrid:
     """Choose cells for frames.
 
@@ -99,7 +100,9 @@ def presence_grid(
     _check(frame, beam_radius, centre)
     binning = max(1, int(beam_radius / _ENOUGH))
     cell = max(1, round(beam_radius / binning))
-    return PresenceGrid(tuple(frame), float(beam_radius), tuple(centre), binning, cell)
+    (height, width), (x, y) = frame, centre
+    place = (float(x), float(y))
+    return PresenceGrid((height, width), float(beam_radius), place, binning, cell)
 
 
 def find_direct_beam(pattern: ArrayLike, beam_radius: float) -> tuple[float, float]:
@@ -130,18 +133,19 @@ def find_direct_beam(pattern: ArrayLike, beam_radius: float) -> tuple[float, flo
         )
     _check(pattern.shape, beam_radius, (0, 0))
     smooth = _smooth(pattern, max(beam_radius / 2, 0.5))
-    y, x = np.unravel_index(smooth.argmax(), smooth.shape)
+    y, x = (int(i) for i in np.unravel_index(smooth.argmax(), smooth.shape))
     weight = pattern * disc(pattern.shape, (x, y), 1.5 * beam_radius)
     if weight.sum() <= 0:
         return float(x), float(y)
     rows, columns = np.indices(pattern.shape)
-    return tuple(float((weight * along).sum() / weight.sum()) for along in (columns, rows))
+    total = weight.sum()
+    return float((weight * columns).sum() / total), float((weight * rows).sum() / total)
 
 
 def bragg_presence(
     frames: ArrayLike,
     beam_radius: float,
-    centre: tuple[float, float] | None = None,
+    centre: Sequence[float] | None = None,
     *,
     mask: ArrayLike | None = None,
     dose_per_count: float = 1.0,
@@ -198,7 +202,8 @@ def bragg_presence(
     _check(shape, beam_radius, centre)
     check_dose(dose_per_count)
     _check_contrast(contrast)
-    keep = as_keep(mask, shape) & ~disc(shape, centre, _BEAM * beam_radius)
+    x, y = centre
+    keep = as_keep(mask, shape) & ~disc(shape, (x, y), _BEAM * beam_radius)
     return _in_parts(frames, keep, beam_radius, dose_per_count, contrast)
 
 

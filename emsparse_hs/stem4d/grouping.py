@@ -9,14 +9,14 @@ most certain, until only groups in conflict are left.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 
-from emsparse_hs.stem4d._disc_sets import cells_of, compare, find_discs, log_odds, union
+from emsparse_hs.stem4d._disc_sets import cells_of, compare, find_discs, log_odds, part_in, union
 from emsparse_hs.stem4d.bragg_presence import PresenceGrid
 
 #: Numbers that a pattern is described by when it is sorted into groups.
@@ -32,10 +32,9 @@ _CERTAIN, _OWN = 0.3, 0.2
 _BLOB = 1.5
 #: Probability that a disc of a pattern is not one of its phase.
 _STRAY = 0.1
-#: Rounds of assigning patterns to phases, and patterns of a group that its discs are taken of.
-_ROUNDS, _FEWEST = 2, 8
-#: Phases that have a smaller part of the scan are mixtures at boundaries, or nothing.
-_SMALLEST = 0.002
+#: Phases that have a smaller part of the scan are nothing. Those of whose discs at least this part
+#: are discs of others are mixtures at boundaries: by chance it is about a tenth.
+_SMALLEST, _MIXTURE = 0.002, 0.7
 
 
 class Merge(NamedTuple):
@@ -73,7 +72,9 @@ class PatternGroups(NamedTuple):
         Of each phase: x and y of its discs in px, and their weight, 1 for those that are there in
         half of the patterns of some bend.
     merges : list of Merge
-        The evidence: how many phases there could be, and what speaks for one less.
+        The evidence: how many phases there could be, and what speaks for one less. With "auto"
+        the first that is below 0 ends it; `n_phases` is less where mixtures at boundaries were
+        dropped.
     """
 
     labels: np.ndarray
@@ -87,13 +88,16 @@ def group_patterns(
     presence: csr_array,
     grid: PresenceGrid,
     scan: np.ndarray,
-    n_phases: int | str = "auto",
+    n_phases: int | Literal["auto"] = "auto",
     *,
-    n_groups: int = 32,
+    n_groups: int = 64,
     width: float = 0.8,
     random_state=0,
 ) -> PatternGroups:
     """Sort patterns into phases by where their Bragg discs are.
+
+    Phases are told by discs in conflict. So a superlattice is not told from the lattice that it
+    has all discs of, and one phase in two orientations is two.
 
     Parameters
     ----------
@@ -131,11 +135,8 @@ def group_patterns(
     crystals = [k for k, discs in enumerate(sets) if discs[:, 2].sum() >= _NO_CRYSTAL]
     phases, merges = _joined([sets[k] for k in crystals], grid.beam_radius, n_phases)
     labels = _best_phase(presence, phases, grid, scan, width)
-    for _ in range(_ROUNDS):
-        phases = _purified(presence, labels, first, len(phases), grid)
-        labels = _best_phase(presence, phases, grid, scan, width)
     if n_phases == "auto":
-        labels, phases = _without_small(labels, phases, presence, grid, scan, width)
+        labels, phases = _without_mixtures(labels, phases, presence, grid, scan, width)
     order = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(phases)), kind="stable")
     rank = np.append(np.argsort(order), -1)
     labels = rank[labels].astype(np.int16)
@@ -213,25 +214,30 @@ def _means(presence: csr_array, labels: np.ndarray, grid, n_labels: int | None =
     return (sums / (255 * counts[:, np.newaxis])).reshape(-1, *grid.shape).astype(np.float32)
 
 
-def _joined(sets: list[np.ndarray], beam_radius: float, n_phases: int | str):
+def _joined(sets: list[np.ndarray], beam_radius: float, n_phases: int | Literal["auto"]):
     """Join sets of discs until there are n_phases of them, or all are in conflict.
 
     Returns the sets of that number, and the evidence down to a single one.
     """
     sets, phases, merges = list(sets), None, []
-    while len(sets) > 1:
-        pairs = [(i, j) for i in range(len(sets)) for j in range(i)]
-        found = [compare(sets[i], sets[j], beam_radius) for i, j in pairs]
-        odds = [log_odds(*pair) for pair in found]
-        best = int(np.argmax(odds))
-        enough = stop(*found[best]) < 0 if n_phases == "auto" else len(sets) <= n_phases
+    found = {
+        (i, j): compare(sets[i], sets[j], beam_radius) for i in range(len(sets)) for j in range(i)
+    }
+    left = set(range(len(sets)))
+    while len(left) > 1:
+        # Of pairs that are all certain, those go first that have most discs in common.
+        i, j = max(found, key=lambda pair: log_odds(*found[pair], most=np.inf))
+        odds = log_odds(*found[i, j])
+        enough = odds < 0 if n_phases == "auto" else len(left) <= n_phases
         if phases is None and enough:
-            phases = list(sets)
-        merges.append(Merge(len(sets), odds[best], *found[best]))
-        i, j = pairs[best]
+            phases = [sets[k] for k in sorted(left)]
+        merges.append(Merge(len(left), odds, *found[i, j]))
         sets[j] = union(sets[j], sets[i], beam_radius)
-        del sets[i]
-    return sets if phases is None else phases, merges
+        left.remove(i)
+        found = {pair: value for pair, value in found.items() if i not in pair}
+        for k in left - {j}:
+            found[max(j, k), min(j, k)] = compare(sets[j], sets[k], beam_radius)
+    return [sets[k] for k in left] if phases is None else phases, merges
 
 
 def _best_phase(presence: csr_array, phases, grid, scan, width: float) -> np.ndarray:
@@ -239,10 +245,11 @@ def _best_phase(presence: csr_array, phases, grid, scan, width: float) -> np.nda
     cell = grid.binning * grid.cell / grid.beam_radius
     discs = presence.astype(np.float32) * np.float32(cell**2 / (255 * _BLOB))
     if not phases:
-        return np.full(len(discs), -1)
+        return np.full(discs.shape[0], -1)
     covered = np.stack([cells_of(phase, grid) for phase in phases], axis=1)
-    # By chance a disc is on one of a phase as often as these have part of the frame.
-    share = np.clip(covered.mean(0), 1e-3, 0.8)
+    # By chance a disc is on one of a phase as often as these have part of the frame. The same for
+    # all phases: one of which few discs are known must not be preferred for these.
+    share = np.clip(covered.mean(), 1e-3, 0.8)
     odds = np.where(covered, np.log((1 - _STRAY) / share), np.log(_STRAY / (1 - share)))
     scores = _pooled(discs @ odds.astype(np.float32), scan, width)
     own = discs.sum(1)
@@ -253,28 +260,20 @@ def _best_phase(presence: csr_array, phases, grid, scan, width: float) -> np.nda
     return np.where(crystal, scores.argmax(1), -1)
 
 
-def _purified(presence, labels, first, n_phases: int, grid) -> list[np.ndarray]:
-    """Discs of each phase from its own patterns alone, each of the first groups for itself.
+def _without_mixtures(labels, phases, presence, grid, scan, width: float):
+    """Labels and phases when those with next to no patterns are dropped, and mixtures of others.
 
-    A group at a boundary has patterns of two phases, and discs of both until they are apart.
+    At a boundary patterns show two phases, and their discs are in conflict with both. From the
+    phase with the fewest patterns on, since a phase is part of each of its mixtures too.
     """
-    n_groups = int(first.max()) + 1
-    parts = np.where(labels >= 0, labels * n_groups + first, -1)
-    counts = np.bincount(parts[parts >= 0], minlength=n_phases * n_groups)
-    parts = np.where(counts[parts] >= _FEWEST, parts, -1)
-    means = _means(presence, parts, grid, n_phases * n_groups)
-    sets = [np.empty((0, 3)) for _ in range(n_phases)]
-    for part in np.unique(parts[parts >= 0]):
-        phase = part // n_groups
-        sets[phase] = union(sets[phase], find_discs(means[part], grid), grid.beam_radius)
-    return sets
-
-
-def _without_small(labels, phases, presence, grid, scan, width: float):
-    """Labels and phases when those with next to no patterns are dropped."""
+    kept = list(range(len(phases)))
     counts = np.bincount(labels[labels >= 0], minlength=len(phases))
-    large = counts >= max(_SMALLEST * len(labels), 1)
-    if large.all() or not large.any():
+    for k in np.argsort(counts, kind="stable"):
+        others = [phases[other] for other in kept if other != k]
+        small = counts[k] < max(_SMALLEST * len(labels), 1)
+        if others and (small or part_in(phases[k], others, grid.beam_radius) >= _MIXTURE):
+            kept.remove(k)
+    if len(kept) == len(phases):
         return labels, phases
-    phases = [phase for phase, keep in zip(phases, large, strict=True) if keep]
+    phases = [phases[k] for k in kept]
     return _best_phase(presence, phases, grid, scan, width), phases

@@ -195,8 +195,8 @@ def _check_grains(grains: np.ndarray, n_lattices: int) -> None:
     if shares.min() < SMALLEST:
         raise ValueError(
             f"Of {n_lattices} lattices one is the strongest in only {shares.min():.1%} of the "
-            "scan. Ask for fewer. Lattices on top of each other, as in a moire, have no grains of their "
-            "own, and this model does not describe them."
+            "scan. Ask for fewer. Lattices on top of each other, as in a moire, have no grains of "
+            "their own, and this model does not describe them."
         )
 
 

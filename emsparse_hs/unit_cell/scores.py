@@ -68,7 +68,10 @@ class Scaling:
         -------
         float32 array of the same shape
         """
-        return (rows.astype(np.float32) - self.mean) / self.scale
+        scaled = rows.astype(np.float32)
+        scaled -= self.mean
+        scaled /= self.scale
+        return scaled
 
 
 def row_parts(rows: np.ndarray) -> Iterator[slice]:
