@@ -112,9 +112,19 @@ def find_scores(
     -------
     Scores
         Of unit noise if the data are counts.
+
+    Raises
+    ------
+    ValueError
+        If the data hold NaN or infinite values.
     """
     how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     sums = blocks.reduce(row_sums, np.add, **how)
+    if not np.isfinite(sums).all():
+        raise ValueError(
+            "The data hold NaN or infinite values. Replace them, such as with "
+            "s.data = np.nan_to_num(s.data)."
+        )
     scaling = Scaling.of_mean(sums[:-1] / sums[-1])
     n_patterns = max(min(_SAMPLE, _SAMPLED // blocks.n_features), _A_SCORE * n_scores)
     axes = starting_axes(blocks.sample(n_patterns), scaling, n_scores)
@@ -224,7 +234,8 @@ def misfit_sums(
 
 def _misfit(rows, labels, amounts, fractional, dictionary: CellDictionary) -> np.ndarray:
     sums = np.empty((len(rows), 4))
-    floor = max(float(dictionary.mean.mean()) * 1e-3, 1e-30)
+    # Where hardly anything is expected, the noise is not known to be less than this.
+    floor = np.maximum(0.05 * dictionary.mean, 1e-3 * dictionary.mean.mean() + 1e-30)
     for part in row_parts(rows):
         counts = rows[part].astype(np.float32)
         expected = dictionary.predict(labels[part], amounts[part], fractional[part])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SAMPLE = 96
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PatternGroups:
     """Phases in a scan, from ``s.emsparse.group_patterns()``.
 
@@ -62,6 +62,11 @@ class PatternGroups:
     evidence: list[Merge]
     beam_radius: float
     centre: tuple[float, float]
+
+    def __repr__(self) -> str:
+        labels = np.asarray(self.labels.data)
+        shares = [f"{(labels == phase).mean():.0%}" for phase in range(self.n_phases)]
+        return f"<PatternGroups: {self.n_phases} phases of {', '.join(shares) or 'nothing'}>"
 
     @property
     def n_phases(self) -> int:

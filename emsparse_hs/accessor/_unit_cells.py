@@ -14,15 +14,19 @@ from emsparse_hs.accessor._base import SignalMethods, frame_shape
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.electron import relativistic_wavelength
 from emsparse_hs.signals._provenance import kept_metadata
-from emsparse_hs.signals._scan_maps import scan_step_in_nm
+from emsparse_hs.signals._scan_maps import scan_step, scan_step_in_nm
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
     from emsparse_hs.signals import ScanLattice, UnitCellModel
+    from emsparse_hs.unit_cell.fitting import DomainFit
+    from emsparse_hs.unit_cells import Scores
 
 #: Where the microscope's settings are in the metadata.
 _TEM = "Acquisition_instrument.TEM."
+#: Principal scores of a pattern.
+_N_SCORES = 64
 #: Least length of a scan in px.
 _SHORTEST = 16
 #: Part of the variance below which there is a warning.
@@ -36,14 +40,14 @@ class UnitCellMethods(SignalMethods):
         self,
         n_lattices: int = 1,
         *,
-        n_scores: int = 64,
+        n_scores: int = _N_SCORES,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
     ) -> ScanLattice:
         """Find the crystal lattice that the scan is periodic with.
 
         Vectors come from local phases and from a fit to the inside of domains, so that walls
-        between domains don't shift them. Shifts of single lines, and slow drift, are found along
+        between domains shift them little. Shifts of single lines, and slow drift, are found along
         with them; a drift that is constant goes into the vectors, as it does in any image.
 
         Parameters
@@ -64,8 +68,8 @@ class UnitCellMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If the scan has not two axes, is shorter than 16 px, holds NaN, or is not periodic with
-            so many lattices.
+            If the scan has not two uniform axes of one unit, is shorter than 16 px, holds NaN, or
+            is not periodic with so many lattices.
         TypeError
             If the data are complex or ragged.
 
@@ -78,15 +82,11 @@ class UnitCellMethods(SignalMethods):
         from emsparse_hs.unit_cell.lattice import find_lattices
         from emsparse_hs.unit_cells import find_scores
 
-        if not isinstance(n_lattices, (int, np.integer)) or n_lattices < 1:
-            raise ValueError(f"There are {n_lattices!r} lattices to find. Pass 1 or more.")
+        for value, what in ((n_lattices, "lattices"), (n_scores, "scores")):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"The number of {what} is {value!r}. Pass 1 or more.")
         signal = _with_scan(self._signal)
         scores = find_scores(Blocks.of(signal), n_scores, show_progressbar, num_workers)
-        if not np.isfinite(scores.values).all():
-            raise ValueError(
-                "The data hold NaN or infinite values. Replace them, such as with "
-                "s.data = np.nan_to_num(s.data)."
-            )
         axes = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
         return ScanLattice(find_lattices(scores.values, int(n_lattices)), scores, axes)
 
@@ -99,6 +99,7 @@ class UnitCellMethods(SignalMethods):
         convergence_angle: float | None = None,
         beam_energy: float | None = None,
         rank: int | None = None,
+        dose_per_count: float = 1.0,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
     ) -> UnitCellModel:
@@ -124,7 +125,11 @@ class UnitCellMethods(SignalMethods):
             the scan's step they give the highest frequency. Where one is not known, and where the
             noise hides the highest ones, it is found from the data.
         rank : int, optional
-            Patterns that all patterns are made of. What stands out of the noise by default.
+            Patterns that all patterns are made of, at most. As many as stand out of the noise by
+            default.
+        dose_per_count : float, optional
+            Electrons a count, if the data are scaled counts. What is explained and the misfit
+            depend on it; the model does not.
         show_progressbar, num_workers
             As in HyperSpy.
 
@@ -145,42 +150,81 @@ class UnitCellMethods(SignalMethods):
         Warns
         -----
         UserWarning
-            If less than 0.8 of the variance is explained.
+            If less than 0.8 of the variance is explained, or fewer domains are found than asked
+            for.
         """
-        from emsparse_hs.signals import UnitCellModel
+        from emsparse_hs.signals import ScanLattice, UnitCellModel
         from emsparse_hs.unit_cell.fitting import fit_domains
         from emsparse_hs.unit_cell.lattice import fitted_harmonics, significant_cutoff
         from emsparse_hs.unit_cell.selection import choose_n_variants
         from emsparse_hs.unit_cells import PlacedAtoms, fit_dictionary, misfit_sums
 
-        frame_shape(self._signal)
+        if frame_shape(self._signal) == (1, 1) or not self._signal.axes_manager.navigation_shape:
+            raise ValueError(
+                f"{self._signal!r} is an image, and a model needs patterns. Find its lattice with "
+                "find_scan_lattice; its average cell is that of any software for images."
+            )
         how: dict[str, Any] = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         wanted = _number(n_domains, "domains")
         variants = _number(n_variants, "variants")
-        if rank is not None and rank < 1:
+        if rank is not None and (not isinstance(rank, (int, np.integer)) or rank < 1):
             raise ValueError(f"The rank is {rank!r}. Pass 1 or more, or None.")
+        if not dose_per_count > 0:
+            raise ValueError(f"A count is {dose_per_count!r} electrons. Pass a positive number.")
         if lattice is None:
             lattice = self.find_scan_lattice(**how)
+        elif not isinstance(lattice, ScanLattice):
+            raise TypeError(f"{lattice!r} is no lattice. Pass what find_scan_lattice returns.")
         signal = _with_scan(self._signal)
-        values = lattice.scores.values
-        if values.shape[:2] != signal.axes_manager._navigation_shape_in_array:
-            raise ValueError(
-                f"The lattice is of a scan of {values.shape[:2]} positions, and this one has "
-                f"{signal.axes_manager._navigation_shape_in_array}. Find its own lattice."
-            )
+        blocks = Blocks.of(signal)
+        scores = _scores_of(lattice, blocks, how)
+        values = scores.values
         cutoff = significant_cutoff(values, lattice.fit)
         limit = _band_limit(signal, convergence_angle, beam_energy)
         indices = fitted_harmonics(lattice.fit.alignment.reciprocal, min(cutoff, limit))
+        if not all(map(len, indices)):
+            raise ValueError(
+                "No wave of the lattice is below the aperture's limit. Check the convergence "
+                "angle in mrad, the beam energy in keV, and the scan's step."
+            )
         if variants is None:
             fit, trials = choose_n_variants(values, lattice.fit, indices, wanted)
         else:
             fit, trials = fit_domains(values, lattice.fit, indices, wanted, variants), []
-        blocks = Blocks.of(signal)
-        cells = fit_dictionary(blocks, lattice.scores.scaling, fit, indices, rank, **how)
+        _warn_of_few(fit, wanted)
+        cells = fit_dictionary(blocks, scores.scaling, fit, indices, rank, **how)
         sums = misfit_sums(blocks, cells, PlacedAtoms.of(fit), **how)
-        model = UnitCellModel(fit, cells, sums, _like(signal), trials)
+        like = _like(signal) | {"dose_per_count": float(dose_per_count)}
+        model = UnitCellModel(fit, cells, sums, like, trials)
         _warn_of_little(model.explained_variance)
         return model
+
+
+def _scores_of(lattice: ScanLattice, blocks: Blocks, how: dict[str, Any]) -> Scores:
+    """Scores of the scan: those that the lattice was found in, if it was found in this scan."""
+    from emsparse_hs.unit_cells import find_scores
+
+    shape = lattice.scores.values.shape[:2]
+    if shape != blocks.navigation_shape:
+        raise ValueError(
+            f"The lattice is of a scan of {shape} positions, and this one has "
+            f"{blocks.navigation_shape}. Find its own lattice."
+        )
+    if len(lattice.scores.scaling.mean) == blocks.signal_keep.size:
+        return lattice.scores
+    # It was found in an image of the same scan.
+    return find_scores(blocks, _N_SCORES, **how)
+
+
+def _warn_of_few(fit: DomainFit, wanted: int | None) -> None:
+    """Say so if there are fewer domains than were asked for."""
+    found = np.bincount(fit.lattice_of)
+    if wanted is not None and found.min() < wanted:
+        warnings.warn(
+            f"{wanted} domains were asked for, and {found.min()} found: the rest of the scan does "
+            "not fall in two, or is too small.",
+            stacklevel=3,
+        )
 
 
 def _warn_of_little(explained: float) -> None:
@@ -189,8 +233,8 @@ def _warn_of_little(explained: float) -> None:
         warnings.warn(
             f"The model explains {explained:.0%} of the variance of the scan. Its lattice may be "
             "wrong, of only a part of the scan, or one of several on top of each other: look at "
-            "lattice.plot() and model.misfit(). Of data that are not counts this number says "
-            "nothing.",
+            "lattice.plot() and model.misfit(). If the data are scaled counts, pass "
+            "dose_per_count.",
             stacklevel=3,
         )
 
@@ -214,6 +258,7 @@ def _with_scan(signal: BaseSignal) -> BaseSignal:
             f"The scan has {axes.navigation_shape} positions, too few to find a lattice. At least "
             f"{_SHORTEST} along each axis are needed."
         )
+    scan_step(signal)
     return signal
 
 
@@ -228,9 +273,13 @@ def _number(value: int | str, what: str) -> int | None:
 
 def _band_limit(signal: BaseSignal, convergence_angle, beam_energy) -> float:
     """Highest frequency of patterns against the probe's position in cycles a px, if known."""
-    metadata = signal.metadata
-    angle = convergence_angle or metadata.get_item(_TEM + "convergence_angle", default=None)
-    energy = beam_energy or metadata.get_item(_TEM + "beam_energy", default=None)
+    given = {"convergence_angle": convergence_angle, "beam_energy": beam_energy}
+    for name, value in given.items():
+        if value is None:
+            given[name] = signal.metadata.get_item(_TEM + name, default=None)
+        elif not value > 0:
+            raise ValueError(f"The {name} is {value!r}. Pass a positive number.")
+    angle, energy = given.values()
     if angle is None or energy is None:
         return np.inf
     try:

@@ -12,6 +12,8 @@ import numpy as np
 
 #: How much finer the table is made by its Fourier series, before it is interpolated.
 _FINER = 3
+#: Electrons a pattern of which no pixel gets more than 16 bits hold.
+_HIGHEST_DOSE = 500_000
 #: Patterns that are in memory at once, in float32.
 _AT_ONCE = 4096
 
@@ -72,7 +74,7 @@ class ConvergentBeamTable:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SimulatedDomains:
     """An atomic-resolution 4D-STEM scan with the truth behind it.
 
@@ -111,6 +113,10 @@ class SimulatedDomains:
     dose: float
     table: ConvergentBeamTable
     scores: np.ndarray
+
+    def __repr__(self) -> str:
+        shape, share = self.data.shape, self.domains.mean()
+        return f"<SimulatedDomains {shape}, {self.dose:g} electrons, {share:.0%} in domain 1>"
 
     def expectation(self) -> np.ndarray:
         """Counts without noise.
@@ -165,10 +171,16 @@ def simulated_domains(
     Raises
     ------
     ValueError
-        If the kind is not known, or the wedge leaves the thicknesses of the table.
+        If the kind is not known, a number is out of range, or the wedge leaves the thicknesses of
+        the table.
     """
     if kind not in ("wall", "grains", "single"):
         raise ValueError(f'The kind is {kind!r}. Choose "wall", "grains" or "single".')
+    if not 0 < dose <= _HIGHEST_DOSE or scan_step <= 0 or min(scan_shape) < 2:
+        raise ValueError(
+            f"The dose is {dose}, the step {scan_step} and the scan {scan_shape}. Choose a dose up "
+            f"to {_HIGHEST_DOSE} electrons a pattern, a positive step, and 2 lines or more."
+        )
     table = ConvergentBeamTable.load() if table is None else table
     if min(thickness) < table.thickness[0] or max(thickness) > table.thickness[-1]:
         raise ValueError(
@@ -252,7 +264,7 @@ def _boundary(index: np.ndarray, scan_step: float, random) -> tuple[np.ndarray, 
     angle = random.uniform(0, 2 * np.pi)
     along = index @ np.array([np.sin(angle), np.cos(angle)])
     across = index @ np.array([np.cos(angle), -np.sin(angle)])
-    size = len(index)
+    size = min(index.shape[:2])
     bow = random.uniform(-0.1, 0.1) * size * np.cos(2 * np.pi * along / (1.5 * size))
     across = across - bow - random.uniform(-0.1, 0.1) * size
     return (across > 0).astype(np.int8), np.abs(across) * scan_step

@@ -28,7 +28,7 @@ _SMOOTH = {"bend": 10 / 72, "thickness": 14 / 72, "strain": 16 / 72}
 _DIFFUSE = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SimulatedPhases:
     """A nanobeam scan with the truth behind it.
 
@@ -57,6 +57,9 @@ class SimulatedPhases:
     thickness: np.ndarray
     beam_radius: float
     centre: tuple[float, float]
+
+    def __repr__(self) -> str:
+        return f"<SimulatedPhases {self.data.shape}, {self.phases.max() + 1} phases>"
 
 
 def simulated_phases(

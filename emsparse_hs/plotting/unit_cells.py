@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from emsparse_hs.plotting._axes import MASKED, known, show_image
+from emsparse_hs.plotting._axes import MASKED, show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def plot_scan_lattice(
     score = lattice.scores.values[..., 0]
     scan = lattice.grains()
     show_image(image_axes, scan.axes_manager.signal_axes, score, cmap="gray")
-    image_axes.set_title("strongest score")
+    image_axes.set_title("what changes most, with cells")
     _draw_cells(image_axes, lattice, scan)
     _show_power(power_axes, lattice)
     shift = lattice.row_shift
@@ -64,7 +64,8 @@ def plot_scan_lattice(
     shift_axes.invert_yaxis()
     shift_axes.set_xlabel(f"shift of a line ({lattice.units})")
     shift_axes.set_ylabel("line")
-    shift_axes.legend(frameon=False)
+    shift_axes.set_title("shifts of lines")
+    shift_axes.legend()
     figure.suptitle(repr(lattice)[1:-1] if title is None else title)
     return figure
 
@@ -102,12 +103,13 @@ def _show_power(axes: Axes, lattice: ScanLattice) -> None:
     for k, pair in enumerate(per_pixel):
         colour = _COLOURS[k % len(_COLOURS)]
         ends = np.concatenate([pair, -pair])
-        axes.plot(ends[:, 1], ends[:, 0], "o", mfc="none", mec=colour, ms=9)
+        axes.plot(ends[:, 1], ends[:, 0], "o", mfc="none", mec="white", ms=13, mew=2.5)
+        axes.plot(ends[:, 1], ends[:, 0], "o", mfc="none", mec=colour, ms=13, mew=1.5)
     reach = min(_SHOWN * np.linalg.norm(per_pixel, axis=-1).max(), 0.5)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(reach, -reach)
     axes.set_xlabel("cycles a pixel")
-    axes.set_title("power of the scores")
+    axes.set_title("power spectrum")
 
 
 def plot_unit_cells(
@@ -137,12 +139,12 @@ def plot_unit_cells(
     Returns
     -------
     Figure or SubFigure
-        With two subfigures: three maps, and the grid of patterns.
+        With two subfigures: three maps, and the grid of patterns below them.
     """
     if figure is None:
-        figure = plt.figure(figsize=(10, 6.4), layout="constrained")
-    left, right = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[1, 2.2]))
-    domains, slow, misfit = left.subplots(3, 1)
+        figure = plt.figure(figsize=(11, 7.4), layout="constrained")
+    top, bottom = cast("np.ndarray", figure.subfigures(2, 1, height_ratios=[1, 1.55]))
+    domains, slow, misfit = top.subplots(1, 3)
     _show_domains(domains, model)
     for axes, image, name in (
         (slow, model.slow_map(), "slow changes"),
@@ -152,8 +154,9 @@ def plot_unit_cells(
         # A few positions that don't fit at all would hide the rest.
         shown.set_clim(*np.quantile(image.data, [0.005, 0.995]))
         axes.set_anchor("C")
-        left.colorbar(shown, ax=axes, label=name)
-    _show_patterns(right, model, domain, variant, n)
+        axes.set_title(name)
+        top.colorbar(shown, ax=axes)
+    _show_patterns(bottom, model, domain, variant, n)
     if title is not None:
         figure.suptitle(title)
     return figure
@@ -166,21 +169,22 @@ def _show_domains(axes: Axes, model: UnitCellModel) -> None:
     shown = show_image(axes, image.axes_manager.signal_axes, image.data)
     shown.set_cmap(ListedColormap(colours))
     shown.set_clim(-0.5, model.n_domains - 0.5)
+    axes.set_anchor("C")
+    axes.set_title("domains")
     shares = np.bincount(image.data.ravel(), minlength=model.n_domains) / image.data.size
     patches = [
-        Patch(color=colour, label=f"domain {k}  {share:.0%}")
+        Patch(color=colour, label=f"{k}: {share:.0%}")
         for k, (colour, share) in enumerate(zip(colours, shares, strict=True))
     ]
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-    axes.set_anchor("C")
 
 
 def _show_patterns(figure, model: UnitCellModel, domain: int, variant: int, n: int) -> None:
     """Patterns of one variant, u to the right and v downwards."""
     grid = model.dictionary(domain, variant, n).data
     brightest = np.sqrt(grid.max())
-    for v, line in enumerate(figure.subplots(n, n)):
-        for u, axes in enumerate(np.atleast_1d(line)):
+    for v, line in enumerate(figure.subplots(n, n, squeeze=False)):
+        for u, axes in enumerate(line):
             axes.imshow(np.sqrt(grid[v, u]), cmap="inferno", vmin=0, vmax=brightest)
             axes.set_xticks([])
             axes.set_yticks([])
@@ -189,7 +193,5 @@ def _show_patterns(figure, model: UnitCellModel, domain: int, variant: int, n: i
                 axes.set_xlabel(f"{u / n:g}")
             if u == 0:
                 axes.set_ylabel(f"{v / n:g}")
-    units = known(str(model.like["axes"][-1].get("units")))
     which = f"domain {domain}, variant {variant}"
-    detector = f", detector in {units}" if units else ""
-    figure.suptitle(f"{which}: u to the right, v downwards, in cells{detector}", size=10)
+    figure.suptitle(f"patterns of {which}: u to the right, v downwards, in cells", size=11)

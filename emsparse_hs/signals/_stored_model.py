@@ -45,6 +45,7 @@ def as_signal(model: UnitCellModel) -> BaseSignal:
         "metadata": model.like["metadata"],
         "signal_type": model.like["signal_type"],
         "nbytes": model.like["nbytes"],
+        "dose_per_count": model.like["dose_per_count"],
         "sums": model.sums.astype(np.float32),
         "singular_values": model.cells.singular_values,
         "slow": model.fit.slow.astype(np.float16),
@@ -119,7 +120,9 @@ def from_signal(signal: BaseSignal, kind: type) -> Any:
     stored = stored.as_dictionary()
     splits = [Split(v, step, share, bool(yes)) for v, step, share, yes in stored["splits"]]
     trials = [VariantTrial(int(n), error) for n, error in stored["variant_trials"]]
-    like = {key: stored[key] for key in ("axes", "metadata", "signal_type", "nbytes")}
+    like = {
+        key: stored[key] for key in ("axes", "metadata", "signal_type", "nbytes", "dose_per_count")
+    }
     return kind(
         _fit(stored, splits), _dictionary(stored, signal.data), stored["sums"], like, trials
     )

@@ -35,7 +35,8 @@ class UnitCellModel:
     sums : array of shape (y, x, 4)
         From `emsparse_hs.unit_cells.misfit_sums`.
     like : dict
-        ``axes`` of the signal in the order of the array, its ``metadata`` and ``nbytes``.
+        ``axes`` of the signal in the order of the array, its ``metadata``, ``signal_type`` and
+        ``nbytes``, and ``dose_per_count``.
     variant_trials : list of VariantTrial
         What numbers of variants were tried, if that was asked for.
 
@@ -88,18 +89,24 @@ class UnitCellModel:
 
         Of the data and of what is left the noise of counts is taken off, and twice the noise that
         the model follows with its free numbers, so that it is what the model explains of patterns
-        without noise. For data that are not counts it means nothing.
+        without noise. That needs ``dose_per_count``, if the data are scaled counts.
         """
+        dose = self.like["dose_per_count"]
         left, total, counts, _ = self.sums.sum((0, 1))
+        noise = counts / dose
         patterns = self.cells.patterns.astype(float)
         # Noise in all terms along the patterns, and in all pixels along as many terms.
         followed = (len(self.cells.coefficients) - self.rank) * (patterns**2).sum()
         followed += self.rank * np.abs(self.cells.mean).sum()
-        return float(1 - (left - counts + 2 * followed) / (total - counts))
+        return float(1 - (left - noise + 2 * followed / dose) / (total - noise))
 
     @property
     def compression_ratio(self) -> float:
-        """How many times smaller than the data `save` stores the model, before its compression."""
+        """How many times smaller than the data that is which makes the scan anew.
+
+        As `save` stores it, before the compression of the file, and without the maps of misfit and
+        slow changes, which are stored beside it.
+        """
         return self.like["nbytes"] / stored_size(self)
 
     @property
@@ -124,8 +131,9 @@ class UnitCellModel:
         -------
         Signal2D
             Map of the scan: from 0 where a pattern is that of the first variant to 1 where it is
-            that of the last. In which order they are is arbitrary in each domain. Before the fit
-            of abundances if there is only one variant.
+            that of the last. Order and scale are arbitrary in each domain: variants are patterns
+            whose mixtures fit best, and may lie beyond all that is in the scan. Before the fit of
+            abundances if there is only one variant.
         """
         if self.n_variants == 1:
             return self._image(self.fit.slow, "Slow changes")
@@ -157,7 +165,9 @@ class UnitCellModel:
         Signal2D
             Map of the scan: 1 where the model says all that the counts say.
         """
-        return self._image(self.sums[..., 3] / np.prod(self.frame), "Misfit")
+        counted = max(int((self.cells.mean != 0).sum()), 1)
+        dose = self.like["dose_per_count"]
+        return self._image(self.sums[..., 3] * dose / counted, "Misfit")
 
     def _image(self, data: np.ndarray, quantity: str) -> Signal2D:
         scan = [{**axis, "navigate": False} for axis in self.like["axes"][:2]]
@@ -207,6 +217,8 @@ class UnitCellModel:
         Signal2D
             Expected counts, of the type of the scan. Its navigation axes are v and u, in cells.
         """
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"{n!r} positions along an edge of the cell. Pass 1 or more.")
         steps = np.arange(n) / n
         v, u = np.meshgrid(steps, steps, indexing="ij")
         patterns = self._patterns(np.stack([u.ravel(), v.ravel()], axis=-1), domain, variant)
@@ -230,7 +242,7 @@ class UnitCellModel:
                 f"There is no variant {variant!r}: there are {self.n_variants}, from 0 on{wall}."
             )
         amounts = np.zeros((len(places), self.cells.n_atoms), np.float32)
-        amounts[:, self.n_variants if is_wall else variant] = 1
+        amounts[:, self.n_variants if is_wall else int(variant)] = 1
         labels = np.full(len(places), domain)
         if is_wall:
             return self.cells.mixture(labels, amounts, places) @ self.cells.patterns
@@ -358,11 +370,15 @@ class UnitCellModel:
 
         return from_signal(hs.load(path), cls)
 
-    def plot(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    def plot(
+        self, domain: int = 0, variant: int = 0, figure: Figure | SubFigure | None = None
+    ) -> Figure | SubFigure:
         """Plot domains, slow changes, misfit, and patterns over the unit cell.
 
         Parameters
         ----------
+        domain, variant : int
+            Whose patterns are shown.
         figure : Figure or SubFigure, optional
             To draw in. A new one by default.
 
@@ -373,4 +389,4 @@ class UnitCellModel:
         """
         from emsparse_hs.plotting import plot_unit_cells
 
-        return plot_unit_cells(self, figure=figure)
+        return plot_unit_cells(self, domain=domain, variant=variant, figure=figure)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from emsparse_hs.unit_cell._nodes import at_nodes, between_nodes
 from emsparse_hs.unit_cell.dictionary import (
     design,
     evaluate,
@@ -104,7 +105,7 @@ class Alignment:
         float64 array of shape (y, x, 2)
             y and x, in pixels.
         """
-        return _between_nodes(self.nodes, self.shape)
+        return between_nodes(self.nodes, self.shape)
 
     def fractional(self, lattice: int) -> np.ndarray:
         """Positions in the cell of one of the lattices.
@@ -238,12 +239,12 @@ def align(
                 reciprocal[k] += step
                 change = max(change, np.abs(step).max() * max(labels.shape))
         cell = cells.mean()
-        row_step = _row_step(local_gram.sum(1), local_right.sum(1))
+        row_step = _row_step(local_gram.sum(1), local_right.sum(1), labels, len(lattice_of))
         change = max(change, np.abs(row_step).max() / cell)
         nodes = alignment.nodes
         if slow:
             step = _slow_step(local_gram, local_right, _SMOOTH * cell)
-            nodes = _at_nodes(_without_lattice(alignment.displacement() + step), cell)
+            nodes = at_nodes(_without_lattice(alignment.displacement() + step), cell)
         alignment = replace(
             alignment,
             reciprocal=reciprocal,
@@ -270,9 +271,9 @@ def thinned(inside: np.ndarray) -> np.ndarray:
         About 60 000 of them at most, spread evenly.
     """
     thin = max(int(np.ceil(inside.sum() / _MOST)), 1)
-    # A diagonal pattern, so that positions don't repeat with the lattice along columns.
+    # Steps that have no period in common with any lattice (a golden section in two dimensions).
     y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
-    return inside & ((x + 7 * y) % thin == 0)
+    return inside & ((0.7548776662 * x + 0.5698402910 * y) % 1 < 1 / thin)
 
 
 def _equations(
@@ -345,16 +346,25 @@ def _vector_step(equations: list[_Equations]) -> tuple[np.ndarray, np.ndarray]:
     return (inverse @ right).reshape(2, 2), noise * inverse
 
 
-def _row_step(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Shift of each line, without the part that the lattice takes up."""
+def _row_step(gram: np.ndarray, right: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
+    """Shift of each line, without what lattice and series take up.
+
+    That is mean and trend, and, since the origin of each domain's series is free, a shift of all
+    lines of one domain: along with a trend in each, it would pass for another lattice.
+    """
     usual = np.einsum("nii->n", gram).mean() / 2
     step = np.linalg.solve(gram + 1e-2 * usual * np.eye(2), right[..., np.newaxis])[..., 0]
-    return _without_line(step)
+    shares = (
+        np.stack([(labels == label).mean(1) for label in range(1, n)], axis=-1) if n > 1 else None
+    )
+    return _without_line(step, shares)
 
 
-def _without_line(step: np.ndarray) -> np.ndarray:
+def _without_line(step: np.ndarray, further: np.ndarray | None = None) -> np.ndarray:
     line = np.linspace(-1, 1, len(step))
     terms = np.stack([np.ones_like(line), line], axis=-1)
+    if further is not None:
+        terms = np.concatenate([terms, further], axis=-1)
     return step - terms @ np.linalg.lstsq(terms, step)[0]
 
 
@@ -366,32 +376,9 @@ def _slow_step(gram: np.ndarray, right: np.ndarray, width: float) -> np.ndarray:
 
 
 def _without_lattice(displacement: np.ndarray) -> np.ndarray:
-    """Without mean and linear part, and without what is of whole lines."""
+    """Without mean and linear part, and without what whole lines have in common."""
+    displacement = displacement - displacement.mean(1, keepdims=True)
     positions = centred_positions(displacement.shape[:2]).reshape(-1, 2)
     terms = np.concatenate([np.ones((len(positions), 1)), positions], axis=1)
     flat = displacement.reshape(-1, 2)
     return (flat - terms @ np.linalg.lstsq(terms, flat)[0]).reshape(displacement.shape)
-
-
-def _grid(n: int, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Node before each position, and how far it is to the next."""
-    place = np.linspace(0, n_nodes - 1, n)
-    before = np.minimum(place.astype(int), n_nodes - 2)
-    return before, place - before
-
-
-def _between_nodes(nodes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Linear interpolation along both axes."""
-    (y, part_y), (x, part_x) = (_grid(n, k) for n, k in zip(shape, nodes.shape, strict=False))
-    part_y, part_x = part_y[:, np.newaxis, np.newaxis], part_x[:, np.newaxis]
-    lines = nodes[y] * (1 - part_y) + nodes[y + 1] * part_y
-    return lines[:, x] * (1 - part_x) + lines[:, x + 1] * part_x
-
-
-def _at_nodes(displacement: np.ndarray, cell: float) -> np.ndarray:
-    """The values of a smooth map at nodes about a cell apart."""
-    places = [
-        np.linspace(0, n - 1, max(int(np.ceil(n / cell)), 2)).round().astype(int)
-        for n in displacement.shape[:2]
-    ]
-    return displacement[np.ix_(*places)]

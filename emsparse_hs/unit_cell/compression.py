@@ -258,7 +258,7 @@ def compress(
     scaling : Scaling
         Of the scan.
     rank : int, optional
-        Another rank than that of what stands out of the noise.
+        At most so many patterns, if more stand out of the noise.
 
     Returns
     -------
@@ -274,12 +274,15 @@ def compress(
     white = np.concatenate(
         [solve_triangular(r, p, lower=True) for r, p in zip(roots, products, strict=True)]
     )
-    n_terms, n_pixels = white.shape
-    left, values, right = _singular(white)
+    # Where nothing is ever counted there is no noise either.
+    counted = scaling.mean != 0
+    n_terms, n_pixels = len(white), int(counted.sum())
+    left, values, right = _singular(white[:, counted])
     free = max((n_rows - n_terms) * n_pixels, 1)
     noise = np.sqrt(max(squares - (values**2).sum(), 0) / free)
     edge = noise * (np.sqrt(n_terms) + np.sqrt(n_pixels))
-    chosen = int((values > edge).sum()) if rank is None else min(rank, len(values))
+    significant = int((values > edge).sum())
+    chosen = significant if rank is None else min(rank, significant)
     shrunk = _shrunk(values[:chosen], noise, n_terms, n_pixels)
     scaled, start = left[:, :chosen] * shrunk, 0
     coefficients = []
@@ -287,7 +290,8 @@ def compress(
         own = scaled[start : start + len(root)]
         coefficients.append(solve_triangular(root.T, own, lower=False))
         start += len(root)
-    patterns = right[:chosen] * scaling.scale
+    patterns = np.zeros((chosen, len(counted)))
+    patterns[:, counted] = right[:chosen] * scaling.scale[counted]
     return (
         np.concatenate(coefficients).astype(np.float32),
         patterns.astype(np.float32),
@@ -306,7 +310,9 @@ def _singular(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return left.T, values, right.T
     squares, left = np.linalg.eigh(matrix @ matrix.T)
     left, values = left[:, ::-1], np.sqrt(np.maximum(squares[::-1], 0))
-    return left, values, left.T @ matrix / np.maximum(values, 1e-300)[:, np.newaxis]
+    small = values <= 1e-6 * values.max(initial=0)
+    right = left.T @ matrix / np.where(small, 1, values)[:, np.newaxis]
+    return left, values, np.where(small[:, np.newaxis], 0, right)
 
 
 def _shrunk(values: np.ndarray, noise: float, n_terms: int, n_pixels: int) -> np.ndarray:

@@ -127,13 +127,13 @@ def normal_equations(
     float64 array of shape (atoms x terms, atoms x terms)
     float64 array of shape (atoms x terms, scores)
     """
-    gram: np.ndarray | float = 0.0
-    products: np.ndarray | float = 0.0
+    n_terms = abundances.shape[1] * (2 * len(indices) + 1)
+    gram, products = np.zeros((n_terms, n_terms)), np.zeros((n_terms, scores.shape[1]))
     for part in parts(len(scores)):
         terms = design(fourier_basis(fractional[part], indices), abundances[part])
-        gram = gram + (terms.T @ terms).astype(float)
-        products = products + (terms.T @ scores[part]).astype(float)
-    return np.asarray(gram), np.asarray(products)
+        gram += terms.T @ terms
+        products += terms.T @ scores[part]
+    return gram, products
 
 
 def ridged(gram: np.ndarray) -> np.ndarray:

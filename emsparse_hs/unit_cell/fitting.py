@@ -95,7 +95,10 @@ def fit_domains(
     labels = sharpen_grains(
         scores, fit.alignment, fit.labels, fit.lattice_of, fit.abundances, indices
     )
-    fit = replace(fit, labels=labels)
+    # A domain may have lost all of its positions to others.
+    there, labels = np.unique(labels, return_inverse=True)
+    labels = labels.reshape(fit.labels.shape).astype(np.int8)
+    fit = replace(fit, labels=labels, lattice_of=fit.lattice_of[there])
     return replace(fit, abundances=_abundances(scores, fit, indices))
 
 

@@ -19,6 +19,7 @@ from emsparse_hs.unit_cell.reciprocal import (
     finer_lattices,
     harmonics,
     on_nodes,
+    oriented,
     spectral_peaks,
 )
 from emsparse_hs.unit_cell.segmentation import SMALLEST, Split, segment
@@ -51,7 +52,7 @@ class LatticeFit:
     grains : int8 array of shape (y, x)
         Lattice of each position.
     shares : float64 array of shape (lattices,)
-        Part of the power of periodic peaks that each lattice explains.
+        How much of the peaks of the power spectrum each lattice explains, about.
     """
 
     alignment: Alignment
@@ -94,6 +95,7 @@ def find_lattices(scores: np.ndarray, n_lattices: int = 1) -> LatticeFit:
             )
     else:
         reciprocal = _refined(strongest, reciprocal[0], np.ones(shape, bool))[np.newaxis]
+    reciprocal = np.stack([oriented(pair) for pair in reciprocal])
     alignment = Alignment.regular(reciprocal, shape)
     indices = fitted_harmonics(reciprocal)
     for _ in range(_ROUNDS):

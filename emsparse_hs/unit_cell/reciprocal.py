@@ -211,6 +211,30 @@ def reduced(vectors: np.ndarray) -> np.ndarray:
     return np.stack([a, b if a[1] * b[0] - a[0] * b[1] > 0 else -b])
 
 
+def oriented(reciprocal: np.ndarray) -> np.ndarray:
+    """The same lattice with the edge a of its cell to the right and b downwards, as near as can be.
+
+    Parameters
+    ----------
+    reciprocal : array of shape (2, 2)
+        Vectors, one a row.
+
+    Returns
+    -------
+    float64 array of shape (2, 2)
+        In another order or with other signs.
+    """
+    options = [
+        np.diag(signs) @ reciprocal[order]
+        for order in ([0, 1], [1, 0])
+        for signs in ([1, 1], [1, -1], [-1, 1], [-1, -1])
+    ]
+    # Columns are the edges of the cell, (y, x).
+    cells = [np.linalg.inv(option) for option in options]
+    directions = [cell / np.linalg.norm(cell, axis=0) for cell in cells]
+    return options[int(np.argmax([d[1, 0] + d[0, 1] for d in directions]))]
+
+
 def harmonics(reciprocal: np.ndarray, cutoff: float) -> np.ndarray:
     """Indices of a half of the nodes within a radius, without the origin.
 

@@ -196,8 +196,8 @@ def _best_split(features, region, within, cell: float) -> tuple[np.ndarray | Non
     best: tuple[np.ndarray | None, Split] = (None, Split(1.0, 0.0, 0.0, False))
     places = region.sum() / (4 * np.pi * (_WIDTH * cell) ** 2)
     points = features[region] - features[region].mean(0)
-    n_compared = min(int(places / _PLACES_A_FEATURE), points.shape[1])
-    if n_compared == 0:
+    n_compared = min(max(int(places / _PLACES_A_FEATURE), 1), *points.shape)
+    if places < 1 or n_compared == 0:
         return best
     left, values, _ = np.linalg.svd(points, full_matrices=False)
     points = (left * values)[:, :n_compared]

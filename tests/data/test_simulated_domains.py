@@ -50,9 +50,9 @@ def test_the_table_that_comes_along(table):
     assert (np.diff(table.thickness) > 0).all()
     assert table.period == pytest.approx(12 * table.cell[1])
     assert 0 < table.wall < table.period
-    # Nothing of the beam comes from nowhere: a part of it is in the frame.
+    # A part of the beam is in the frame, and no more than all of it but for what the rank leaves out.
     sums = table.scores.reshape(-1, rank) @ table.patterns.sum((1, 2))
-    assert 0.5 < sums.min() and sums.max() < 1.001
+    assert 0.3 < sums.min() and sums.max() < 1.005
 
 
 def test_interpolation_is_exact_at_the_table(table):
