@@ -24,6 +24,8 @@ _COLOURS = [plt.get_cmap("tab10")(k) for k in (0, 1, 2, 4, 6, 8, 9, 3, 5)]
 #: Cells that are drawn along each edge, and part of the power spectrum that is shown in lengths of
 #: the longest vector.
 _DRAWN, _SHOWN = 3, 3.2
+#: Domains whose patterns are shown side by side.
+_GRIDS = 2
 
 
 def plot_scan_lattice(
@@ -115,7 +117,7 @@ def _show_power(axes: Axes, lattice: ScanLattice) -> None:
 def plot_unit_cells(
     model: UnitCellModel,
     *,
-    domain: int = 0,
+    domain: int | None = None,
     variant: int = 0,
     n: int = 4,
     title: str | None = None,
@@ -128,7 +130,7 @@ def plot_unit_cells(
     model : UnitCellModel
         From ``s.emsparse.unit_cell_model()``.
     domain, variant : int
-        Whose patterns are shown.
+        Whose patterns are shown. Those of the first domains by default.
     n : int
         Patterns along each edge of the cell.
     title : str, optional
@@ -139,7 +141,7 @@ def plot_unit_cells(
     Returns
     -------
     Figure or SubFigure
-        With two subfigures: three maps, and the grid of patterns below them.
+        With two subfigures: three maps, and below them a grid of patterns for each domain.
     """
     if figure is None:
         figure = plt.figure(figsize=(11, 7.4), layout="constrained")
@@ -156,7 +158,10 @@ def plot_unit_cells(
         axes.set_anchor("C")
         axes.set_title(name)
         top.colorbar(shown, ax=axes)
-    _show_patterns(bottom, model, domain, variant, n)
+    shown_domains = range(min(model.n_domains, _GRIDS)) if domain is None else [domain]
+    parts = bottom.subfigures(1, max(len(shown_domains), 2), squeeze=False)[0]
+    for part, one in zip(parts, shown_domains, strict=False):
+        _show_patterns(part, model, one, variant, n)
     if title is not None:
         figure.suptitle(title)
     return figure
@@ -193,5 +198,4 @@ def _show_patterns(figure, model: UnitCellModel, domain: int, variant: int, n: i
                 axes.set_xlabel(f"{u / n:g}")
             if u == 0:
                 axes.set_ylabel(f"{v / n:g}")
-    which = f"domain {domain}, variant {variant}"
-    figure.suptitle(f"patterns of {which}: u to the right, v downwards, in cells", size=11)
+    figure.suptitle(f"domain {domain}, variant {variant}, over the cell (u right, v down)", size=11)

@@ -290,15 +290,15 @@ class UnitCellModel:
         return self._signal(data.astype(np.float32) - made, self.like["axes"])
 
     def _data_of(self, signal: BaseSignal) -> Any:
-        """Patterns of the scan that the model is of; those of an image have one pixel each."""
+        """Patterns of the scan that the model is of, the axes in the model's order."""
         shape = tuple(axis["size"] for axis in self.like["axes"])
         data = signal._data_aligned_with_axes
-        if data.shape != (shape[:2] if self.frame == (1, 1) and data.ndim == 2 else shape):
+        if data.shape != shape:
             raise ValueError(
                 f"The signal has shape {data.shape}, and the model is of a scan of {shape}. "
                 "Pass the scan that it was made of."
             )
-        return data.reshape(shape)
+        return data
 
     def truncated(self, rank: int, signal: BaseSignal) -> UnitCellModel:
         """The same with fewer patterns, for more compression.
@@ -371,14 +371,14 @@ class UnitCellModel:
         return from_signal(hs.load(path), cls)
 
     def plot(
-        self, domain: int = 0, variant: int = 0, figure: Figure | SubFigure | None = None
+        self, domain: int | None = None, variant: int = 0, figure: Figure | SubFigure | None = None
     ) -> Figure | SubFigure:
         """Plot domains, slow changes, misfit, and patterns over the unit cell.
 
         Parameters
         ----------
         domain, variant : int
-            Whose patterns are shown.
+            Whose patterns are shown. Those of the first domains by default.
         figure : Figure or SubFigure, optional
             To draw in. A new one by default.
 

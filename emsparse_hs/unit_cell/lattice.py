@@ -33,7 +33,7 @@ _FITTED, _COMPARED = 6.5, 1.5
 _WIDTH = 0.7
 #: How often a lattice is made twice as fine, how many lengths of a vector are searched for that,
 #: and how many times as strong as beside it, at so many steps of resolution, a peak has to be.
-_HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 10.0
+_HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 6.0
 #: Finest frequency of a series in cycles a pixel; standard deviations of noise by which a harmonic
 #: has to exceed what noise gives.
 _FINEST, _SIGNIFICANT = 0.48, 6.0

@@ -83,11 +83,8 @@ def test_vectors_are_in_units_of_the_scan(scan, lattice):
     np.testing.assert_allclose(lattice.lengths, np.linalg.norm(lattice.vectors, axis=2))
     shift = truth.row_shift[:, ::-1] * 0.045
     assert np.sqrt(((lattice.row_shift - shift) ** 2).mean()) < 0.5 * shift.std()
-    assert (
-        f"{lattice.lengths[0, 0]:.4g} x" in repr(lattice)
-        and "nm" in repr(lattice)
-        and "1 of it" in repr(lattice)
-    )
+    first, second = lattice.lengths[0]
+    assert f"{first:.4g} x {second:.4g} nm" in repr(lattice)
 
 
 def test_errors_of_lengths_are_those_of_the_vectors(lattice):
@@ -122,7 +119,8 @@ def test_two_grains():
     grains = lattice.grains().data
     right = (grains == truth.domains).mean()
     assert max(right, 1 - right) > 0.97
-    assert lattice.reciprocal_vectors.shape == (2, 2, 2) and "2 of it" in repr(lattice)
+    assert lattice.reciprocal_vectors.shape == (2, 2, 2)
+    assert "2 lattices" in repr(lattice) and repr(lattice).count("nm") == 2
     order = (0, 1) if right > 0.5 else (1, 0)
     for found, k in zip(lattice.reciprocal_vectors, order, strict=True):
         expected = same_basis(found, truth.reciprocal[k][:, ::-1] / 0.035)
@@ -170,9 +168,13 @@ def test_misfit_of_noise_is_one(fine):
     # Pixels that are always empty say nothing.
     expected /= (signal.data.sum((0, 1)) > 0).sum()
     np.testing.assert_allclose(model.misfit().data, expected, rtol=2e-3)
-    assert np.median(model.misfit().data) == pytest.approx(1, abs=0.06)
-    # What it explains of patterns without noise, by the counts alone.
+    # As of the patterns that the counts were drawn from: about 1, less where hardly any are.
     clean = truth.expectation()
+    least = ((counts - clean) ** 2 / np.maximum(clean, floor)).sum((2, 3))
+    least /= (signal.data.sum((0, 1)) > 0).sum()
+    assert 0.8 < np.median(least) < 1
+    assert np.median(model.misfit().data) == pytest.approx(np.median(least), rel=0.03)
+    # What it explains of patterns without noise, by the counts alone.
     left = ((made - clean) ** 2).sum() / ((clean - clean.mean((0, 1))) ** 2).sum()
     assert model.explained_variance == pytest.approx(1 - left, abs=0.015)
     assert f"{model.explained_variance:.1%} explained" in repr(model)
@@ -220,27 +222,17 @@ def test_axes_in_any_order(scan, model):
     assert again.explained_variance == pytest.approx(made.explained_variance, abs=1e-4)
 
 
-def test_an_image_is_a_scan_of_single_values(image):
-    signal, columns = image
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_an_image_is_a_scan_of_single_values(image, is_lazy):
+    signal = image[0].as_lazy() if is_lazy else image[0]
     lattice = signal.emsparse.find_scan_lattice(**QUIET)
     expected = same_basis(lattice.reciprocal_vectors[0], np.array([[1, 5], [6, -1.5]]))
     np.testing.assert_allclose(lattice.reciprocal_vectors[0], expected, atol=0.02 / (80 * 0.02))
     assert lattice.scores.values.shape == (80, 96, 1)
-    model = signal.emsparse.unit_cell_model(lattice, n_variants=1, **QUIET)
-    assert (model.n_domains, model.rank, model.frame) == (1, 1, (1, 1))
-    made = values(model.reconstruct())[..., 0, 0]
-    error = ((made - columns) ** 2).mean()
-    assert error < 0.04 * ((signal.data - columns) ** 2).mean()
-    np.testing.assert_allclose(
-        values(model.residual(signal))[..., 0, 0], signal.data - made, atol=1e-4
-    )
-    assert model.truncated(1, signal).explained_variance == pytest.approx(model.explained_variance)
-    lazily = signal.as_lazy().emsparse.unit_cell_model(lattice, n_variants=1, **QUIET)
-    np.testing.assert_allclose(values(lazily.reconstruct())[..., 0, 0], made, atol=1e-3)
-    np.testing.assert_allclose(
-        values(lazily.residual(signal.as_lazy()))[..., 0, 0], signal.data - made, atol=1e-3
-    )
+    assert lattice.grains().axes_manager.signal_shape == (96, 80)
     assert signal.data.shape == (80, 96) and signal.axes_manager.navigation_dimension == 0
+    with pytest.raises(ValueError, match="is an image, and a model needs patterns"):
+        signal.emsparse.unit_cell_model(lattice, **QUIET)
 
 
 def test_units_of_a_scan_that_has_none(image):
@@ -374,10 +366,9 @@ def test_no_such_variant(model, variant):
         model.pattern(0, 0, 0, variant)
 
 
-def test_one_domain_has_no_wall(image):
-    model = image[0].emsparse.unit_cell_model(n_variants=1, **QUIET)
-    with pytest.raises(ValueError, match="no variant 'wall': there are 1, from 0 on.$"):
-        model.pattern(0, 0, 0, "wall")
+def test_one_domain_has_no_wall(fine):
+    with pytest.raises(ValueError, match="no variant 'wall': there are 2, from 0 on.$"):
+        fine[2].pattern(0, 0, 0, "wall")
 
 
 @pytest.mark.parametrize("extension", ["zspy", "hspy"])
@@ -450,10 +441,9 @@ def test_as_many_domains_as_asked_for(scan, lattice):
     assert model.slow_map().data.min() >= 0 and model.slow_map().data.max() <= 1
 
 
-def test_fewer_domains_than_asked_for_are_said(image):
-    lattice = image[0].emsparse.find_scan_lattice(**QUIET)
+def test_fewer_domains_than_asked_for_are_said(scan, lattice):
     with pytest.warns(UserWarning, match=r"9 domains were asked for, and \d found") as caught:
-        image[0].emsparse.unit_cell_model(lattice, n_domains=9, n_variants=1, **QUIET)
+        scan[0].emsparse.unit_cell_model(lattice, n_domains=9, n_variants=1, **QUIET)
     assert caught[0].filename == __file__
 
 
@@ -520,8 +510,9 @@ def test_scans_without_a_lattice(frames, message, is_lazy):
     signal = signal.as_lazy() if is_lazy else signal
     with pytest.raises(ValueError, match=message):
         signal.emsparse.find_scan_lattice(**QUIET)
-    with pytest.raises(ValueError, match=message):
-        signal.emsparse.unit_cell_model(**QUIET)
+    if frames.ndim > 2:
+        with pytest.raises(ValueError, match=message):
+            signal.emsparse.unit_cell_model(**QUIET)
 
 
 def test_complex_data():

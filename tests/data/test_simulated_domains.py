@@ -37,9 +37,11 @@ def unexplained(values, scan, reciprocal, shift, order=6):
 
     def left_of(own):
         y, a = values[own], terms[own]
-        return ((y - a @ np.linalg.lstsq(a, y, rcond=None)[0]) ** 2).sum() / (y - y.mean(0)).var(
-            0
-        ).sum() / len(y)
+        return (
+            ((y - a @ np.linalg.lstsq(a, y, rcond=None)[0]) ** 2).sum()
+            / (y - y.mean(0)).var(0).sum()
+            / len(y)
+        )
 
     return left_of
 
@@ -50,7 +52,7 @@ def test_the_table_that_comes_along(table):
     assert (np.diff(table.thickness) > 0).all()
     assert table.period == pytest.approx(12 * table.cell[1])
     assert 0 < table.wall < table.period
-    # A part of the beam is in the frame, and no more than all of it but for what the rank leaves out.
+    # A part of the beam is in the frame, and all of it at most, but for what the rank leaves out.
     sums = table.scores.reshape(-1, rank) @ table.patterns.sum((1, 2))
     assert 0.3 < sums.min() and sums.max() < 1.005
 
