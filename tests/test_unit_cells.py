@@ -75,7 +75,9 @@ def placed_rows(fit):
 
 
 @pytest.mark.parametrize("chunks", CHUNKS)
-def test_scores_are_principal_in_every_layout(truth, chunks):
+def test_scores_are_principal_in_every_layout(truth, chunks, monkeypatch):
+    """Whatever they start from, here a few patterns."""
+    monkeypatch.setattr(unit_cells, "_SAMPLE", 100)
     counts = truth[0].reshape(64 * 64, -1).astype(float)
     mean = counts.mean(0)
     scaled = (counts - mean) / np.sqrt(np.maximum(mean, 1e-3 * mean.mean()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from emsparse_hs.unit_cell.alignment import Alignment, align
 from emsparse_hs.unit_cell.assignment import assign
@@ -31,9 +32,11 @@ _N_SCORES = 12
 _FITTED, _COMPARED = 6.5, 1.5
 #: Standard deviation in cells of the average of that power.
 _WIDTH = 0.7
+#: Cells over which the edge of a grain fades where weak peaks are looked for.
+_SOFT = 2.0
 #: How often a lattice is made twice as fine, how many lengths of a vector are searched for that,
 #: and how many times as strong as beside it, at so many steps of resolution, a peak has to be.
-_HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 6.0
+_HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 3.5
 #: Finest frequency of a series in cycles a pixel; standard deviations of noise by which a harmonic
 #: has to exceed what noise gives.
 _FINEST, _SIGNIFICANT = 0.48, 6.0
@@ -226,8 +229,10 @@ def _excess(scores, pair, finer, mask) -> float:
     nodes = indices @ finer
     coarse = nodes @ np.linalg.inv(pair)
     nodes = nodes[np.abs(coarse - np.round(coarse)).max(1) > 0.25]
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in mask.shape))[..., np.newaxis]
-    windowed = (scores - scores[mask].mean(0)) * (window * mask[..., np.newaxis])
+    # Without a soft edge the strong peaks' side lobes hide the weak ones.
+    inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / (_SOFT * cell_length(pair))
+    window = np.sin(np.pi / 2 * np.minimum(inside, 1)) ** 2
+    windowed = (scores - scores[mask].mean(0)) * window[..., np.newaxis]
     angles = np.arange(8) * np.pi / 4
     around = _AROUND / min(mask.shape) * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
     ratios = []

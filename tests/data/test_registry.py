@@ -272,6 +272,7 @@ CONTENTS = {
         "f2",
         None,
     ),
+    "cbed_PbTiO3.npz": (lambda f: np.load(f)["scores"], (204, 16, 3, 64), "f2", 8100.2756469),
 }
 
 

@@ -109,15 +109,18 @@ def test_both_domains_have_their_lattice(table, kind):
 
 
 def test_cell_is_that_of_the_table_but_for_drift(table):
+    """Of up to a per cent in each direction from one line to the next."""
+    off = []
     for seed in range(4):
         scan = simulated_domains("grains", seed, table, **SMALL)
         for vectors in scan.reciprocal:
             edges = np.linalg.norm(np.linalg.inv(vectors), axis=0) * scan.scan_step
-            np.testing.assert_allclose(edges, table.cell[::-1], rtol=0.012)
+            off.append(edges / table.cell[::-1] - 1)
         # The two are turned against each other by 15 to 35 degrees.
         turn = scan.reciprocal[1] @ np.linalg.inv(scan.reciprocal[0])
         cosine = np.trace(turn) / 2
         assert np.cos(np.deg2rad(37)) < cosine < np.cos(np.deg2rad(13))
+    assert 1e-3 < np.abs(off).max() < 0.012
 
 
 def test_distance_is_to_the_other_domain(wall):

@@ -116,6 +116,28 @@ def test_domains_share_the_lattice_of_a_scan(series_scan):
     assert np.sqrt(((found.row_shift - rows) ** 2).mean()) < 0.03
 
 
+@pytest.mark.parametrize("seed", [6, 7, 8])
+def test_domains_one_after_the_other(series_scan, seed):
+    """The origin of each domain is free, so that a step between their lines, and with it a trend
+    of all lines, would pass for another lattice."""
+    labels = np.zeros(SHAPE, int)
+    labels[30:] = 1
+    rows = jitter(seed)
+    terms = np.stack([np.ones(64), np.arange(64), labels[:, 0]], axis=-1)
+    # Next to the wall lines say nothing.
+    said = np.abs(np.arange(64) - 29.5) > 7
+    rows[~said], terms[~said] = 0, 0
+    rows -= terms @ np.linalg.lstsq(terms, rows, rcond=None)[0]
+    shift = np.broadcast_to(rows[:, np.newaxis], (*SHAPE, 2))
+    scan = series_scan(SHAPE, labels=labels, shift=shift, seed=seed)
+    found = aligned(scan, scan.reciprocal + WRONG, labels, np.zeros(2, int), rounds=20)
+    np.testing.assert_allclose(found.reciprocal[0], scan.reciprocal, atol=0.07 / 64)
+    # Orthogonal to what the lattice and the origins of the series take up.
+    step = found.row_shift[30:].mean(0) - found.row_shift[:30].mean(0)
+    np.testing.assert_allclose(step, 0, atol=1e-9)
+    np.testing.assert_allclose(found.row_shift[said], rows[said], atol=0.25)
+
+
 def test_each_grain_has_a_lattice_and_lines_are_common(series_scan):
     labels = np.zeros(SHAPE, int)
     labels[:, 38:] = 1

@@ -38,7 +38,7 @@ def test_as_many_variants_as_there_are(series_scan, n):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_expected_error_is_that_of_the_patterns_without_noise(series_scan, n):
-    scan = series_scan(SHAPE, amounts=mixtures(2), noise=1.0, seed=10)
+    scan = series_scan(SHAPE, amounts=mixtures(2), noise=2.0, seed=10)
     _, trials = choose_n_variants(scan.scores, known(scan), [scan.indices], 1)
     fit = fit_domains(scan.scores, known(scan), [scan.indices], 1, n)
     flat = scan.scores.reshape(-1, 6)
@@ -48,4 +48,4 @@ def test_expected_error_is_that_of_the_patterns_without_noise(series_scan, n):
     made = np.einsum("na,nar->nr", amounts, patterns)
     total = ((scan.scores - scan.scores.mean((0, 1))) ** 2).sum()
     truth = ((made - scan.clean.reshape(-1, 6)) ** 2).sum() / total
-    assert trials[n - 1].error == pytest.approx(truth, abs=0.012)
+    assert trials[n - 1].error == pytest.approx(truth, abs=0.006)
