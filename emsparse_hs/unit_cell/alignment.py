@@ -352,20 +352,17 @@ def _row_step(gram: np.ndarray, right: np.ndarray, labels: np.ndarray, n: int) -
     That is mean and trend, and, since the origin of each domain's series is free, a shift of all
     lines of one domain: along with a trend in each, it would pass for another lattice.
     """
-    usual = np.einsum("nii->n", gram).mean() / 2
-    step = np.linalg.solve(gram + 1e-2 * usual * np.eye(2), right[..., np.newaxis])[..., 0]
-    shares = (
-        np.stack([(labels == label).mean(1) for label in range(1, n)], axis=-1) if n > 1 else None
-    )
-    return _without_line(step, shares)
-
-
-def _without_line(step: np.ndarray, further: np.ndarray | None = None) -> np.ndarray:
+    known = np.einsum("nii->n", gram)
+    ridge = 1e-2 * known.mean() / 2 * np.eye(2)
+    step = np.linalg.solve(gram + ridge, right[..., np.newaxis])[..., 0]
     line = np.linspace(-1, 1, len(step))
-    terms = np.stack([np.ones_like(line), line], axis=-1)
-    if further is not None:
-        terms = np.concatenate([terms, further], axis=-1)
-    return step - terms @ np.linalg.lstsq(terms, step)[0]
+    shares = [(labels == label).mean(1) for label in range(1, n)]
+    terms = np.stack([np.ones_like(line), line, *shares], axis=-1)
+    # A line that lies in a wall says nothing, and stays where it is.
+    used = known > 0.05 * known.mean()
+    step[used] -= terms[used] @ np.linalg.lstsq(terms[used], step[used])[0]
+    step[~used] = 0
+    return step
 
 
 def _slow_step(gram: np.ndarray, right: np.ndarray, width: float) -> np.ndarray:
