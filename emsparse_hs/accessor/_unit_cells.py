@@ -155,7 +155,6 @@ class UnitCellMethods(SignalMethods):
         """
         from emsparse_hs.signals import ScanLattice, UnitCellModel
         from emsparse_hs.unit_cell.fitting import fit_domains
-        from emsparse_hs.unit_cell.lattice import fitted_harmonics, significant_cutoff
         from emsparse_hs.unit_cell.selection import choose_n_variants
         from emsparse_hs.unit_cells import PlacedAtoms, fit_dictionary, misfit_sums
 
@@ -179,14 +178,8 @@ class UnitCellMethods(SignalMethods):
         blocks = Blocks.of(signal)
         scores = _scores_of(lattice, blocks, how)
         values = scores.values
-        cutoff = significant_cutoff(values, lattice.fit)
         limit = _band_limit(signal, convergence_angle, beam_energy)
-        indices = fitted_harmonics(lattice.fit.alignment.reciprocal, min(cutoff, limit))
-        if not all(map(len, indices)):
-            raise ValueError(
-                "No wave of the lattice is below the aperture's limit. Check the convergence "
-                "angle in mrad, the beam energy in keV, and the scan's step."
-            )
+        indices = _waves(lattice, values, limit)
         if variants is None:
             fit, trials = choose_n_variants(values, lattice.fit, indices, wanted)
         else:
@@ -198,6 +191,20 @@ class UnitCellMethods(SignalMethods):
         model = UnitCellModel(fit, cells, sums, like, trials)
         _warn_of_little(model.explained_variance)
         return model
+
+
+def _waves(lattice: ScanLattice, values: np.ndarray, limit: float) -> list[np.ndarray]:
+    """Harmonics of each lattice that the aperture lets through and the noise does not hide."""
+    from emsparse_hs.unit_cell.lattice import fitted_harmonics, significant_cutoff
+
+    cutoff = min(significant_cutoff(values, lattice.fit), limit)
+    indices = fitted_harmonics(lattice.fit.alignment.reciprocal, cutoff)
+    if not all(map(len, indices)):
+        raise ValueError(
+            "No wave of the lattice is below the aperture's limit. Check the convergence angle in "
+            "mrad, the beam energy in keV, and the scan's step."
+        )
+    return indices
 
 
 def _scores_of(lattice: ScanLattice, blocks: Blocks, how: dict[str, Any]) -> Scores:

@@ -197,24 +197,10 @@ def simulated_domains(
     index = np.moveaxis(np.indices(scan_shape), 0, -1) - np.array([n_y / 2, n_x / 2])
     steps = index @ drifted.T + shift[:, np.newaxis]
     wedge = _wedge(scan_shape, thickness, random)
-    cell = np.array(table.cell[::-1])
-    matrices = [to_crystal]
-    if kind == "wall":
-        middle = table.wall + random.uniform(-0.15, 0.15) * n_y * scan_step
-        place = np.array([middle, random.uniform(0, table.cell[0])]) + steps @ to_crystal.T
-        domains = (place[..., 0] % table.period > table.wall).astype(np.int8)
-        distance = _distance_to_wall(place[..., 0], table)
-    else:
-        domains, distance = _boundary(index, scan_step, random)
-        if kind == "grains":
-            turn = random.uniform(15, 35) * random.choice([-1, 1])
-            matrices.append(_rotation(turn) @ to_crystal)
-        else:
-            domains, distance = np.zeros_like(domains), np.full(scan_shape, np.inf)
-        own = np.stack([steps @ m.T + random.uniform(0, 4, 2) for m in matrices])
-        place = np.take_along_axis(own, domains[np.newaxis, ..., np.newaxis], axis=0)[0]
-        # The middle cell of the first domain, again and again.
-        place[..., 0] = place[..., 0] % cell[0] + cell[0] * (table.wall // (2 * cell[0]))
+    place_in = _across_wall if kind == "wall" else _in_grains
+    matrices, domains, distance, place = place_in(
+        kind, index, steps, to_crystal, scan_step, table, random
+    )
     scores = _interpolated(table, place, wedge)
     rows = _expected_rows(scores, table, dose)
     counts = [random.poisson(part).astype(np.uint16) for part in rows]
@@ -223,13 +209,38 @@ def simulated_domains(
         domains=domains,
         distance=distance.astype(np.float32),
         thickness=wedge.astype(np.float32),
-        reciprocal=np.stack([(m @ drifted) / cell[:, np.newaxis] for m in matrices]),
+        reciprocal=np.stack([m @ drifted for m in matrices])
+        / np.array(table.cell)[::-1, np.newaxis],
         row_shift=shift,
         scan_step=scan_step,
         dose=dose,
         table=table,
         scores=scores,
     )
+
+
+def _across_wall(kind, index, steps, to_crystal, scan_step, table, random):
+    """Matrix, domains, distance to the next wall and places of a scan with a wall in its middle."""
+    middle = table.wall + random.uniform(-0.15, 0.15) * len(index) * scan_step
+    place = np.array([middle, random.uniform(0, table.cell[0])]) + steps @ to_crystal.T
+    domains = (place[..., 0] % table.period > table.wall).astype(np.int8)
+    return [to_crystal], domains, _distance_to_wall(place[..., 0], table), place
+
+
+def _in_grains(kind, index, steps, to_crystal, scan_step, table, random):
+    """The same of two grains, or of one crystal, of the table's first domain."""
+    matrices, cell = [to_crystal], np.array(table.cell[::-1])
+    domains, distance = _boundary(index, scan_step, random)
+    if kind == "grains":
+        turn = random.uniform(15, 35) * random.choice([-1, 1])
+        matrices.append(_rotation(turn) @ to_crystal)
+    else:
+        domains, distance = np.zeros_like(domains), np.full(domains.shape, np.inf)
+    own = np.stack([steps @ m.T + random.uniform(0, 4, 2) for m in matrices])
+    place = np.take_along_axis(own, domains[np.newaxis, ..., np.newaxis].astype(int), axis=0)[0]
+    # The middle cell of the first domain, again and again.
+    place[..., 0] = place[..., 0] % cell[0] + cell[0] * (table.wall // (2 * cell[0]))
+    return matrices, domains, distance, place
 
 
 def _without_trend(shift: np.ndarray) -> np.ndarray:
