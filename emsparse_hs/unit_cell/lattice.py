@@ -32,8 +32,8 @@ _N_SCORES = 12
 _FITTED, _COMPARED = 6.5, 1.5
 #: Standard deviation in cells of the average of that power.
 _WIDTH = 0.7
-#: Cells over which the edge of a grain fades where weak peaks are looked for.
-_SOFT = 2.0
+#: Weak peaks are looked for in parts of so many cells, whose edges fade over so many cells.
+_TILE, _SOFT = 8.0, 2.0
 #: How often a lattice is made twice as fine, how many lengths of a vector are searched for that,
 #: and how many times as strong as beside it, at so many steps of resolution, a peak has to be.
 _HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 3.5
@@ -229,17 +229,32 @@ def _excess(scores, pair, finer, mask) -> float:
     nodes = indices @ finer
     coarse = nodes @ np.linalg.inv(pair)
     nodes = nodes[np.abs(coarse - np.round(coarse)).max(1) > 0.25]
-    # Without a soft edge the strong peaks' side lobes hide the weak ones.
-    inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / (_SOFT * cell_length(pair))
-    window = np.sin(np.pi / 2 * np.minimum(inside, 1)) ** 2
-    windowed = (scores - scores[mask].mean(0)) * window[..., np.newaxis]
+    cell = cell_length(pair)
     angles = np.arange(8) * np.pi / 4
-    around = _AROUND / min(mask.shape) * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    ratios = []
-    for node in nodes:
-        beside = [_power(windowed, node + step) for step in around]
-        ratios.append(_power(windowed, node) / (sum(beside) / len(beside) + 1e-30))
-    return sorted(ratios)[-2] if len(ratios) > 1 else 0.0
+    directions = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    power = np.zeros((len(nodes), 2))
+    # Part by part, since walls at equal distances have peaks of their own in a large scan.
+    for tile in _tiles(mask.shape, _TILE * cell):
+        own = mask[tile]
+        if own.mean() < 0.25:
+            continue
+        # Without a soft edge the strong peaks' side lobes hide the weak ones.
+        inside = distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1] / (_SOFT * cell)
+        window = np.sin(np.pi / 2 * np.minimum(inside, 1)) ** 2
+        windowed = (scores[tile] - scores[tile][own].mean(0)) * window[..., np.newaxis]
+        around = _AROUND / min(own.shape) * directions
+        for node, sums in zip(nodes, power, strict=True):
+            beside = [_power(windowed, node + step) for step in around]
+            sums += _power(windowed, node), sum(beside) / len(beside)
+    ratios = power[:, 0] / (power[:, 1] + 1e-30)
+    return float(np.sort(ratios)[-2]) if len(ratios) > 1 else 0.0
+
+
+def _tiles(shape: tuple[int, ...], size: float) -> list[tuple[slice, ...]]:
+    """Equal parts of a scan, of about a size or somewhat more."""
+    edges = [np.linspace(0, n, max(int(n // size), 1) + 1).astype(int) for n in shape]
+    along = [[slice(i, j) for i, j in zip(e[:-1], e[1:], strict=True)] for e in edges]
+    return [(y, x) for y in along[0] for x in along[1]]
 
 
 def _power(windowed: np.ndarray, vector: np.ndarray) -> float:
