@@ -18,8 +18,8 @@ from scipy.ndimage import distance_transform_edt
 from emsparse_hs.unit_cell._nodes import at_nodes, between_nodes
 from emsparse_hs.unit_cell.dictionary import (
     design,
-    evaluate,
     fourier_basis,
+    mixtures,
     normal_equations,
     parts,
     pooled,
@@ -299,8 +299,8 @@ def _equations(
     for part in parts(len(x)):
         basis = fourier_basis(fractional[part], indices)
         weight = amounts[part]
-        left = x[part] - _mixed(atoms, basis, weight)
-        along = np.stack([_mixed(slope, basis, weight) for slope in slopes])
+        left = x[part] - mixtures(atoms, basis, weight)
+        along = np.stack([mixtures(slope, basis, weight) for slope in slopes])
         # Vectors: the change of fractional coordinate i is the sum of change (i, k) x position k.
         steps = regular[part].astype(np.float32)
         jacobian = along[:, np.newaxis] * steps.T[np.newaxis, :, :, np.newaxis]
@@ -325,10 +325,6 @@ def _equations(
         residual,
         x.size,
     )
-
-
-def _mixed(atoms: np.ndarray, basis: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return np.einsum("na,nar->nr", weight, evaluate(atoms, basis))
 
 
 def _placed(values: np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

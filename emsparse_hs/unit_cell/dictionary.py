@@ -187,6 +187,23 @@ def evaluate(atoms: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.stack([basis @ atom for atom in atoms], axis=1)
 
 
+def mixtures(atoms: np.ndarray, basis: np.ndarray, abundances: np.ndarray) -> np.ndarray:
+    """Scores of mixtures of atoms at positions in the cell.
+
+    Parameters
+    ----------
+    atoms, basis
+        As for `evaluate`.
+    abundances : array of shape (n, atoms)
+        Of each atom at each position.
+
+    Returns
+    -------
+    array of shape (n, scores)
+    """
+    return np.einsum("na,nar->nr", abundances, evaluate(atoms, basis))
+
+
 def pooled(values: np.ndarray, width: float, inside: np.ndarray | None = None) -> np.ndarray:
     """Gaussian sums over neighbours.
 

@@ -12,7 +12,13 @@ from scipy.ndimage import distance_transform_edt
 from emsparse_hs.unit_cell.alignment import Alignment, align
 from emsparse_hs.unit_cell.assignment import assign
 from emsparse_hs.unit_cell.dictionary import normal_equations, ridged
-from emsparse_hs.unit_cell.lock_in import cell_length, centred_positions, lock_in, refine_by_phases
+from emsparse_hs.unit_cell.lock_in import (
+    cell_length,
+    centred_positions,
+    lock_in,
+    on_scan,
+    refine_by_phases,
+)
 from emsparse_hs.unit_cell.reciprocal import (
     LEAST_SHARE,
     Peaks,
@@ -278,9 +284,7 @@ def _strongest_lattice(scores: np.ndarray, reciprocal: np.ndarray) -> np.ndarray
         power = (np.abs(found.maps) ** 2).sum((2, 3))
         powers.append(power / np.quantile(power, 0.95))
         step = found.step
-    grid = np.argmax(powers, axis=0)
-    y, x = (np.minimum(np.arange(n) // step, g - 1) for n, g in zip(shape, grid.shape, strict=True))
-    return grid[y][:, x].astype(np.int8)
+    return on_scan(np.argmax(powers, axis=0), step, shape).astype(np.int8)
 
 
 def segmented(

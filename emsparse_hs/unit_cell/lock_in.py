@@ -115,6 +115,27 @@ def lock_in(
     return LockIn(maps, weight / step**2, step)
 
 
+def on_scan(grid: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """A map of the grid on the scan.
+
+    Parameters
+    ----------
+    grid : array of shape (grid y, grid x)
+        Such as made of the maps of `LockIn`.
+    step : int
+        Scan pixels from one point to the next.
+    shape : (int, int)
+        Of the scan.
+
+    Returns
+    -------
+    array of shape (y, x)
+        Of the point that a position was averaged into.
+    """
+    y, x = (np.minimum(np.arange(n) // step, g - 1) for n, g in zip(shape, grid.shape, strict=True))
+    return grid[y][:, x]
+
+
 def _in_steps(values: np.ndarray, step: int) -> np.ndarray:
     """Sums over squares of the scan, the last ones filled up with zeros."""
     n_y, n_x = values.shape[:2]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 from sklearn.utils.extmath import randomized_svd
 
-from emsparse_hs.unit_cell.lock_in import cell_length, lock_in
+from emsparse_hs.unit_cell.lock_in import cell_length, lock_in, on_scan
 from emsparse_hs.unit_cell.reciprocal import harmonics
 
 #: Standard deviation in cells of the average of lock-in maps, and their harmonics in lengths of
@@ -287,9 +287,7 @@ def _step(first, along, within, cell: float) -> float:
 def _on_scan(grid: np.ndarray, within: np.ndarray, step: int, shape) -> np.ndarray:
     """A map of the grid on the scan; the margin is as the nearest point."""
     nearest = distance_transform_edt(~within, return_distances=False, return_indices=True)
-    grid = grid[tuple(nearest)]
-    y, x = (np.minimum(np.arange(n) // step, g - 1) for n, g in zip(shape, grid.shape, strict=True))
-    return grid[y][:, x]
+    return on_scan(grid[tuple(nearest)], step, shape)
 
 
 def _along(maps: _Maps) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emsparse_hs.unit_cell.compression import all_abundances
-from emsparse_hs.unit_cell.dictionary import evaluate, fit_atoms, fourier_basis, parts
+from emsparse_hs.unit_cell.dictionary import fit_atoms, fourier_basis, mixtures, parts
 from emsparse_hs.unit_cell.fitting import NEIGHBOURHOOD, DomainFit, fit_domains
 from emsparse_hs.unit_cell.lattice import LatticeFit
 from emsparse_hs.unit_cell.lock_in import cell_length
@@ -90,7 +90,7 @@ def _misfit(scores: np.ndarray, fit: DomainFit, indices: list[np.ndarray]) -> tu
         atoms = fit_atoms(x, fractional, indices[k], weight)
         for part in parts(len(x)):
             basis = fourier_basis(fractional[part], indices[k])
-            fitted = np.einsum("na,nar->nr", weight[part], evaluate(atoms, basis))
+            fitted = mixtures(atoms, basis, weight[part])
             left += float(((x[part] - fitted) ** 2).sum())
         width = NEIGHBOURHOOD * cell_length(fit.alignment.reciprocal[k])
         free += atoms.size + fit.abundances.shape[-1] * len(x) / (4 * np.pi * width**2)
