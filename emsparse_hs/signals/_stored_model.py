@@ -118,8 +118,8 @@ def from_signal(signal: BaseSignal, kind: type) -> Any:
             f"{signal!r} is no model of unit cells. Pass a file that model.save() wrote."
         )
     stored = stored.as_dictionary()
-    splits = [Split(v, step, share, bool(yes)) for v, step, share, yes in stored["splits"]]
-    trials = [VariantTrial(int(n), error) for n, error in stored["variant_trials"]]
+    splits = [Split._make([*split[:-1], bool(split[-1])]) for split in stored["splits"]]
+    trials = [VariantTrial(int(n), *rest) for n, *rest in stored["variant_trials"]]
     like = {
         key: stored[key] for key in ("axes", "metadata", "signal_type", "nbytes", "dose_per_count")
     }

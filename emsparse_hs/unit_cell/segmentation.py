@@ -4,7 +4,8 @@
 
 Thickness and tilt change lock-in maps from place to place, but slowly: their values fill a band.
 Two domains are two heaps with little between them, and the step from one to the other is over
-within the width of the average. A scan is split in two where both are so, and the parts again.
+within the width of the average. A scan is split in two where both are so, and where two series
+predict scores that were held out better than one; and the parts again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 from sklearn.utils.extmath import randomized_svd
 
+from emsparse_hs.unit_cell.held_out import ThinnedScores, advantage_of_two, noise_variance
 from emsparse_hs.unit_cell.lock_in import cell_length, lock_in, on_scan
 from emsparse_hs.unit_cell.reciprocal import harmonics
 
@@ -29,8 +31,9 @@ _WITHIN = 0.7
 #: Smallest part of a region that is a domain.
 SMALLEST = 0.04
 #: A split is one into domains if there is less between them than this part of what is on the
-#: smaller heap, and if at least this part of the step is near the boundary.
-DEEPEST_VALLEY, LEAST_STEP = 0.3, 0.75
+#: smaller heap, if at least this part of the step is near the boundary, and if two series are
+#: better by so many standard errors.
+DEEPEST_VALLEY, LEAST_STEP, LEAST_ADVANTAGE = 0.3, 0.75, 4.0
 #: Distance from the boundary in cells within which the step has to be over, and beyond which a
 #: point belongs to the inside of its part; how much of a part that is at least.
 _NEAR, _INSIDE = (1.0, 2.0), 0.35
@@ -49,6 +52,8 @@ class Split(NamedTuple):
         Part of the difference between them that is reached within 2 cells of the boundary.
     share : float
         Of the region that is in the smaller one.
+    advantage : float
+        How much better two series predict what was held out than one does, in standard errors.
     accepted : bool
         Whether the two are domains.
     """
@@ -56,7 +61,15 @@ class Split(NamedTuple):
     valley: float
     step: float
     share: float
+    advantage: float
     accepted: bool
+
+    def judged(self, advantage: float) -> Split:
+        """The same with what held-out scores say."""
+        accepted = (
+            self.valley < DEEPEST_VALLEY and self.step > LEAST_STEP and advantage > LEAST_ADVANTAGE
+        )
+        return self._replace(advantage=advantage, accepted=accepted)
 
 
 class Segmentation(NamedTuple):
@@ -94,24 +107,27 @@ def segment(
     -------
     Segmentation
     """
-    maps = _maps(scores, fractional, reciprocal, mask)
+    indices = _low_harmonics(reciprocal)
+    thin = ThinnedScores.of(scores, noise_variance(scores))
+    maps = _maps(thin.fitted, fractional, reciprocal, mask)
     features, within, step = maps.features, maps.within, maps.step
     cell = cell_length(reciprocal) / step
     regions, splits = [np.ones(len(features), bool)], []
     todo = [0]
     while todo and (n_domains is None or len(regions) < n_domains):
-        options = [(k, _best_split(features, regions[k], within, cell)) for k in todo]
-        k, best = min(options, key=lambda option: option[1][1].valley)
-        if n_domains is None:
-            splits.append(best[1])
-        if best[0] is None or (n_domains is None and not best[1].accepted):
+        options = [(k, *_best_split(features, regions[k], within, cell)) for k in todo]
+        k, first, split = min(options, key=lambda option: option[2].valley)
+        if first is not None:
+            halves = maps.on_scan(np.where(regions[k], first, -1), scores.shape[:2])
+            split = split.judged(advantage_of_two(thin, fractional, indices, halves))
+        if n_domains is None or first is not None:
+            splits.append(split)
+        if first is None or (n_domains is None and not split.accepted):
             todo.remove(k)
             continue
-        if n_domains is not None:
-            splits.append(best[1])
         todo.append(len(regions))
-        regions.append(regions[k] & ~best[0])
-        regions[k] = regions[k] & best[0]
+        regions.append(regions[k] & ~first)
+        regions[k] = regions[k] & first
         # What is across the boundary is like neither part, and no reason to split them again.
         inside = _inside(regions, within, cell)
         regions = [region & inside for region in regions]
@@ -168,15 +184,24 @@ class _Maps(NamedTuple):
     within: np.ndarray
     step: int
 
+    def on_scan(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Integers of the points on the scan; -1 beyond them."""
+        grid = np.full(self.within.shape, -1)
+        grid[self.within] = values
+        return on_scan(grid, self.step, shape)
+
 
 def _maps(scores, fractional, reciprocal, mask) -> _Maps:
     """Leading features of the lock-in maps where these lie within the scan and the mask."""
     cell = cell_length(reciprocal)
-    indices = harmonics(reciprocal, _HARMONICS * np.linalg.norm(reciprocal, axis=1).max())
-    indices = np.concatenate([np.zeros((1, 2), int), indices])
+    indices = np.concatenate([np.zeros((1, 2), int), _low_harmonics(reciprocal)])
     found = lock_in(scores, fractional, indices, cell, _WIDTH, mask)
     within = found.weight > min(_WITHIN, 0.9 * found.weight.max())
     return _Maps(_features(found.maps[within]), within, found.step)
+
+
+def _low_harmonics(reciprocal: np.ndarray) -> np.ndarray:
+    return harmonics(reciprocal, _HARMONICS * np.linalg.norm(reciprocal, axis=1).max())
 
 
 def _features(maps: np.ndarray) -> np.ndarray:
@@ -193,12 +218,12 @@ def _features(maps: np.ndarray) -> np.ndarray:
 
 def _best_split(features, region, within, cell: float) -> tuple[np.ndarray | None, Split]:
     """The split of a region with the deepest valley between its two parts."""
-    best: tuple[np.ndarray | None, Split] = (None, Split(1.0, 0.0, 0.0, False))
+    best: tuple[np.ndarray | None, Split] = (None, Split(1.0, 0.0, 0.0, 0.0, False))
     places = region.sum() / (4 * np.pi * (_WIDTH * cell) ** 2)
+    if places < 1:
+        return best
     points = features[region] - features[region].mean(0)
     n_compared = min(max(int(places / _PLACES_A_FEATURE), 1), *points.shape)
-    if places < 1 or n_compared == 0:
-        return best
     left, values, _ = np.linalg.svd(points, full_matrices=False)
     points = (left * values)[:, :n_compared]
     for k in range(n_compared):
@@ -215,8 +240,7 @@ def _best_split(features, region, within, cell: float) -> tuple[np.ndarray | Non
         projected[region] = along
         step = _step(chosen, projected, within, cell)
         share = min(first.mean(), 1 - first.mean())
-        accepted = valley < DEEPEST_VALLEY and step > LEAST_STEP
-        best = (chosen, Split(float(valley), float(step), float(share), bool(accepted)))
+        best = (chosen, Split(float(valley), float(step), float(share), 0.0, False))
     return best
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""How many variants a domain needs, by the error of prediction that each number would have."""
+"""How many variants a domain needs, by how well each number predicts what is held out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from emsparse_hs.unit_cell.compression import all_abundances
 from emsparse_hs.unit_cell.dictionary import fit_atoms, fourier_basis, mixtures, parts
-from emsparse_hs.unit_cell.fitting import NEIGHBOURHOOD, DomainFit, fit_domains
+from emsparse_hs.unit_cell.fitting import DomainFit, fit_domains
+from emsparse_hs.unit_cell.held_out import ThinnedScores, advantage, noise_variance
 from emsparse_hs.unit_cell.lattice import LatticeFit
-from emsparse_hs.unit_cell.lock_in import cell_length
 
 #: Most variants that are tried.
 _MOST = 4
-#: Another variant has to lower the error of prediction by this part of what the scan varies by.
-_LEAST_GAIN = 0.002
+#: Another variant has to lower the error of prediction by this part of what the scan varies by, and
+#: by so many standard errors.
+_LEAST_GAIN, _LEAST_ADVANTAGE = 0.002, 2.0
 
 
 class VariantTrial(NamedTuple):
@@ -28,13 +29,15 @@ class VariantTrial(NamedTuple):
     n_variants : int
         Of each domain.
     error : float
-        Expected error for new counts at the same positions, beyond their noise, as a part of the
-        variance of the scan: misfit plus twice the noise that each free number follows (Mallows,
-        Technometrics 15 (1973) 661).
+        Mean square error of predicting scores that were held out, beyond their noise, as a part of
+        the variance of the scan.
+    advantage : float
+        How much less it is than with one variant less, in standard errors. Infinite for the first.
     """
 
     n_variants: int
     error: float
+    advantage: float
 
 
 def choose_n_variants(
@@ -43,7 +46,9 @@ def choose_n_variants(
     indices: list[np.ndarray],
     n_domains: int | None = None,
 ) -> tuple[DomainFit, list[VariantTrial]]:
-    """Fit with one variant, two and so on, as long as another one helps.
+    """Fit with one variant, two and so on, as long as another one predicts better.
+
+    Each trial is fitted to nine tenths of what the electrons say, and predicts the last tenth.
 
     Parameters
     ----------
@@ -59,39 +64,38 @@ def choose_n_variants(
     Returns
     -------
     DomainFit
-        Of the chosen number.
+        Of the chosen number, to all of the scores.
     list of VariantTrial
         What was tried.
     """
+    thin = ThinnedScores.of(scores, noise_variance(scores))
     total = float(((scores - scores.mean((0, 1))) ** 2).sum())
-    fits: list[DomainFit] = []
-    sums: list[tuple[float, float]] = []
-    errors: list[float] = []
+    trials: list[VariantTrial] = []
+    before = None
     for n in range(1, _MOST + 1):
-        fits.append(fit_domains(scores, lattice, indices, n_domains, n))
-        sums.append(_misfit(scores, fits[-1], indices))
-        # Noise is what the last one leaves; the others leave noise and what they can't describe.
-        noise = min(misfit / max(scores.size - free, 1) for misfit, free in sums)
-        errors = [(m - noise * (scores.size - 2 * free)) / total for m, free in sums]
-        if n > 1 and errors[-2] - errors[-1] < _LEAST_GAIN:
-            fits.pop()
+        fit = fit_domains(thin.fitted, lattice, indices, n_domains, n)
+        errors = _errors(thin, fit, indices)
+        better = float("inf") if before is None else advantage(before, errors)
+        error = (errors.sum(dtype=float) - thin.noise * scores.size) / total
+        trials.append(VariantTrial(n, float(error), better))
+        before = errors
+        if n > 1 and (trials[-2].error - error < _LEAST_GAIN or better < _LEAST_ADVANTAGE):
+            n -= 1
             break
-    trials = [VariantTrial(n, float(error)) for n, error in enumerate(errors, 1)]
-    return fits[-1], trials
+    return fit_domains(scores, lattice, indices, n_domains, n), trials
 
 
-def _misfit(scores: np.ndarray, fit: DomainFit, indices: list[np.ndarray]) -> tuple[float, float]:
-    """Sum of squares that is left, and how many numbers were free."""
+def _errors(thin: ThinnedScores, fit: DomainFit, indices: list[np.ndarray]) -> np.ndarray:
+    """Squared errors of the prediction of held-out scores, (positions,)."""
     amounts = all_abundances(fit)
-    left, free = 0.0, 0.0
+    errors = np.empty(fit.labels.shape, np.float32)
     for label, k in enumerate(fit.lattice_of):
         own = fit.labels == label
-        x, fractional, weight = scores[own], fit.alignment.fractional(k)[own], amounts[own]
-        atoms = fit_atoms(x, fractional, indices[k], weight)
-        for part in parts(len(x)):
+        fractional, weight = fit.alignment.fractional(k)[own], amounts[own]
+        atoms = fit_atoms(thin.fitted[own], fractional, indices[k], weight)
+        left = thin.held_out[own]
+        for part in parts(len(left)):
             basis = fourier_basis(fractional[part], indices[k])
-            fitted = mixtures(atoms, basis, weight[part])
-            left += float(((x[part] - fitted) ** 2).sum())
-        width = NEIGHBOURHOOD * cell_length(fit.alignment.reciprocal[k])
-        free += atoms.size + fit.abundances.shape[-1] * len(x) / (4 * np.pi * width**2)
-    return left, free
+            left[part] -= mixtures(atoms, basis, weight[part])
+        errors[own] = np.einsum("nr,nr->n", left, left)
+    return errors.ravel()

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from emsparse_hs.unit_cell import segmentation
 from emsparse_hs.unit_cell.lock_in import centred_positions
-from emsparse_hs.unit_cell.segmentation import segment, slow_map
+from emsparse_hs.unit_cell.segmentation import LEAST_ADVANTAGE, Split, segment, slow_map
 
 SHAPE = (80, 88)
 
@@ -138,3 +138,22 @@ def test_slow_map_is_of_the_domains_alone(series_scan):
     found = slow_map(scan.scores, fractional, scan.reciprocal, labels)
     assert not found[labels < 0].any()
     assert abs(np.corrcoef(found[labels == 0], wedge()[labels == 0])[0, 1]) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("valley", "step", "advantage", "accepted"),
+    [(0.1, 1.0, 9.0, True), (0.5, 1.0, 9.0, False), (0.1, 0.5, 9.0, False), (0.1, 1.0, 1.0, False)],
+)
+def test_what_is_needed_for_a_domain(valley, step, advantage, accepted):
+    split = Split(valley, step, 0.4, 0.0, False).judged(advantage)
+    assert split == (valley, step, 0.4, advantage, accepted)
+
+
+def test_evidence_of_held_out_scores(series_scan):
+    found = segmented(series_scan(SHAPE, labels=side(), noise=1.0, seed=2, same=0.7)).splits[0]
+    assert found.accepted and found.advantage > 10
+    # In noise halves differ by chance alone, which does not help to predict.
+    scores = np.random.default_rng(2).standard_normal((*SHAPE, 6)).astype(np.float32)
+    nothing = series_scan(SHAPE)
+    nothing.scores[:] = scores
+    assert segmented(nothing).splits[0].advantage < LEAST_ADVANTAGE
