@@ -60,10 +60,10 @@ class ScanLattice:
 
     @property
     def reciprocal_errors(self) -> np.ndarray:
-        """Standard errors of the components of `reciprocal_vectors`, from the noise alone.
+        """Standard errors of the components of `reciprocal_vectors`.
 
-        Walls, thickness and what is between the shifts of lines and the vectors move these by
-        more: about 1e-4 of their length, and up to 2e-3 in a polar wedge.
+        From how much parts of the scan disagree, and the scores of its patterns: walls and changes
+        of thickness matter more than noise. Steady drift and strain are not in them.
         """
         variance = np.einsum("kii->ki", self.fit.alignment.covariance).reshape(-1, 2, 2)
         return (np.sqrt(np.maximum(variance, 0)) / np.abs(self._scale))[..., ::-1]
@@ -86,7 +86,7 @@ class ScanLattice:
 
     @property
     def length_errors(self) -> np.ndarray:
-        """Standard errors of the lengths from the noise alone, (lattices, 2).
+        """Standard errors of the lengths, (lattices, 2).
 
         See `reciprocal_errors`.
         """

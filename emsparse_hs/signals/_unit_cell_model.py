@@ -131,8 +131,8 @@ class UnitCellModel:
         -------
         Signal2D
             Map of the scan: from 0 where a pattern is that of the first variant to 1 where it is
-            that of the last. Order and scale are arbitrary in each domain: variants are patterns
-            whose mixtures fit best, and may lie beyond all that is in the scan. Before the fit of
+            that of the last. Their order is arbitrary in each domain: variants are patterns whose
+            mixtures fit best, and may lie beyond all that is in the scan. Before the fit of
             abundances if there is only one variant.
         """
         if self.n_variants == 1:
@@ -148,7 +148,8 @@ class UnitCellModel:
         Returns
         -------
         Signal2D
-            Maps of the scan, domain by domain and variant by variant; not negative.
+            Maps of the scan, domain by domain and variant by variant; not negative, and about 1
+            in sum.
         """
         maps = [
             np.where(self.fit.labels == domain, self.fit.abundances[..., variant], 0)

@@ -54,7 +54,7 @@ class Alignment:
     shape : (int, int)
         Of the scan.
     covariance : float64 array of shape (lattices, 4, 4)
-        Of the components of the vectors, from the noise of the scores.
+        Of the components of the vectors, see `vector_covariance`; NaN before the end.
     """
 
     reciprocal: np.ndarray
@@ -174,8 +174,6 @@ class _Equations:
     #: (y, x, 2, 2) and (y, x, 2), in pixels.
     local_gram: np.ndarray
     local_right: np.ndarray
-    residual: float
-    n_values: int
 
 
 def align(
@@ -219,7 +217,7 @@ def align(
     # Shifts of lines also from what is at a wall, where nothing else of a line is left.
     used = thin if vectors else np.ones(labels.shape, bool)
     for _ in range(rounds):
-        change, covariance = 0.0, alignment.covariance.copy()
+        change = 0.0
         reciprocal = alignment.reciprocal.copy()
         local_gram = np.zeros((*labels.shape, 2, 2))
         local_right = np.zeros((*labels.shape, 2))
@@ -235,7 +233,7 @@ def align(
             local_gram += sum(e.local_gram for e in for_k)
             local_right += sum(e.local_right for e in for_k)
             if vectors:
-                step, covariance[k] = _vector_step(for_k)
+                step = _vector_step(for_k)
                 reciprocal[k] += step
                 change = max(change, np.abs(step).max() * max(labels.shape))
         cell = cells.mean()
@@ -250,7 +248,6 @@ def align(
             reciprocal=reciprocal,
             row_shift=alignment.row_shift + row_step,
             nodes=nodes,
-            covariance=covariance,
         )
         if change < _CONVERGED:
             break
@@ -294,23 +291,19 @@ def _equations(
     reciprocal = alignment.reciprocal[lattice].astype(np.float32)
     atoms = (inverse @ products).astype(np.float32).reshape(amounts.shape[1], -1, x.shape[1])
     slopes = series_gradient(atoms, indices)
-    own, mixed, right, residual = np.zeros((4, 4)), 0.0, np.zeros(4), 0.0
+    own, mixed, right = np.zeros((4, 4)), 0.0, np.zeros(4)
     local_gram, local_right = np.empty((len(x), 2, 2)), np.empty((len(x), 2))
     for part in parts(len(x)):
         basis = fourier_basis(fractional[part], indices)
         weight = amounts[part]
         left = x[part] - mixtures(atoms, basis, weight)
         along = np.stack([mixtures(slope, basis, weight) for slope in slopes])
-        # Vectors: the change of fractional coordinate i is the sum of change (i, k) x position k.
-        steps = regular[part].astype(np.float32)
-        jacobian = along[:, np.newaxis] * steps.T[np.newaxis, :, :, np.newaxis]
-        jacobian = jacobian.reshape(4, -1)
+        jacobian = vector_slopes(along, regular[part]).reshape(4, -1)
         own += jacobian @ jacobian.T
         right += jacobian @ left.ravel()
         terms = design(basis, weight)
         by_score = jacobian.reshape(4, len(terms), -1)
         mixed = mixed + np.einsum("nt,knr->ktr", terms, by_score, optimize=True)
-        residual += float((left**2).sum())
         pixels = np.einsum("inr,ik->knr", along, reciprocal)
         local_gram[part] = np.einsum("knr,lnr->nkl", pixels, pixels)
         local_right[part] = np.einsum("knr,nr->nk", pixels, left)
@@ -322,9 +315,26 @@ def _equations(
         right,
         _placed(local_gram, places, (*shape, 2)),
         _placed(local_right, places, shape),
-        residual,
-        x.size,
     )
+
+
+def vector_slopes(along: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Change of scores at positions by the components of the lattice's vectors.
+
+    Parameters
+    ----------
+    along : float32 array of shape (2, n, scores)
+        Change by the two fractional coordinates.
+    positions : array of shape (n, 2)
+        From the middle of the scan in pixels.
+
+    Returns
+    -------
+    float32 array of shape (4, n, scores)
+    """
+    # The change of fractional coordinate i is the sum of change (i, k) x position k.
+    steps = positions.T.astype(np.float32)[np.newaxis, ..., np.newaxis]
+    return (along[:, np.newaxis] * steps).reshape(4, *along.shape[1:])
 
 
 def _placed(values: np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -333,13 +343,11 @@ def _placed(values: np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> n
     return full.reshape(shape)
 
 
-def _vector_step(equations: list[_Equations]) -> tuple[np.ndarray, np.ndarray]:
-    """Change of the two vectors, and the covariance of their components."""
+def _vector_step(equations: list[_Equations]) -> np.ndarray:
+    """Change of the two vectors."""
     gram = sum(e.gram for e in equations)
     right = sum(e.right for e in equations)
-    noise = sum(e.residual for e in equations) / sum(e.n_values for e in equations)
-    inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
-    return (inverse @ right).reshape(2, 2), noise * inverse
+    return (np.linalg.pinv(gram, rcond=1e-9, hermitian=True) @ right).reshape(2, 2)
 
 
 def _row_step(gram: np.ndarray, right: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:

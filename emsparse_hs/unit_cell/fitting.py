@@ -99,7 +99,7 @@ def fit_domains(
     there, labels = np.unique(labels, return_inverse=True)
     labels = labels.reshape(fit.labels.shape).astype(np.int8)
     fit = replace(fit, labels=labels, lattice_of=fit.lattice_of[there])
-    return replace(fit, abundances=_abundances(scores, fit, indices))
+    return replace(fit, abundances=adding_up(_abundances(scores, fit, indices), labels))
 
 
 def refine(scores: np.ndarray, fit: DomainFit, indices: list[np.ndarray]) -> DomainFit:
@@ -159,6 +159,36 @@ def between_knots(slow: np.ndarray, n_variants: int) -> np.ndarray:
     knots = np.arange(n_variants)
     place = slow[..., np.newaxis] * (n_variants - 1)
     return np.clip(1 - np.abs(place - knots), 0, None).astype(np.float32)
+
+
+def adding_up(abundances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Abundances whose sum is about 1, by the scales of the variants.
+
+    A variant may be scaled if its abundances are scaled inversely. With a sum of 1 its patterns are
+    as bright as those of the scan, and the abundances are its shares in them.
+
+    Parameters
+    ----------
+    abundances : float32 array of shape (y, x, variants)
+        Not negative.
+    labels : int array of shape (y, x)
+        Domain of each position; each domain's variants are scaled on their own.
+
+    Returns
+    -------
+    float32 array of shape (y, x, variants)
+    """
+    scaled = abundances.copy()
+    for label in np.unique(labels):
+        own = labels == label
+        amounts = abundances[own].astype(float)
+        gram = amounts.T @ amounts
+        small = 1e-9 * np.trace(gram) * np.eye(len(gram))
+        scales = np.linalg.solve(gram + small, amounts.sum(0))
+        if scales.min() <= 0:
+            scales = np.full(len(gram), len(amounts) / max(amounts.sum(), 1e-30))
+        scaled[own] *= scales.astype(np.float32)
+    return scaled
 
 
 def fit_all_atoms(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -30,6 +30,7 @@ from emsparse_hs.unit_cell.reciprocal import (
     spectral_peaks,
 )
 from emsparse_hs.unit_cell.segmentation import SMALLEST, Split, segment
+from emsparse_hs.unit_cell.vector_errors import vector_covariance
 
 #: Scores that peaks and phases are looked for in: the strongest ones.
 _N_SCORES = 12
@@ -118,6 +119,8 @@ def find_lattices(scores: np.ndarray, n_lattices: int = 1) -> LatticeFit:
     alignment = align(
         scores, alignment, labels, lattice_of, whole, indices, rounds=2, vectors=False, slow=True
     )
+    covariance = vector_covariance(scores, alignment, labels, lattice_of, indices)
+    alignment = replace(alignment, covariance=covariance)
     return LatticeFit(alignment, grains, shares)
 
 

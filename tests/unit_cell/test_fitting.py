@@ -9,6 +9,7 @@ from emsparse_hs.unit_cell.alignment import Alignment
 from emsparse_hs.unit_cell.dictionary import evaluate, fit_atoms, fourier_basis
 from emsparse_hs.unit_cell.fitting import (
     DomainFit,
+    adding_up,
     between_knots,
     fit_all_atoms,
     fit_domains,
@@ -161,3 +162,23 @@ def test_atoms_of_each_domain(series_scan):
     found = fit_all_atoms(scan.scores, fit, [scan.indices])
     for label in (0, 1):
         np.testing.assert_allclose(found[label], scan.atoms[label], atol=0.03)
+
+
+def test_shares_of_variants_add_up(fit):
+    total = fit.abundances.sum(-1)
+    assert total.mean() == pytest.approx(1, abs=0.02) and total.std() < 0.15
+
+
+def test_scales_of_variants_do_not_matter():
+    random = np.random.default_rng(0)
+    shares = random.dirichlet(np.ones(3), (30, 20)).astype(np.float32)
+    labels = (np.arange(20) > 8).astype(np.int8) * np.ones((30, 1), np.int8)
+    scaled = shares * np.where(labels[..., np.newaxis], [2.0, 0.1, 5.0], [30.0, 1.0, 0.7])
+    np.testing.assert_allclose(adding_up(scaled.astype(np.float32), labels), shares, rtol=1e-4)
+
+
+def test_a_variant_that_is_nowhere_stays_nowhere():
+    amounts = np.zeros((8, 9, 2), np.float32)
+    amounts[..., 0] = 4
+    scaled = adding_up(amounts, np.zeros((8, 9), np.int8))
+    np.testing.assert_allclose(scaled, amounts / 4, rtol=1e-5)
