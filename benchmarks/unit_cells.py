@@ -8,8 +8,9 @@ and with ``--peers`` SVD and NMF, to the truth of simulated scans of a crystal, 
 makes a model of it lazily, reading included. ``image FILE`` finds the lattice of a measured image.
 
 EV is the part of the variance of patterns without noise, in counts, that is explained; r48 and r64
-are truncated models, with x times less to store. Parameters are coefficients, patterns and
-abundances. Times are CPU seconds of all threads.
+are truncated models, with x times less to store. *of error* is the lattice's error in units of
+its standard error. Parameters are coefficients, patterns and abundances. Times are CPU seconds of
+all threads.
 """
 
 import argparse
@@ -60,6 +61,7 @@ COLUMNS = [
     Column("right", ".4f", min),
     Column("off wall", ".4f", min),
     Column("lattice", ".1e", max),
+    Column("of error", ".2f", max),
     Column("lines px", ".4f", max),
     Column("rank", ".0f", max),
     Column("par 1e6", ".3f", max),
@@ -111,16 +113,22 @@ def matched(labels: np.ndarray, true: np.ndarray) -> np.ndarray:
     return names[labels]
 
 
-def lattice_error(found: np.ndarray, true: np.ndarray) -> float:
-    """Relative error of the worst reciprocal basis; infinite for a finer or coarser lattice."""
+def lattice_errors(alignment: Any, true: np.ndarray) -> tuple[float, float]:
+    """Of the worst reciprocal basis: relative, and in standard errors of its components.
 
-    def error(own: np.ndarray, wanted: np.ndarray) -> float:
+    Infinite for a finer or coarser lattice.
+    """
+
+    def errors(own: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
         change = np.round(wanted @ np.linalg.inv(own))
         if not np.isclose(abs(np.linalg.det(change)), 1):
-            return np.inf
-        return float(np.linalg.norm(change @ own - wanted) / np.linalg.norm(wanted))
+            return np.inf, np.inf
+        off = np.linalg.inv(change) @ wanted - own
+        relative = np.linalg.norm(change @ off) / np.linalg.norm(wanted)
+        return float(relative), float(np.sqrt((off.ravel() ** 2 / np.diag(known)).mean()))
 
-    return max(min(error(own, wanted) for own in found) for wanted in true)
+    found = list(zip(alignment.reciprocal, alignment.covariance, strict=True))
+    return max(min(errors(*own, wanted) for own in found) for wanted in true)
 
 
 def of_model(signal: Any, truth: Truth) -> dict[str, float]:
@@ -137,13 +145,15 @@ def of_model(signal: Any, truth: Truth) -> dict[str, float]:
     abundances = model.fit.labels.size * model.n_variants
     right, off_wall = truth.right(model.fit.labels)
     shift = alignment.row_shift - truth.scan.row_shift
+    off, of_error = lattice_errors(alignment, truth.scan.reciprocal)
     return row | {
         "EV": truth.explained(model.reconstruct().data.compute()),
         "EV own": model.explained_variance,
         "domains": model.n_domains,
         "right": right,
         "off wall": off_wall,
-        "lattice": lattice_error(alignment.reciprocal, truth.scan.reciprocal),
+        "lattice": off,
+        "of error": of_error,
         "lines px": float(np.sqrt((shift**2).mean())),
         "rank": model.rank,
         "par 1e6": (cells.coefficients.size + cells.patterns.size + abundances) / 1e6,
@@ -280,7 +290,7 @@ def stream(given: argparse.Namespace) -> None:
         with np.load(f"{folder}/truth.npz") as truth:
             right = matched(model.fit.labels, truth["domains"]) == truth["domains"]
             off_wall = right[truth["distance"] > OFF_WALL].mean()
-            error = lattice_error(model.fit.alignment.reciprocal, truth["reciprocal"])
+            error, _ = lattice_errors(model.fit.alignment, truth["reciprocal"])
     data, chunk = signal.data, signal.data.blocks[0].nbytes / 1e6
     print(f"{data.shape}, {data.nbytes / 1e9:.2f} GB, chunks of {chunk:.0f} MB")
     print(f"  {model!r}")

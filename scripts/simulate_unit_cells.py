@@ -58,6 +58,9 @@ class Crystal:
     #: Cells between two thicknesses, and how many of them.
     cells_between: int = 5
     n_thicknesses: int = 6
+    #: Where the first domain begins and ends, in cells beyond the first of its cells and beyond
+    #: the last: of a sharp interface midway between two planes of atoms.
+    ends: tuple[float, float] = (0.0, 0.0)
 
 
 def lead_titanate(order: float):
@@ -84,7 +87,7 @@ def bismuth_ferrite(order: float):
 
 
 def titanate_on_aluminate(order: float):
-    """SrTiO3 and, beyond a sharp interface, LaAlO3 strained to it."""
+    """SrTiO3 and, beyond sharp interfaces of TiO2 and LaO planes, LaAlO3 strained to it."""
     large, small = ("Sr", "Ti") if order > 0 else ("La", "Al")
     oxygen = [(0.5, 0, 0.5), (0, 0.5, 0.5), (0.5, 0.5, 0)]
     return [(large, (0, 0, 0)), (small, (0.5, 0.5, 0.5)), *(("O", place) for place in oxygen)]
@@ -98,7 +101,8 @@ CRYSTALS = {
         bismuth_ferrite, (3.962, 3.962, 3.962), (5, 7), 0.5, 200, 22, 2.7, (18, 18)
     ),
     "SrTiO3-LaAlO3": Crystal(
-        titanate_on_aluminate, (3.905, 3.905, 3.905), (6, 6), 0.1, 300, 21.4, 2.6, (18, 18)
+        titanate_on_aluminate, (3.905, 3.905, 3.905), (6, 6), 0.1, 300, 21.4, 2.6, (18, 18),
+        ends=(0.25, -0.25),
     ),
 }  # fmt: skip
 
@@ -119,7 +123,7 @@ def supercell(crystal: Crystal) -> Atoms:
                 own = order((row + round(2 * inside[1]) / 2) % n)
                 symbol, inside = crystal.atoms(own)[k]
                 symbols.append(symbol)
-                places.append(np.add(inside, (column, row, 0)) * crystal.cell)
+                places.append(np.add(inside, (column, row - crystal.ends[0], 0)) * crystal.cell)
     size = np.multiply(crystal.cell, (CELLS_X, n, 1))
     atoms = Atoms(symbols, positions=places, cell=size, pbc=True)
     atoms.wrap()
@@ -248,7 +252,7 @@ def main() -> None:
         **factors,
         cell=crystal.cell[:2],
         period=slices.length,
-        wall=crystal.n_cells[0] * crystal.cell[1],
+        wall=(crystal.n_cells[0] + crystal.ends[1] - crystal.ends[0]) * crystal.cell[1],
         thickness=step * np.arange(1, crystal.n_thicknesses + 1),
         beam_energy=crystal.beam_energy,
         convergence_angle=crystal.convergence_angle,

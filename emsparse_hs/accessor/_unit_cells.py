@@ -116,10 +116,11 @@ class UnitCellMethods(SignalMethods):
             From `find_scan_lattice`, which is called by default for one lattice.
         n_domains : int or "auto"
             Domains of each lattice. "auto" splits a scan where lock-in maps fall into two heaps
-            with a sharp boundary; the evidence is in ``model.splits``.
+            with a sharp boundary, and where two domains predict held-out electrons better than
+            one; the evidence is in ``model.splits``.
         n_variants : int or "auto"
-            Of each domain. "auto" adds variants as long as the expected error of prediction falls;
-            the evidence is in ``model.variant_trials``.
+            Of each domain. "auto" adds variants as long as they predict held-out electrons better;
+            the evidence is in ``model.variant_trials``. It takes some three times as long.
         convergence_angle, beam_energy : float, optional
             Semi-angle of the probe in mrad and energy in keV, by default from the metadata. With
             the scan's step they give the highest frequency. Where one is not known, and where the
@@ -128,8 +129,8 @@ class UnitCellMethods(SignalMethods):
             Patterns that all patterns are made of, at most. As many as stand out of the noise by
             default.
         dose_per_count : float, optional
-            Electrons a count, if the data are scaled counts. What is explained and the misfit
-            depend on it; the model does not.
+            Electrons a count, if the data are scaled counts; ``numpy.inf`` for a simulation without
+            noise. What is explained and the misfit depend on it; the model does not.
         show_progressbar, num_workers
             As in HyperSpy.
 

@@ -174,19 +174,8 @@ def simulated_domains(
         If the kind is not known, a number is out of range, or the wedge leaves the thicknesses of
         the table.
     """
-    if kind not in ("wall", "grains", "single"):
-        raise ValueError(f'The kind is {kind!r}. Choose "wall", "grains" or "single".')
-    if not 0 < dose <= _HIGHEST_DOSE or scan_step <= 0 or min(scan_shape) < 2:
-        raise ValueError(
-            f"The dose is {dose}, the step {scan_step} and the scan {scan_shape}. Choose a dose up "
-            f"to {_HIGHEST_DOSE} electrons a pattern, a positive step, and 2 lines or more."
-        )
     table = ConvergentBeamTable.load() if table is None else table
-    if min(thickness) < table.thickness[0] or max(thickness) > table.thickness[-1]:
-        raise ValueError(
-            f"The wedge is from {min(thickness)} to {max(thickness)} angstrom, and the table from "
-            f"{table.thickness[0]} to {table.thickness[-1]}. Choose a thickness within it."
-        )
+    _check(kind, scan_shape, dose, scan_step, thickness, table)
     random = np.random.default_rng(seed)
     n_y, n_x = scan_shape
     drift = random.uniform(-0.01, 0.01, 2)
@@ -217,6 +206,22 @@ def simulated_domains(
         table=table,
         scores=scores,
     )
+
+
+def _check(kind, scan_shape, dose, scan_step, thickness, table) -> None:
+    """Raise if there is no such scan."""
+    if kind not in ("wall", "grains", "single"):
+        raise ValueError(f'The kind is {kind!r}. Choose "wall", "grains" or "single".')
+    if not 0 < dose <= _HIGHEST_DOSE or scan_step <= 0 or min(scan_shape) < 2:
+        raise ValueError(
+            f"The dose is {dose}, the step {scan_step} and the scan {scan_shape}. Choose a dose up "
+            f"to {_HIGHEST_DOSE} electrons a pattern, a positive step, and 2 lines or more."
+        )
+    if min(thickness) < table.thickness[0] or max(thickness) > table.thickness[-1]:
+        raise ValueError(
+            f"The wedge is from {min(thickness)} to {max(thickness)} angstrom, and the table from "
+            f"{table.thickness[0]} to {table.thickness[-1]}. Choose a thickness within it."
+        )
 
 
 def _across_wall(kind, index, steps, to_crystal, scan_step, table, random):

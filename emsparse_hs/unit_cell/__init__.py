@@ -11,6 +11,7 @@ from emsparse_hs.unit_cell.alignment import Alignment, align
 from emsparse_hs.unit_cell.assignment import assign
 from emsparse_hs.unit_cell.compression import CellDictionary, compress
 from emsparse_hs.unit_cell.fitting import DomainFit, fit_domains
+from emsparse_hs.unit_cell.held_out import ThinnedScores, advantage_of_two, noise_variance
 from emsparse_hs.unit_cell.lattice import (
     LatticeFit,
     find_lattices,
@@ -20,6 +21,7 @@ from emsparse_hs.unit_cell.lattice import (
 from emsparse_hs.unit_cell.scores import Scaling
 from emsparse_hs.unit_cell.segmentation import Segmentation, Split, segment, slow_map
 from emsparse_hs.unit_cell.selection import VariantTrial, choose_n_variants
+from emsparse_hs.unit_cell.vector_errors import vector_covariance
 
 __all__ = [
     "Alignment",
@@ -29,7 +31,9 @@ __all__ = [
     "Scaling",
     "Segmentation",
     "Split",
+    "ThinnedScores",
     "VariantTrial",
+    "advantage_of_two",
     "align",
     "assign",
     "choose_n_variants",
@@ -37,7 +41,9 @@ __all__ = [
     "find_lattices",
     "fit_domains",
     "fitted_harmonics",
+    "noise_variance",
     "segment",
     "significant_cutoff",
     "slow_map",
+    "vector_covariance",
 ]
