@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -216,6 +217,11 @@ class GroupingMethods(SignalMethods):
             found to estimate their radius of, or a number or a mask is out of range.
         TypeError
             If the data are complex or ragged.
+
+        Warns
+        -----
+        UserWarning
+            If there are no phases, or fewer than asked for.
         """
         shape = frame_shape(self._signal)
         blocks = Blocks.of(self._signal, navigation_mask)
@@ -236,6 +242,7 @@ class GroupingMethods(SignalMethods):
             width=width,
             random_state=random_state,
         )
+        _warn_of_few(found.labels, n_phases)
         means = _means_of(blocks, found.labels, found.n_phases, how)
         return PatternGroups(
             labels=_map_of(self._signal, found.labels),
@@ -245,6 +252,21 @@ class GroupingMethods(SignalMethods):
             evidence=found.merges,
             beam_radius=grid.beam_radius,
             centre=grid.centre,
+        )
+
+
+def _warn_of_few(labels: np.ndarray, wanted: int | Literal["auto"]) -> None:
+    """Say so if there are no phases, or fewer than were asked for."""
+    n_found = len(np.unique(labels[labels >= 0]))
+    if n_found == 0:
+        warnings.warn(
+            "No pattern has discs that fit on a lattice, so that there are no phases. Check the "
+            "radius of the beam, and dose_per_count if the data were scaled.",
+            stacklevel=3,
+        )
+    elif wanted != "auto" and n_found < wanted:
+        warnings.warn(
+            f"{wanted} phases were asked for, and patterns are of {n_found} only.", stacklevel=3
         )
 
 

@@ -31,6 +31,8 @@ _N_SCORES = 64
 _SHORTEST = 16
 #: Part of the variance below which there is a warning.
 _LITTLE = 0.8
+#: Cells across below which there is a warning, and the valley up to which a split is mentioned.
+_FEW_CELLS, _NEARLY = 8, 0.4
 
 
 class UnitCellMethods(SignalMethods):
@@ -73,6 +75,11 @@ class UnitCellMethods(SignalMethods):
         TypeError
             If the data are complex or ragged.
 
+        Warns
+        -----
+        UserWarning
+            If the scan is fewer than 8 cells across.
+
         Notes
         -----
         An image, such as a HAADF image of atomic columns, has no navigation axes: its signal axes
@@ -88,7 +95,9 @@ class UnitCellMethods(SignalMethods):
         signal = _with_scan(self._signal)
         scores = find_scores(Blocks.of(signal), n_scores, show_progressbar, num_workers)
         axes = [axis.get_axis_dictionary() for axis in signal.axes_manager.navigation_axes[::-1]]
-        return ScanLattice(find_lattices(scores.values, int(n_lattices)), scores, axes)
+        lattice = ScanLattice(find_lattices(scores.values, int(n_lattices)), scores, axes)
+        _warn_of_few_cells(lattice)
+        return lattice
 
     def unit_cell_model(
         self,
@@ -151,8 +160,9 @@ class UnitCellMethods(SignalMethods):
         Warns
         -----
         UserWarning
-            If less than 0.8 of the variance is explained, or fewer domains are found than asked
-            for.
+            If less than 0.8 of the variance is explained or more than all of it, fewer domains are
+            found than asked for, or the evidence is against a number that was asked for, or nearly
+            for one domain more.
         """
         from emsparse_hs.signals import ScanLattice, UnitCellModel
         from emsparse_hs.unit_cell.fitting import fit_domains
@@ -186,11 +196,12 @@ class UnitCellMethods(SignalMethods):
         else:
             fit, trials = fit_domains(values, lattice.fit, indices, wanted, variants), []
         _warn_of_few(fit, wanted)
+        _warn_of_evidence(fit, wanted)
         cells = fit_dictionary(blocks, scores.scaling, fit, indices, rank, **how)
         sums = misfit_sums(blocks, cells, PlacedAtoms.of(fit), **how)
         like = _like(signal) | {"dose_per_count": float(dose_per_count)}
         model = UnitCellModel(fit, cells, sums, like, trials)
-        _warn_of_little(model.explained_variance)
+        _warn_of_explained(model.explained_variance)
         return model
 
 
@@ -235,14 +246,59 @@ def _warn_of_few(fit: DomainFit, wanted: int | None) -> None:
         )
 
 
-def _warn_of_little(explained: float) -> None:
-    """Say so if the lattice is not what the scan varies with."""
+def _warn_of_evidence(fit: DomainFit, wanted: int | None) -> None:
+    """Say so if the evidence is against the number of domains, or leaves it open."""
+    from emsparse_hs.unit_cell.segmentation import LEAST_ADVANTAGE, LEAST_STEP
+
+    if wanted is not None and not all(split.accepted for split in fit.splits):
+        warnings.warn(
+            f"By itself the scan does not fall in {wanted} domains: some of them are parts of one. "
+            "See model.splits.",
+            stacklevel=3,
+        )
+    nearly = [
+        split
+        for split in fit.splits
+        if not split.accepted
+        and split.valley < _NEARLY
+        and split.step > LEAST_STEP
+        and split.advantage > LEAST_ADVANTAGE
+    ]
+    if wanted is None and nearly:
+        warnings.warn(
+            f"There may be one domain more: a split with a valley of {nearly[0].valley:.2f} was "
+            "only just turned down. If the slow map has a sharp boundary, pass n_domains.",
+            stacklevel=3,
+        )
+
+
+def _warn_of_few_cells(lattice: ScanLattice) -> None:
+    """Say so if the scan is too small for its lattice to be sure."""
+    alignment = lattice.fit.alignment
+    n_cells = min(alignment.shape) * np.linalg.norm(alignment.reciprocal, axis=-1).min()
+    if n_cells < _FEW_CELLS:
+        warnings.warn(
+            f"The scan is {n_cells:.1f} cells across. With fewer than {_FEW_CELLS}, a wall or a "
+            "wedge may shift the lattice by more than its errors, or a smaller cell be taken for "
+            "the true one. Check lattice.plot(), and scan a larger area if you can.",
+            stacklevel=3,
+        )
+
+
+def _warn_of_explained(explained: float) -> None:
+    """Say so if the lattice or the noise is not what the scan varies with."""
     if explained < _LITTLE:
         warnings.warn(
             f"The model explains {explained:.0%} of the variance of the scan. Its lattice may be "
             "wrong, of only a part of the scan, or one of several on top of each other: look at "
-            "lattice.plot() and model.misfit(). If the data are scaled counts, pass "
-            "dose_per_count.",
+            "lattice.plot() and model.misfit(). For grains with lattices of their own call "
+            "find_scan_lattice(2). If the data are scaled counts, pass dose_per_count.",
+            stacklevel=3,
+        )
+    elif explained > 1:
+        warnings.warn(
+            f"The model explains {explained:.0%} of the variance: the data have less noise than "
+            "counts. Pass dose_per_count, which is numpy.inf for data without noise.",
             stacklevel=3,
         )
 
@@ -259,7 +315,7 @@ def _with_scan(signal: BaseSignal) -> BaseSignal:
     if axes.navigation_dimension != 2:
         raise ValueError(
             f"{signal!r} has {axes.navigation_dimension} navigation axes, and a scan has two. "
-            "Choose one scan of a series with s.inav."
+            "Choose one scan of a series with s.inav; make an image of what is summed with .T."
         )
     if min(axes.navigation_shape) < _SHORTEST:
         raise ValueError(

@@ -87,7 +87,7 @@ def _draw_cells(axes: Axes, lattice: ScanLattice, scan) -> None:
         for step in steps:
             for along, across in ((cell[0], cell[1]), (cell[1], cell[0])):
                 line = corner + ends[:, np.newaxis] * along + step * across
-                axes.plot(*line.T, color=colour, lw=1)
+                axes.plot(*line.T, color=colour, lw=1, scalex=False, scaley=False)
 
 
 def _show_power(axes: Axes, lattice: ScanLattice) -> None:
@@ -142,15 +142,23 @@ def plot_unit_cells(
     -------
     Figure or SubFigure
         With two subfigures: three maps, and below them a grid of patterns for each domain.
+
+    Raises
+    ------
+    ValueError
+        If there is no such domain or variant.
     """
+    if not isinstance(variant, (int, np.integer)):
+        raise ValueError(f"{variant!r} is no variant. Plot what a wall adds with model.pattern.")
     if figure is None:
         figure = plt.figure(figsize=(11, 7.4), layout="constrained")
     top, bottom = cast("np.ndarray", figure.subfigures(2, 1, height_ratios=[1, 1.55]))
     domains, slow, misfit = top.subplots(1, 3)
+    misfit_name = "misfit" if np.isinf(model.like["dose_per_count"]) else "misfit (1: noise)"
     _show_domains(domains, model)
     for axes, image, name in (
         (slow, model.slow_map(), "slow changes"),
-        (misfit, model.misfit(), "misfit (1: noise)"),
+        (misfit, model.misfit(), misfit_name),
     ):
         shown = show_image(axes, image.axes_manager.signal_axes, image.data)
         # A few positions that don't fit at all would hide the rest.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+from hyperspy.signal import BaseSignal
 from hyperspy.signals import LazySignal2D, Signal2D
 
 from emsparse_hs.blocks import Blocks
@@ -16,7 +17,6 @@ from emsparse_hs.signals._stored_model import as_signal, from_signal, stored_siz
 from emsparse_hs.unit_cells import PlacedAtoms, misfit_sums, reconstruction
 
 if TYPE_CHECKING:
-    from hyperspy.signal import BaseSignal
     from matplotlib.figure import Figure, SubFigure
 
     from emsparse_hs.unit_cell.compression import CellDictionary
@@ -164,10 +164,13 @@ class UnitCellModel:
         Returns
         -------
         Signal2D
-            Map of the scan: 1 where the model says all that the counts say.
+            Map of the scan: 1 where the model says all that the counts say. In units of the mean
+            variance of patterns if ``dose_per_count`` is infinite.
         """
-        counted = max(int((self.cells.mean != 0).sum()), 1)
         dose = self.like["dose_per_count"]
+        if np.isinf(dose):
+            return self._image(self.sums[..., 0] / self.sums[..., 1].mean(), "Misfit")
+        counted = max(int((self.cells.mean != 0).sum()), 1)
         return self._image(self.sums[..., 3] * dose / counted, "Misfit")
 
     def _image(self, data: np.ndarray, quantity: str) -> Signal2D:
@@ -223,19 +226,17 @@ class UnitCellModel:
         steps = np.arange(n) / n
         v, u = np.meshgrid(steps, steps, indexing="ij")
         patterns = self._patterns(np.stack([u.ravel(), v.ravel()], axis=-1), domain, variant)
-        axes = [
-            {"name": name, "scale": 1 / n, "units": "cells", "size": n, "navigate": True}
-            for name in ("v", "u")
-        ]
+        kind = {"scale": 1 / n, "units": "cells", "size": n, "navigate": True}
+        axes = [{"name": name, **kind} for name in ("v", "u")]
         return self._signal(patterns.reshape(n, n, *self.frame), [*axes, *self.like["axes"][2:]])
 
     def _patterns(self, places: np.ndarray, domain: int, variant: int | str) -> np.ndarray:
-        if not 0 <= domain < self.n_domains:
+        if not isinstance(domain, (int, np.integer)) or not 0 <= domain < self.n_domains:
             raise ValueError(
                 f"There is no domain {domain!r}: there are {self.n_domains}, counted from 0."
             )
         has_wall = self.cells.n_atoms > self.n_variants
-        is_wall = isinstance(variant, str) and variant == "wall" and has_wall
+        is_wall = has_wall and isinstance(variant, str) and variant == "wall"
         is_number = isinstance(variant, (int, np.integer)) and 0 <= variant < self.n_variants
         if not is_wall and not is_number:
             wall = ', and "wall"' if has_wall else ""
@@ -285,6 +286,8 @@ class UnitCellModel:
         ------
         ValueError
             If the signal has another shape.
+        TypeError
+            If it is no signal.
         """
         data = da.asarray(self._data_of(signal))
         made = reconstruction(self.cells, PlacedAtoms.of(self.fit), self.frame)
@@ -292,6 +295,8 @@ class UnitCellModel:
 
     def _data_of(self, signal: BaseSignal) -> Any:
         """Patterns of the scan that the model is of, the axes in the model's order."""
+        if not isinstance(signal, BaseSignal):
+            raise TypeError(f"{type(signal).__name__} is no signal. Pass the scan itself.")
         shape = tuple(axis["size"] for axis in self.like["axes"])
         data = signal._data_aligned_with_axes
         if data.shape != shape:
@@ -320,7 +325,7 @@ class UnitCellModel:
         ValueError
             If the rank is not between 1 and that of the model, or the signal has another shape.
         """
-        if not 1 <= rank <= self.rank:
+        if not isinstance(rank, (int, np.integer)) or not 1 <= rank <= self.rank:
             raise ValueError(f"The rank is {rank!r}. Choose one from 1 to {self.rank}.")
         blocks = Blocks.from_array(self._data_of(signal), 2)
         cells = self.cells.truncated(rank)
@@ -378,8 +383,10 @@ class UnitCellModel:
 
         Parameters
         ----------
-        domain, variant : int
-            Whose patterns are shown. Those of the first domains by default.
+        domain : int, optional
+            Whose patterns are shown. Those of the first two domains by default.
+        variant : int
+            Which variant of it.
         figure : Figure or SubFigure, optional
             To draw in. A new one by default.
 

@@ -162,3 +162,18 @@ def test_says_what_is_wrong(example):
         GroupingMethods(hs.signals.Signal1D(np.ones((3, 4)))).group_patterns(**HOW)
     with pytest.raises(ValueError, match="no navigation axes"):
         GroupingMethods(hs.signals.Signal2D(np.ones((20, 24)))).bragg_presence(2, **HOW)
+
+
+def test_fewer_phases_than_asked_for_are_said():
+    signal, _ = simulated_phases(1, scan_shape=(12, 14), n_phases=2)
+    with pytest.warns(UserWarning, match=r"9 phases were asked for, and patterns are of \d only"):
+        signal.emsparse.group_patterns(9, n_groups=10, show_progressbar=False)
+
+
+def test_no_phases_are_said():
+    counts = np.random.default_rng(0).poisson(2.0, (6, 7, 48, 48)).astype(np.uint16)
+    with pytest.warns(UserWarning, match="there are no phases. Check the radius of the beam"):
+        found = hs.signals.Signal2D(counts).emsparse.group_patterns(
+            beam_radius=4, n_groups=4, show_progressbar=False
+        )
+    assert (found.labels.data == -1).all()

@@ -2,14 +2,19 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Lattice, domains and unit cells of signals: units, layouts, errors, files, and what goes on."""
 
+import warnings
+from dataclasses import replace
+
 import dask.array as da
 import hyperspy.api as hs
 import numpy as np
 import pytest
 
 from emsparse_hs import data
+from emsparse_hs.accessor._unit_cells import _warn_of_evidence
 from emsparse_hs.signals import ScanLattice, UnitCellModel
 from emsparse_hs.signals._stored_model import stored_size
+from emsparse_hs.unit_cell import Split
 
 QUIET = {"show_progressbar": False}
 SHAPE = (68, 64)
@@ -549,3 +554,59 @@ def test_a_lattice_of_another_scan(scan, lattice):
     part = scan[0].inav[:, :60]
     with pytest.raises(ValueError, match=r"of a scan of \(68, 64\) positions, and this one has"):
         part.emsparse.unit_cell_model(lattice, **QUIET)
+
+
+def test_few_cells_are_said():
+    signal, _ = data.simulated_domains("single", 1, scan_shape=(110, 110))
+    with pytest.warns(UserWarning, match=r"The scan is [67].\d cells across") as caught:
+        signal.emsparse.find_scan_lattice(**QUIET)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("wanted", "split", "message"),
+    [
+        (2, Split(0.8, 1.0, 0.4, 50.0, False), "does not fall in 2 domains"),
+        (None, Split(0.35, 1.0, 0.4, 50.0, False), "may be one domain more"),
+        (None, Split(0.45, 1.0, 0.4, 50.0, False), None),
+        (None, Split(0.35, 0.2, 0.4, 50.0, False), None),
+        (None, Split(0.1, 1.0, 0.4, 50.0, True), None),
+        (2, Split(0.1, 1.0, 0.4, 50.0, True), None),
+    ],
+)
+def test_evidence_against_domains_is_said(fine, wanted, split, message):
+    fit = replace(fine[2].fit, splits=[split])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn_of_evidence(fit, wanted)
+    assert [message in str(one.message) for one in caught] == ([True] if message else [])
+
+
+def test_data_without_noise(scan, lattice):
+    signal, truth = scan
+    clean = hs.signals.Signal2D(truth.expectation())
+    with pytest.warns(UserWarning, match="less noise than counts. Pass dose_per_count"):
+        clean.emsparse.unit_cell_model(lattice, n_variants=1, **QUIET)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The model explains")
+        model = clean.emsparse.unit_cell_model(
+            lattice, n_variants=1, dose_per_count=np.inf, **QUIET
+        )
+    made = model.reconstruct().data.compute()
+    left = ((made - clean.data) ** 2).sum((2, 3))
+    varies = ((clean.data - clean.data.mean((0, 1))) ** 2).sum((2, 3)).mean()
+    assert model.explained_variance == pytest.approx(1 - left.mean() / varies, abs=1e-4)
+    np.testing.assert_allclose(model.misfit().data, left / varies, rtol=1e-3, atol=1e-6)
+
+
+def test_wrong_arguments_of_a_model(fine):
+    signal, _, model = fine
+    with pytest.raises(TypeError, match="ndarray is no signal. Pass the scan itself"):
+        model.residual(signal.data)
+    with pytest.raises(ValueError, match="The rank is 2.5"):
+        model.truncated(2.5, signal)
+    for domain in (0.5, None):
+        with pytest.raises(ValueError, match="There is no domain"):
+            model.pattern(0, 0, domain=domain)
+    with pytest.raises(ValueError, match="'wall' is no variant"):
+        model.plot(variant="wall")
