@@ -183,7 +183,7 @@ def adding_up(abundances: np.ndarray, labels: np.ndarray) -> np.ndarray:
         own = labels == label
         amounts = abundances[own].astype(float)
         gram = amounts.T @ amounts
-        small = 1e-9 * np.trace(gram) * np.eye(len(gram))
+        small = (1e-9 * np.trace(gram) + 1e-30) * np.eye(len(gram))
         scales = np.linalg.solve(gram + small, amounts.sum(0))
         if scales.min() <= 0:
             scales = np.full(len(gram), len(amounts) / max(amounts.sum(), 1e-30))

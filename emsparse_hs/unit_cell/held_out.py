@@ -25,6 +25,9 @@ from emsparse_hs.unit_cell.dictionary import fit_atoms, fourier_basis, parts
 _FITTED = 0.9
 #: Cycles a pixel along both axes beyond which there is noise alone.
 _CORNER = 0.36
+#: Scores that noise is estimated from, the strongest ones: weak ones are those directions among all
+#: in which there happens to be much of it.
+_STRONGEST = 12
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class ThinnedScores:
     noise: float
 
     @classmethod
-    def of(cls, scores: np.ndarray, noise: float) -> ThinnedScores:
+    def of(cls, scores: np.ndarray, noise: float, seed: int = 0) -> ThinnedScores:
         """Thin scores.
 
         Parameters
@@ -52,14 +55,17 @@ class ThinnedScores:
         scores : float32 array of shape (y, x, scores)
             Of the scan.
         noise : float
-            Variance of the noise in each of them. If it is taken to be larger than it is, what is
-            predicted looks somewhat worse than it is.
+            Variance of the noise in each of them, which is independent from position to position.
+            If it is taken to be larger than it is, what is predicted looks somewhat worse than it
+            is; if smaller, noise that both parts share passes for what is predicted.
+        seed : int
+            Of the noise that is added. Scores that are thinned again need another one.
 
         Returns
         -------
         ThinnedScores
         """
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(seed)
         added = random.standard_normal(scores.shape, dtype=np.float32) * np.float32(noise**0.5)
         odds = np.float32(((1 - _FITTED) / _FITTED) ** 0.5)
         return cls(scores + odds * added, scores - added / odds, noise / (1 - _FITTED))
@@ -74,12 +80,12 @@ def noise_variance(scores: np.ndarray) -> float:
     Parameters
     ----------
     scores : float32 array of shape (y, x, scores)
-        Of the scan, of equal noise.
+        Of the scan, of equal noise, the strongest first.
 
     Returns
     -------
     float
-        Median of the scores.
+        Median of the scores. Too small if the scan was smoothed or resampled.
     """
     # A window, so that strong waves don't leak to where they are not.
     y, x = (windows.hann(n, sym=False).astype(np.float32) for n in scores.shape[:2])
@@ -89,7 +95,7 @@ def noise_variance(scores: np.ndarray) -> float:
     scale = np.square(window).sum(dtype=float)
     medians = [
         np.median(np.square(np.abs(fft.fft2(score * window)[corners])))
-        for score in np.moveaxis(scores, -1, 0)
+        for score in np.moveaxis(scores[..., :_STRONGEST], -1, 0)
     ]
     # The median of what is distributed exponentially, as the power of noise is, is ln 2.
     return float(np.median(medians) / (np.log(2) * scale))
@@ -140,7 +146,7 @@ def advantage(of_one: np.ndarray, of_other: np.ndarray) -> float:
     Returns
     -------
     float
-        Mean difference in its standard errors.
+        Mean difference in its standard errors, positions taken as independent.
     """
     better = of_one - of_other
     return float(better.mean() / (better.std() / np.sqrt(len(better)) + 1e-30))

@@ -117,10 +117,11 @@ def find_lattices(scores: np.ndarray, n_lattices: int = 1) -> LatticeFit:
             labels = assign(scores, alignment, labels, lattice_of, whole, indices)
             grains = lattice_of[labels].astype(np.int8)
             _check_grains(grains, n_lattices)
+    # Before slow displacement takes up what parts of the scan disagree in.
+    covariance = vector_covariance(scores, alignment, labels, lattice_of, indices)
     alignment = align(
         scores, alignment, labels, lattice_of, whole, indices, rounds=2, vectors=False, slow=True
     )
-    covariance = vector_covariance(scores, alignment, labels, lattice_of, indices)
     alignment = replace(alignment, covariance=covariance)
     return LatticeFit(alignment, grains, shares)
 

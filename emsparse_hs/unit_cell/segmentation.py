@@ -119,6 +119,8 @@ def segment(
         k, first, split = min(options, key=lambda option: option[2].valley)
         if first is not None:
             halves = maps.on_scan(np.where(regions[k], first, -1), scores.shape[:2])
+            if mask is not None:
+                halves[~mask] = -1
             split = split.judged(advantage_of_two(thin, fractional, indices, halves))
         if n_domains is None or first is not None:
             splits.append(split)

@@ -30,7 +30,8 @@ class VariantTrial(NamedTuple):
         Of each domain.
     error : float
         Mean square error of predicting scores that were held out, beyond their noise, as a part of
-        the variance of the scan.
+        the variance of the scan. Differences are surer than the level, which depends on how well
+        the noise is known.
     advantage : float
         How much less it is than with one variant less, in standard errors. Infinite for the first.
     """
@@ -68,7 +69,8 @@ def choose_n_variants(
     list of VariantTrial
         What was tried.
     """
-    thin = ThinnedScores.of(scores, noise_variance(scores))
+    # Domains are judged by scores that are thinned again, with seed 0.
+    thin = ThinnedScores.of(scores, noise_variance(scores), seed=1)
     total = float(((scores - scores.mean((0, 1))) ** 2).sum())
     trials: list[VariantTrial] = []
     before = None

@@ -27,8 +27,11 @@ from emsparse_hs.unit_cell.dictionary import (
 )
 from emsparse_hs.unit_cell.lock_in import cell_length, centred_positions
 
-#: Parts of a scan along each of its axes.
-_PARTS = 8
+#: Parts of a lattice's region along each axis, at least a cell wide; numbers that are fitted, of
+#: which there have to be fewer than parts or scores.
+_PARTS, _FREE = 8, 4
+#: Part of the lines over which their shifts may depend on each other.
+_MEMORY = 0.25
 
 
 def vector_covariance(
@@ -56,32 +59,34 @@ def vector_covariance(
     Returns
     -------
     float64 array of shape (lattices, 4, 4)
-        In (cycles a pixel) squared. NaN for a lattice that is nowhere.
+        In (cycles a pixel) squared. NaN for a lattice that is nowhere, or in too few parts to
+        tell.
     """
     cells = np.array([cell_length(alignment.reciprocal[k]) for k in lattice_of])
     inside = thinned(off_walls(labels, cells))
     covariance = np.full((len(alignment.reciprocal), 4, 4), np.nan)
     for k in range(len(covariance)):
         domains = [inside & (labels == d) for d in np.flatnonzero(lattice_of == k)]
-        found = [
-            _pulls(scores, alignment, k, domain, indices[k]) for domain in domains if domain.any()
-        ]
-        if found:
-            gram, pulls = (np.sum(values, axis=0) for values in zip(*found, strict=True))
-            covariance[k] = _disagreement(gram, pulls) + _from_lines(alignment, k, domains)
+        domains = [domain for domain in domains if domain.any()]
+        if not domains:
+            continue
+        part_of = _part_numbers(domains, cell_length(alignment.reciprocal[k]))
+        found = [_pulls(scores, alignment, k, domain, part_of, indices[k]) for domain in domains]
+        gram, pulls = (np.sum(values, axis=0) for values in zip(*found, strict=True))
+        covariance[k] = _disagreement(gram, pulls) + _from_lines(alignment, k, domains)
     return covariance
 
 
 def _disagreement(gram: np.ndarray, pulls: np.ndarray) -> np.ndarray:
     """Covariance from what parts and scores pull at the vectors: (parts, scores, 4)."""
     inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
-    squares = np.zeros((4, 4))
+    squares, known = np.zeros((4, 4)), False
     for pull in (pulls.sum(1), pulls.sum(0)):
         there = pull[np.abs(pull).sum(1) > 0]
-        # A single one does not pull at all, where the fit has ended.
-        if len(there) > 1:
-            squares += there.T @ there * len(there) / (len(there) - 1)
-    return inverse @ squares @ inverse
+        if len(there) > _FREE:
+            squares += there.T @ there * len(there) / (len(there) - _FREE)
+            known = True
+    return inverse @ squares @ inverse if known else np.full((4, 4), np.nan)
 
 
 def _from_lines(alignment: Alignment, lattice: int, domains: list[np.ndarray]) -> np.ndarray:
@@ -100,21 +105,40 @@ def _from_lines(alignment: Alignment, lattice: int, domains: list[np.ndarray]) -
     terms = np.stack([np.ones_like(line), line], axis=-1)
     slope /= max(norm, 1e-12)
     slope -= terms @ np.linalg.lstsq(terms, slope)[0]
-    shift = alignment.row_shift
     reciprocal = alignment.reciprocal[lattice]
     # A shift by so many pixels a line changes the vectors' components along y.
     covariance = np.zeros((2, 2, 2, 2))
-    change = reciprocal @ (shift.T @ shift / len(shift)) @ reciprocal.T
-    covariance[:, 0, :, 0] = change * (slope @ slope)
+    covariance[:, 0, :, 0] = reciprocal @ _of_trend(alignment.row_shift, slope) @ reciprocal.T
     return covariance.reshape(4, 4)
 
 
+def _of_trend(shift: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Covariance (2, 2) of the sum of slope times shift, lines being alike and near ones related.
+
+    With weights that fall to zero at a part of the lines (Newey and West, Econometrica 55 (1987)
+    703).
+    """
+    reach = max(int(_MEMORY * len(shift)), 1)
+    total = np.zeros((2, 2))
+    for lag in range(reach):
+        later, before = shift[lag:], shift[: len(shift) - lag]
+        related = (later.T @ before + before.T @ later) / 2 / len(shift)
+        both = slope[lag:] @ slope[: len(slope) - lag]
+        total += (1 if lag == 0 else 2) * (1 - lag / reach) * both * related
+    return total
+
+
 def _pulls(
-    scores: np.ndarray, alignment: Alignment, lattice: int, where: np.ndarray, indices: np.ndarray
+    scores: np.ndarray,
+    alignment: Alignment,
+    lattice: int,
+    where: np.ndarray,
+    part_of: np.ndarray,
+    indices: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Normal matrix of the vectors, and the right side of each part and score of a domain."""
     x, fractional = scores[where], alignment.fractional(lattice)[where]
-    steps, part_of = centred_positions(where.shape)[where], _part_numbers(where.shape)[where]
+    steps, part_of = centred_positions(where.shape)[where], part_of[where]
     whole = np.ones((len(x), 1), np.float32)
     gram, products = normal_equations(x, fractional, indices, whole)
     inverse = np.linalg.inv(ridged(gram))
@@ -136,7 +160,13 @@ def _pulls(
     return normal, pulls
 
 
-def _part_numbers(shape: tuple[int, ...]) -> np.ndarray:
-    """Which of the equal parts of a scan each position is in."""
-    y, x = (np.arange(n) * _PARTS // n for n in shape)
-    return y[:, np.newaxis] * _PARTS + x
+def _part_numbers(domains: list[np.ndarray], cell: float) -> np.ndarray:
+    """Which of the equal parts of the domains' region each position is in."""
+    own = np.any(domains, axis=0)
+    along = []
+    for axis in (0, 1):
+        there = np.flatnonzero(own.any(1 - axis))
+        first, length = there[0], there[-1] + 1 - there[0]
+        n = int(np.clip(length / cell, 1, _PARTS))
+        along.append(np.clip((np.arange(own.shape[axis]) - first) * n // length, 0, n - 1))
+    return along[0][:, np.newaxis] * _PARTS + along[1]

@@ -182,3 +182,7 @@ def test_a_variant_that_is_nowhere_stays_nowhere():
     amounts[..., 0] = 4
     scaled = adding_up(amounts, np.zeros((8, 9), np.int8))
     np.testing.assert_allclose(scaled, amounts / 4, rtol=1e-5)
+
+
+def test_nothing_stays_nothing():
+    assert not adding_up(np.zeros((4, 5, 2), np.float32), np.zeros((4, 5), np.int8)).any()

@@ -41,6 +41,19 @@ def test_what_they_know_adds_up():
     np.testing.assert_allclose(0.9 * thin.fitted + 0.1 * thin.held_out, scores, atol=1e-5)
 
 
+def test_parts_are_independent_when_thinned_again():
+    scores = np.random.default_rng(5).standard_normal((100, 90, 2)).astype(np.float32)
+    outer = ThinnedScores.of(scores, 1.0, seed=1)
+    inner = ThinnedScores.of(outer.fitted, 1 / 0.9)
+    for one, other in (
+        (inner.fitted, inner.held_out),
+        (inner.fitted, outer.held_out),
+        (inner.held_out, outer.held_out),
+    ):
+        related = np.corrcoef(one.ravel(), other.ravel())[0, 1]
+        assert abs(related) < 4 / np.sqrt(one.size)
+
+
 def test_thinned_normal_scores_are_as_thinned_counts():
     """A model chosen by thinned scores is judged as by electrons that went one way or the other."""
     random = np.random.default_rng(1)
@@ -107,3 +120,15 @@ def test_advantage_is_in_standard_errors():
     drawn = [advantage(*random.standard_normal((2, 500)) + [[0.3], [0.0]]) for _ in range(300)]
     assert np.std(drawn) == pytest.approx(1, rel=0.15)
     assert np.mean(drawn) == pytest.approx(0.3 * np.sqrt(250), rel=0.1)
+
+
+def test_noise_of_principal_scores():
+    """Weak principal scores are those with much noise by chance, and do not count."""
+    random = np.random.default_rng(2)
+    counts = random.standard_normal((40 * 50, 300))
+    left, values, _ = np.linalg.svd(counts, full_matrices=False)
+    strong = random.standard_normal((40 * 50, 12))
+    weak = (left * values)[:, :52]
+    assert weak.var() > 1.4
+    scores = np.concatenate([strong, weak], axis=1).reshape(40, 50, 64).astype(np.float32)
+    assert noise_variance(scores) == pytest.approx(1, rel=0.15)
