@@ -31,8 +31,8 @@ _N_SCORES = 64
 _SHORTEST = 16
 #: Part of the variance below which there is a warning.
 _LITTLE = 0.8
-#: Cells across below which there is a warning, and the valley up to which a split is mentioned.
-_FEW_CELLS, _NEARLY = 8, 0.4
+#: Cells across below which there is a warning.
+_FEW_CELLS = 8
 
 
 class UnitCellMethods(SignalMethods):
@@ -129,7 +129,7 @@ class UnitCellMethods(SignalMethods):
             one; the evidence is in ``model.splits``.
         n_variants : int or "auto"
             Of each domain. "auto" adds variants as long as they predict held-out electrons better;
-            the evidence is in ``model.variant_trials``. It takes some three times as long.
+            the evidence is in ``model.variant_trials``. It takes two to four times as long.
         convergence_angle, beam_energy : float, optional
             Semi-angle of the probe in mrad and energy in keV, by default from the metadata. With
             the scan's step they give the highest frequency. Where one is not known, and where the
@@ -248,22 +248,13 @@ def _warn_of_few(fit: DomainFit, wanted: int | None) -> None:
 
 def _warn_of_evidence(fit: DomainFit, wanted: int | None) -> None:
     """Say so if the evidence is against the number of domains, or leaves it open."""
-    from emsparse_hs.unit_cell.segmentation import LEAST_ADVANTAGE, LEAST_STEP
-
     if wanted is not None and not all(split.accepted for split in fit.splits):
         warnings.warn(
             f"By itself the scan does not fall in {wanted} domains: some of them are parts of one. "
             "See model.splits.",
             stacklevel=3,
         )
-    nearly = [
-        split
-        for split in fit.splits
-        if not split.accepted
-        and split.valley < _NEARLY
-        and split.step > LEAST_STEP
-        and split.advantage > LEAST_ADVANTAGE
-    ]
+    nearly = [split for split in fit.splits if split.nearly]
     if wanted is None and nearly:
         warnings.warn(
             f"There may be one domain more: a split with a valley of {nearly[0].valley:.2f} was "

@@ -43,7 +43,8 @@ _WIDTH = 0.7
 _TILE, _SOFT = 8.0, 2.0
 #: How often a lattice is made twice as fine, how many lengths of a vector are searched for that,
 #: and how many times as strong as beside it, at so many steps of resolution, peaks have to be: on
-#: simulated scans of SrTiO3 true ones were 2.6 times and more, and false ones 2.2 times at most.
+#: simulated single domains of SrTiO3 true ones were 2.6 times and more, and false ones 2.2 times at
+#: most; in grains, which are smaller, true ones were from 1.9 times on, so that some are missed.
 _HALVINGS, _SEARCHED, _AROUND, _LEAST_EXCESS = 2, 2.1, 3.0, 2.4
 #: Finest frequency of a series in cycles a pixel; standard deviations of noise by which a harmonic
 #: has to exceed what noise gives.

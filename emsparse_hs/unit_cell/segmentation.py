@@ -32,8 +32,9 @@ _WITHIN = 0.7
 SMALLEST = 0.04
 #: A split is one into domains if there is less between them than this part of what is on the
 #: smaller heap, if at least this part of the step is near the boundary, and if two series are
-#: better by so many standard errors.
+#: better by so many standard errors. With a valley that is not much shallower it nearly is one.
 DEEPEST_VALLEY, LEAST_STEP, LEAST_ADVANTAGE = 0.3, 0.75, 4.0
+_NEARLY = 0.4
 #: Distance from the boundary in cells within which the step has to be over, and beyond which a
 #: point belongs to the inside of its part; how much of a part that is at least.
 _NEAR, _INSIDE = (1.0, 2.0), 0.35
@@ -66,10 +67,17 @@ class Split(NamedTuple):
 
     def judged(self, advantage: float) -> Split:
         """The same with what held-out scores say."""
-        accepted = (
-            self.valley < DEEPEST_VALLEY and self.step > LEAST_STEP and advantage > LEAST_ADVANTAGE
-        )
-        return self._replace(advantage=advantage, accepted=accepted)
+        judged = self._replace(advantage=advantage)
+        return judged._replace(accepted=judged._is_one(DEEPEST_VALLEY))
+
+    @property
+    def nearly(self) -> bool:
+        """Whether it was only just turned down."""
+        return not self.accepted and self._is_one(_NEARLY)
+
+    def _is_one(self, deepest: float) -> bool:
+        is_sharp = self.step > LEAST_STEP and self.advantage > LEAST_ADVANTAGE
+        return is_sharp and self.valley < deepest
 
 
 class Segmentation(NamedTuple):
