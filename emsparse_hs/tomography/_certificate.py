@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _tv_kernels as kernels
 from ._problem import Problem
 
 #: Parts in which the constant that raises the dual is looked for.
@@ -68,7 +67,8 @@ class Certificate:
         if problem.is_weighted:
             return operator.adjoint_slabs(problem.precision)
         ones = np.ones((1, operator.n_tilts, operator.detector_size), np.float32)
-        return np.repeat(operator.adjoint(ones)[..., None], problem.n_slabs, axis=0)
+        seen = np.repeat(operator.adjoint(ones)[..., None], problem.n_slabs, axis=0)
+        return problem.device.put(seen)
 
     def _least(self, b: int) -> NDArray[np.float64]:
         """Least of what is seen of each slice, above 0; infinity where nothing is."""
@@ -142,7 +142,7 @@ class Certificate:
 
         def of_slab(b: int) -> NDArray:
             part, n = problem.slices(b), problem.counts[b]
-            price, falls, enough = kernels.price_of_descent(
+            price, falls, enough = problem.loops.price_of_descent(
                 slope[b],
                 self.seen[b],
                 self.least[part],

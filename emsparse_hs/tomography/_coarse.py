@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ._primal_dual import PrimalDual
 from ._problem import Problem
-from ._slabs import from_slabs, to_slabs
+from ._slabs import slices_of
 from .projector import ParallelBeam
 
 
@@ -33,10 +33,11 @@ def coarser(problem: Problem) -> Problem:
         edge=penalty.edge * 2,
         total=penalty.total / 2,
     )
-    data: NDArray = from_slabs(problem.measured[:, :, 1:-1], problem.n_slices)
+    from_slabs = problem.operator.sinogram_from_slabs
+    data: NDArray = from_slabs(problem.measured, problem.n_slices)
     precision = None
     if problem.is_weighted:
-        weights = from_slabs(problem.precision[:, :, 1:-1], problem.n_slices)
+        weights = from_slabs(problem.precision, problem.n_slices)
         # Of weighted data the weighted mean is what counts.
         precision = _halved(weights, penalty.dimensions)
         data = _halved(data * weights, penalty.dimensions) / np.maximum(precision, 1e-30)
@@ -78,8 +79,8 @@ def _more_slices(
     """Slabs with the slices of the fine problem, on the coarse grid in the other directions."""
     if fine.problem.penalty.dimensions == 2:
         return slabs
-    slices = from_slabs(slabs, coarse.problem.n_slices)
-    return to_slabs(_doubled(slices, 0, between)[: fine.problem.n_slices])
+    slices = slices_of(slabs, coarse.problem.n_slices)
+    return fine.problem.device.to_slabs(_doubled(slices, 0, between)[: fine.problem.n_slices])
 
 
 def coarser_operator(operator: ParallelBeam) -> ParallelBeam:
@@ -90,9 +91,8 @@ def coarser_operator(operator: ParallelBeam) -> ParallelBeam:
     # By how many fine pixels the coarse grid reaches further beyond the end.
     t, z, y = ((n % 2) / 2 for n in (operator.detector_size, *operator.image_shape))
     shifts = operator.shifts + y * np.cos(radians) - z * np.sin(radians) - t
-    return ParallelBeam(
-        operator.tilts, detector, shape, shifts / 2, num_workers=operator.num_workers
-    )
+    how = {"num_workers": operator.num_workers, "device": operator.device.name}
+    return ParallelBeam(operator.tilts, detector, shape, shifts / 2, **how)
 
 
 def coarser_data(sinogram: NDArray, dimensions: int) -> NDArray:
@@ -118,7 +118,7 @@ def _doubled(array: NDArray, axis: int, between: bool = False) -> NDArray[np.flo
     """
     shape = list(array.shape)
     shape[axis] *= 2
-    result = np.empty(shape, np.float32)
+    result = np.empty_like(array, dtype=np.float32, shape=shape)
     here, double = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
     if between:
         double[0], double[1::2] = 0.5 * here[0], here

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _tv_kernels as kernels
 from ._certificate import Certificate
 from ._kernels import SLAB
-from ._problem import Problem, squares
-from ._slabs import to_slabs
+from ._problem import Problem
 
 #: Squared norm of the gradient in two and three dimensions.
 _GRADIENT_NORM = {2: 8.0, 3: 12.0}
@@ -54,7 +52,10 @@ class PrimalDual:
         self.x, self.slope = problem.empty_volume(), problem.empty_volume()
         self.p, self.last = problem.empty_gradient(), problem.empty_gradient()
         self.q, self.projection = problem.empty_sinogram(), problem.empty_sinogram()
-        self.per_ray, self.per_voxel = self._norms_of_projector()
+        self.per_ray, self.typical_ray, self.per_voxel = self._norms_of_projector()
+        # Of each slab and one more; that of the first slab, and the one more, stay zero.
+        shape = (problem.n_slabs + 1, *problem.operator.image_shape)
+        self.first = problem.device.put(np.zeros(shape, np.float32))
         self.n_iterations = self.n_since = 0
         self.done = np.zeros(problem.n_problems, bool)
         self.gap = np.full(problem.n_problems, np.inf)
@@ -67,7 +68,7 @@ class PrimalDual:
     def start(self, volume: NDArray) -> None:
         """Start from a volume (slice, z, y), with the dual of the data that belongs to it."""
         problem = self.problem
-        self.x[:] = to_slabs(np.clip(volume, 0, problem.high))
+        self.x[:] = problem.device.to_slabs(np.clip(volume, 0, problem.high))
         problem.objective(self.x, self.projection)
         self.q[:] = (self.projection - problem.measured) * problem.precision
         self.set_steps()
@@ -93,7 +94,7 @@ class PrimalDual:
             first = self._first_slices(step, keep, momentum)
 
             def of_slab(b: int, momentum: float = momentum, first: NDArray = first) -> None:
-                kernels.sweep(
+                problem.loops.sweep(
                     self.x[b],
                     self.slope[b],
                     b > 0 and penalty.dimensions == 3,
@@ -148,14 +149,14 @@ class PrimalDual:
         # Of data without noise the dual vanishes in the end, but not on the way.
         q = np.maximum(q, 0.01 * self._norm(self.problem.measured))
         tiny = np.finfo(np.float32).tiny
-        norm = np.sqrt(self.per_voxel * np.median(self.per_ray))
+        norm = np.sqrt(self.per_voxel * self.typical_ray)
         up = _HURRY * np.maximum(q, tiny) / (np.maximum(x, tiny) * norm)
         steps = np.zeros((2, self.problem.n_slabs * SLAB), np.float32)
         steps[:, : self.problem.n_slices] = up, 0.99 / (up * self.per_voxel)
-        self.up, self.step = steps.reshape(2, -1, SLAB)
+        self.up, self.step = self.problem.device.put(steps.reshape(2, -1, SLAB))
 
-    def _norms_of_projector(self) -> tuple[NDArray, float]:
-        """One over the sum of each row of the projector, and the largest sum of a column.
+    def _norms_of_projector(self) -> tuple[NDArray, float, float]:
+        """One over the sum of each row of the projector, its median, the largest sum of a column.
 
         Steps sigma / row and tau / column keep to sigma tau |A|^2 <= 1, since no element is
         negative (Pock and Chambolle, ICCV 2011, with alpha = 1).
@@ -164,19 +165,21 @@ class PrimalDual:
         rows = np.zeros((operator.n_tilts, operator.detector_size + 2), np.float32)
         rows[:, 1:-1] = operator.forward(np.ones((1, *operator.image_shape)))[0]
         columns = operator.adjoint(np.ones((1, operator.n_tilts, operator.detector_size)))
-        return 1 / np.maximum(rows, 1), max(float(columns.max()), 1e-12)
+        per_ray = 1 / np.maximum(rows, 1)
+        typical = float(np.median(per_ray))
+        return self.problem.device.put(per_ray), typical, max(float(columns.max()), 1e-12)
 
     def _norm(self, slabs: NDArray) -> NDArray[np.float64]:
         problem = self.problem
-        each = problem.per_slice(lambda b: squares(slabs[b])[: problem.counts[b]])
+        each = problem.per_slice(lambda b: problem.loops.squares(slabs[b])[: problem.counts[b]])
         return np.sqrt(problem.per_problem(each))
 
     def _keep(self, finished: NDArray) -> None:
         if self.problem.n_problems == 1:
             return
-        for b, n in enumerate(self.problem.counts):
-            chosen = finished[self.problem.slices(b)]
-            self.best[b, ..., :n][..., chosen] = self.x[b, ..., :n][..., chosen]
+        for b in range(self.problem.n_slabs):
+            chosen = np.flatnonzero(finished[self.problem.slices(b)])
+            self.best[b][..., chosen] = self.x[b][..., chosen]
 
     def _each_slab(self, function: Callable[[int], object]) -> None:
         """Call a function of the slab's number; only for slabs that are not done, in 2D."""
@@ -187,11 +190,10 @@ class PrimalDual:
 
     def _first_slices(self, step: NDArray, keep: float, momentum: float) -> NDArray[np.float32]:
         """Volume that the dual leads to, in the first slice of each slab that follows another."""
-        problem = self.problem
-        first = np.zeros((problem.n_slabs + 1, *problem.operator.image_shape), np.float32)
+        problem, first = self.problem, self.first
 
         def of_slab(b: int) -> None:
-            kernels.first_slice(
+            problem.loops.first_slice(
                 self.x[b],
                 self.slope[b],
                 self.p[b],
@@ -213,14 +215,14 @@ class PrimalDual:
     def _move_volume(self, b: int, relaxation: float) -> None:
         problem = self.problem
         problem.add_adjoint_gradient(b, self.p, self.slope)
-        kernels.volume_step(self.x[b], self.slope[b], self.step[b], problem.high, relaxation)
+        problem.loops.volume_step(self.x[b], self.slope[b], self.step[b], problem.high, relaxation)
 
     def _move_data_dual(self, b: int, relaxation: float) -> None:
         problem = self.problem
         projection = self.projection[b : b + 1]
         # The slope has become the volume ahead.
         problem.operator.forward_slabs(self.slope[b : b + 1], projection)
-        kernels.data_step(
+        problem.loops.data_step(
             projection[0],
             problem.measured[b],
             self.up[b],

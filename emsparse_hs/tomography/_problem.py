@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _tv_kernels as kernels
 from ._kernels import SLAB
-from ._slabs import to_slabs, zeros, zeros_like
 from .projector import ParallelBeam
 
 
@@ -74,15 +72,18 @@ class Problem:
         self.operator, self.penalty, self.high = operator, penalty, float(high)
         self.n_slices = len(sinogram)
         self.n_problems = 1 if penalty.dimensions == 3 else self.n_slices
-        self.measured = to_slabs(sinogram, margin=1)
+        self.device, self.loops = operator.device, operator.device.loops
+        self.measured = self.device.to_slabs(sinogram, margin=1)
         self.n_slabs = len(self.measured)
         self.counts = [min(SLAB, self.n_slices - SLAB * b) for b in range(self.n_slabs)]
         self.across = [self._across(b) for b in range(self.n_slabs)]
-        self.nothing = np.zeros(operator.image_shape, np.float32)
+        self.nothing = self.device.put(np.zeros(operator.image_shape, np.float32))
         self.scale = self._scale(sinogram)
-        self.precision = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
-        if precision is not None:
-            self.precision = to_slabs(precision, margin=1)
+        if precision is None:
+            precision = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
+            self.precision = self.device.put(precision)
+        else:
+            self.precision = self.device.to_slabs(precision, margin=1)
 
     @property
     def is_weighted(self) -> bool:
@@ -104,21 +105,22 @@ class Problem:
         across = np.zeros(SLAB, np.float32)
         if self.penalty.dimensions == 3:
             across[: min(SLAB, self.n_slices - 1 - SLAB * b)] = 1
-        return across
+        return self.device.put(across)
 
     def first_after(self, volume: NDArray, b: int) -> NDArray[np.float32]:
         """Slice (z, y) of a volume that follows on the slab number b, or zeros."""
         is_last = b + 1 == self.n_slabs or self.penalty.dimensions == 2
-        return self.nothing if is_last else np.ascontiguousarray(volume[b + 1, ..., 0])
+        return self.nothing if is_last else volume[b + 1, ..., 0].copy()
 
     def last_before(self, p: NDArray, b: int) -> NDArray[np.float32]:
         """Part along the slices of a dual p, in the slice (z, y) before the slab number b."""
         is_first = b == 0 or self.penalty.dimensions == 2
-        return self.nothing if is_first else np.ascontiguousarray(p[b - 1, 2, ..., SLAB - 1])
+        return self.nothing if is_first else p[b - 1, 2, ..., SLAB - 1].copy()
 
     def per_slice(self, function: Callable[[int], NDArray]) -> NDArray:
         """Results of a function of the slab's number, (..., slices of the slab), put together."""
-        return np.concatenate(self.operator.each_slab(function, self.n_slabs), axis=-1)
+        parts = self.operator.each_slab(function, self.n_slabs)
+        return np.concatenate([self.device.get(part) for part in parts], axis=-1)
 
     def per_problem(self, per_slice: NDArray, merge: Callable[..., NDArray] = np.sum) -> NDArray:
         """Numbers of each slice (last axis), merged where slices belong to one problem."""
@@ -143,14 +145,14 @@ class Problem:
             return np.einsum(
                 "tds,tds,tds->s", residual, residual, self.precision[b], dtype=np.float64
             )
-        return squares(residual)
+        return self.loops.squares(residual)
 
     def _penalty(self, x: NDArray, b: int) -> NDArray[np.float64]:
         penalty = self.penalty
         value = penalty.total * x[b].sum((0, 1), dtype=np.float64)
         if penalty.variation > 0:
             beyond = self.first_after(x, b)
-            value += kernels.variation(
+            value += self.loops.variation(
                 x[b], beyond, self.across[b], penalty.variation, penalty.soft
             )
         return value
@@ -165,26 +167,20 @@ class Problem:
         """Add the adjoint gradient of the dual p to `slope`, for the slab number b."""
         if self.penalty.variation > 0:
             before = self.last_before(p, b)
-            kernels.add_adjoint_gradient(slope[b], p[b], before, self.across[b])
+            self.loops.add_adjoint_gradient(slope[b], p[b], before, self.across[b])
 
     def empty_volume(self) -> NDArray[np.float32]:
         """Slabs of a volume of zeros."""
-        return zeros(self.n_slabs, *self.operator.image_shape)
+        return self.device.zeros(self.n_slabs, *self.operator.image_shape)
 
     def empty_gradient(self) -> NDArray[np.float32]:
         """Slabs (slab, 3, z, y, slice) of zeros; without room where nothing depends on it."""
         n = self.n_slabs if self.penalty.variation > 0 else 0
-        return zeros(n, 3, *self.operator.image_shape)
+        return self.device.zeros(n, 3, *self.operator.image_shape)
 
     def empty_sinogram(self) -> NDArray[np.float32]:
         """Slabs of a sinogram of zeros."""
-        return zeros_like(self.measured)
-
-
-def squares(slab: NDArray) -> NDArray[np.float64]:
-    """Sum of squares of each slice (last axis) of a slab."""
-    flat = slab.reshape(-1, slab.shape[-1])
-    return np.einsum("is,is->s", flat, flat, dtype=np.float64)
+        return self.device.zeros(*self.measured.shape[:-1])
 
 
 def typical_norm(sinogram: ArrayLike) -> float:

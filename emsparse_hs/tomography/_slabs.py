@@ -25,22 +25,13 @@ def zeros(*shape: int) -> NDArray[np.float32]:
     return room[start : start + size].reshape(*shape, SLAB)
 
 
-def zeros_like(slabs: NDArray) -> NDArray[np.float32]:
-    """Slabs of zeros, of the same shape."""
-    return zeros(*slabs.shape[:-1])
+def squares(slab: NDArray) -> NDArray[np.float64]:
+    """Sum of squares of each slice (last axis) of a slab."""
+    flat = slab.reshape(-1, slab.shape[-1])
+    return np.einsum("is,is->s", flat, flat, dtype=np.float64)
 
 
-def to_slabs(array: NDArray, margin: int = 0) -> NDArray[np.float32]:
-    """Slices (slice, a, b) as slabs (slab, a, b + 2 * margin, slice), filled up with zeros."""
-    n_slices, a, b = array.shape
-    slabs = zeros(-(-n_slices // SLAB), a, b + 2 * margin)
-    for k, slab in enumerate(slabs):
-        part = array[k * SLAB : (k + 1) * SLAB]
-        slab[:, margin : margin + b, : len(part)] = np.moveaxis(part, 0, -1)
-    return slabs
-
-
-def from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
-    """Undo `to_slabs` but for the margin."""
+def slices_of(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+    """First slices (slice, a, b) of slabs (slab, a, b, slice)."""
     slices = np.moveaxis(slabs, -1, 1).reshape(-1, *slabs.shape[1:3])
-    return np.ascontiguousarray(slices[:n_slices])
+    return slices[:n_slices]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from ._kernels import ROWS, backproject, project
-from ._slabs import from_slabs, to_slabs, zeros
+from ._device import device_named
+from ._kernels import ROWS
 
 
 class _Thread(local):
@@ -62,13 +62,18 @@ class ParallelBeam:
         Threads that share the slabs of a volume; 1 by default. The compiled loops run one slab
         each and release the interpreter's lock, so that any number of operators may work in
         threads of dask at the same time, which numba's own threads would not survive.
+    device : {"cpu", "cuda"}, optional
+        What computes: the processor, or a graphics card through CuPy, which needs no threads.
 
     Raises
     ------
     TypeError
         If a size is no whole number.
     ValueError
-        If tilts or shifts are not finite, differ in number, or a size is below 1.
+        If tilts or shifts are not finite, differ in number, a size is below 1, or the device is
+        unknown.
+    ImportError, RuntimeError
+        If there is no CuPy, or no card, for the device "cuda".
     """
 
     def __init__(
@@ -79,7 +84,9 @@ class ParallelBeam:
         shifts: ArrayLike | None = None,
         *,
         num_workers: int = 1,
+        device: str = "cpu",
     ) -> None:
+        self.device = device_named(device)
         self.tilts = _one_number_a_tilt(tilts, "tilts")
         self.detector_size = _whole(detector_size)
         z, y = (detector_size, detector_size) if image_shape is None else image_shape
@@ -96,8 +103,9 @@ class ParallelBeam:
                 f"Detector ({self.detector_size}) and image {self.image_shape} need a pixel at "
                 "least in each direction."
             )
-        self.num_workers = max(1, int(num_workers))
-        self._rays, self._by_row, self._waves = self._geometry()
+        # A card does one thing after the other, each in thousands of threads of its own.
+        self.num_workers = max(1, int(num_workers)) if device == "cpu" else 1
+        self._rays, self._by_row, self._waves = map(self.device.put, self._geometry())
 
     @property
     def n_tilts(self) -> int:
@@ -157,8 +165,8 @@ class ParallelBeam:
         return self._like(self.tilts, shifts)
 
     def _like(self, tilts: ArrayLike, shifts: ArrayLike) -> ParallelBeam:
-        size, shape, workers = self.detector_size, self.image_shape, self.num_workers
-        return ParallelBeam(tilts, size, shape, shifts, num_workers=workers)
+        how = {"num_workers": self.num_workers, "device": self.device.name}
+        return ParallelBeam(tilts, self.detector_size, self.image_shape, shifts, **how)
 
     def as_linear_operator(self, n_slices: int = 1) -> LinearOperator:
         """Operator on flattened arrays, for the solvers of scipy and others that know its kind.
@@ -189,7 +197,8 @@ class ParallelBeam:
     ) -> NDArray[np.float32]:
         """Projections of a volume of slabs (slab, z, y, slice), as made by `volume_to_slabs`."""
         if out is None:
-            out = zeros(len(volume), self.n_tilts, self.detector_size + 2)
+            out = self.device.zeros(len(volume), self.n_tilts, self.detector_size + 2)
+        project = self.device.loops.project
         self.each_slab(lambda b: project(volume[b], self._rays, self._by_row, out[b]), len(volume))
         return out
 
@@ -198,14 +207,14 @@ class ParallelBeam:
     ) -> NDArray[np.float32]:
         """Back-projection of slabs (slab, tilt, detector + 2, slice)."""
         if out is None:
-            out = zeros(len(sinogram), *self.image_shape)
-        parts = self._parts(self.image_shape[0], len(sinogram), ROWS)
+            out = self.device.zeros(len(sinogram), *self.image_shape)
+        loops, parts = self.device.loops, self._parts(self.image_shape[0], len(sinogram), ROWS)
 
         def of_part(k: int) -> None:
             """Back-project one part of the rows of one slab."""
             b, part = divmod(k, len(parts))
             rows = parts[part]
-            backproject(sinogram[b], self._waves, rows.start, out[b, rows])
+            loops.backproject(sinogram[b], self._waves, rows.start, out[b, rows])
 
         self.each_slab(of_part, len(sinogram) * len(parts))
         return out
@@ -225,25 +234,21 @@ class ParallelBeam:
         with ThreadPoolExecutor(self.num_workers, initializer=_thread.mark) as pool:
             return list(pool.map(function, range(n_slabs)))
 
-    @staticmethod
-    def volume_to_slabs(volume: NDArray) -> NDArray[np.float32]:
+    def volume_to_slabs(self, volume: NDArray) -> NDArray[np.float32]:
         """Volume (slice, z, y) as slabs (slab, z, y, slice), the last one filled up with zeros."""
-        return to_slabs(volume)
+        return self.device.to_slabs(volume)
 
-    @staticmethod
-    def volume_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+    def volume_from_slabs(self, slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
         """Volume (slice, z, y) of slabs."""
-        return from_slabs(slabs, n_slices)
+        return self.device.from_slabs(slabs, n_slices)
 
-    @staticmethod
-    def sinogram_to_slabs(sinogram: NDArray) -> NDArray[np.float32]:
+    def sinogram_to_slabs(self, sinogram: NDArray) -> NDArray[np.float32]:
         """Sinogram as slabs (slab, tilt, detector + 2, slice), an empty pixel at either end."""
-        return to_slabs(sinogram, margin=1)
+        return self.device.to_slabs(sinogram, margin=1)
 
-    @staticmethod
-    def sinogram_from_slabs(slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
+    def sinogram_from_slabs(self, slabs: NDArray[np.float32], n_slices: int) -> NDArray[np.float32]:
         """Sinogram (slice, tilt, detector) of slabs."""
-        return from_slabs(slabs[:, :, 1:-1], n_slices)
+        return self.device.from_slabs(slabs[:, :, 1:-1], n_slices)
 
     def checked_volume(self, volume: ArrayLike, n_slices: int | None = None) -> NDArray[np.float32]:
         """Finite array of shape (slice, z, y), or an error that says what is needed."""

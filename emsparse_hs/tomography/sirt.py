@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._slabs import zeros_like
 from .projector import ParallelBeam
 from .total_variation import check_iterations
 
@@ -70,7 +69,7 @@ def reconstruct_sirt(
     volume = np.zeros((len(sinogram), *operator.image_shape)) if start is None else start
     x = operator.volume_to_slabs(operator.checked_volume(volume, len(sinogram)))
     per_ray, per_voxel = _one_over_sums(operator)
-    residual, step = zeros_like(measured), zeros_like(x)
+    residual, step = (operator.device.zeros(*each.shape[:-1]) for each in (measured, x))
 
     def iterate(b: int) -> None:
         """One iteration of one slab."""
@@ -96,7 +95,7 @@ def _one_over_sums(operator: ParallelBeam) -> tuple[NDArray[np.float32], NDArray
     voxels = operator.adjoint(np.ones((1, operator.n_tilts, operator.detector_size)))[0]
     # Of less than a thousandth of a voxel's side nothing can be learned.
     rays, voxels = (
-        np.divide(1, each, out=np.zeros_like(each), where=each > 1e-3)
+        operator.device.put(np.divide(1, each, out=np.zeros_like(each), where=each > 1e-3))
         for each in (rays, voxels[..., None])
     )
     return rays, voxels
