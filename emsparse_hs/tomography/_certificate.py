@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._prior import Prior
 from ._problem import Problem
 
 #: Parts in which the constant that raises the dual is looked for.
@@ -39,7 +40,7 @@ class Certificate:
         self.bound = np.zeros(problem.n_problems)
 
     def gap(
-        self, objective: NDArray, q: NDArray, p: NDArray, slope: NDArray
+        self, objective: NDArray, q: NDArray, prior: Prior, slope: NDArray
     ) -> NDArray[np.float64]:
         """Relative gap of each problem; NaN where rounding or overflow broke it.
 
@@ -47,12 +48,14 @@ class Certificate:
         ----------
         objective : float64 array of shape (n_problems,)
             Of the volume in question.
-        q, p : float32 arrays of slabs
-            Duals of data and gradient, the latter nowhere longer than the weight.
+        q : float32 array of slabs
+            Dual of the data.
+        prior : Prior
+            Its dual must be one that is allowed.
         slope : float32 array of slabs
             What both lead to.
         """
-        bound = self._lower_bound(objective, q, p, slope)
+        bound = self._lower_bound(objective, q, prior, slope)
         self.bound = np.fmax(self.bound, bound)
         with np.errstate(invalid="ignore", divide="ignore"):
             gap = np.where(objective == 0, 0.0, (objective - self.bound) / objective)
@@ -88,28 +91,27 @@ class Certificate:
         return precision.sum((0, 1)) * same
 
     def _lower_bound(
-        self, objective: NDArray, q: NDArray, p: NDArray, slope: NDArray
+        self, objective: NDArray, q: NDArray, prior: Prior, slope: NDArray
     ) -> NDArray[np.float64]:
-        """Value of the dual at q and p, raised by the best constant, of each problem."""
+        """Value of the dual at q and the prior's, raised by the best constant, of each problem."""
         problem = self.problem
-        linear, value = problem.per_problem(problem.per_slice(lambda b: self._dual_sums(q, p, b)))
+        sums = problem.per_slice(lambda b: self._dual_sums(q, prior, b))
+        linear, value = problem.per_problem(sums)
         # A pixel meets two detector pixels a tilt at most, so sum A^2 >= (sum A)^2 / 2 n, or with
         # weights n times the largest of them.
         n = problem.operator.n_tilts * self.heaviest
         reach = 2 * n * self.brightest + 2 * np.sqrt(n * objective)
         return -value - self._least_price(slope, reach, linear)
 
-    def _dual_sums(self, q: NDArray, p: NDArray, b: int) -> NDArray:
+    def _dual_sums(self, q: NDArray, prior: Prior, b: int) -> NDArray:
         """Sum of q + w b, and the value of the dual without its price, of each slice."""
-        n, soft = self.problem.counts[b], self.problem.penalty.soft
+        n = self.problem.counts[b]
         q = q[b, ..., :n].astype(np.float64)
         data = self.problem.measured[b, ..., :n].astype(np.float64)
         weights = self.problem.precision[b, ..., :n].astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             half = np.where(weights > 0, 0.5 * q / weights, 0.0)
-        value = (q * (half + data)).sum((0, 1))
-        if soft:
-            value += 0.5 * soft * np.square(p[b, ..., :n], dtype=np.float64).sum((0, 1, 2))
+        value = (q * (half + data)).sum((0, 1)) + prior.price(b)
         return np.stack([(q + weights * data).sum((0, 1)), value])
 
     def _least_price(self, slope: NDArray, reach: NDArray, linear: NDArray) -> NDArray[np.float64]:

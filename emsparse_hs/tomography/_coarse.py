@@ -9,6 +9,7 @@ that is near, and an iteration costs an eighth.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,26 +52,18 @@ def coarser(problem: Problem) -> Problem:
 def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
     """Start the fine problem from where the coarse one has come to, in x and both duals."""
 
-    def take(k: int) -> None:
-        if k == 3:
-            rows, columns = fine.problem.operator.image_shape
-            x = _doubled(_more_slices(coarse.best, coarse, fine), 1)[:, :rows]
-            fine.x[:] = _doubled(x, 2)[:, :, :columns]
-            q = _doubled(_more_slices(2 * coarse.q, coarse, fine)[:, :, 1:-1], 2)
-            fine.q[:, :, 1:-1] = q[:, :, : fine.problem.operator.detector_size]
-        elif len(fine.p):
-            _take_over_gradient(fine, coarse, k)
+    def enlarge(slabs: NDArray, between: int | None = None) -> NDArray[np.float32]:
+        """Slabs on the fine grid; `between` is the axis (z, y, slice) with values on borders."""
+        rows, columns = fine.problem.operator.image_shape
+        slabs = _more_slices(slabs, coarse, fine, between == 2)
+        slabs = _doubled(slabs, 1, between == 0)[:, :rows]
+        return _doubled(slabs, 2, between == 1)[:, :, :columns]
 
-    fine.problem.operator.each_slab(take, 4)
+    fine.x[:] = enlarge(coarse.best)
+    q = _doubled(_more_slices(2 * coarse.q, coarse, fine)[:, :, 1:-1], 2)
+    fine.q[:, :, 1:-1] = q[:, :, : fine.problem.operator.detector_size]
+    fine.prior.take_over(coarse.prior, enlarge)
     fine.set_steps()
-
-
-def _take_over_gradient(fine: PrimalDual, coarse: PrimalDual, k: int) -> None:
-    """Part k of the gradient's dual: along its own axis it lies between two voxels."""
-    rows, columns = fine.problem.operator.image_shape
-    p = _more_slices(4 * coarse.p[:, k], coarse, fine, between=k == 2)
-    p = _doubled(p, 1, between=k == 0)[:, :rows]
-    fine.p[:, k] = _doubled(p, 2, between=k == 1)[:, :, :columns]
 
 
 def _more_slices(
@@ -91,7 +84,7 @@ def coarser_operator(operator: ParallelBeam) -> ParallelBeam:
     # By how many fine pixels the coarse grid reaches further beyond the end.
     t, z, y = ((n % 2) / 2 for n in (operator.detector_size, *operator.image_shape))
     shifts = operator.shifts + y * np.cos(radians) - z * np.sin(radians) - t
-    how = {"num_workers": operator.num_workers, "device": operator.device.name}
+    how: dict[str, Any] = {"num_workers": operator.num_workers, "device": operator.device.name}
     return ParallelBeam(operator.tilts, detector, shape, shifts / 2, **how)
 
 

@@ -1,20 +1,20 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The primal-dual algorithm for total variation, on slabs."""
+"""The primal-dual algorithm, on slabs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._certificate import Certificate
 from ._kernels import SLAB
+from ._prior import Prior
 from ._problem import Problem
+from ._variation import Variation
 
-#: Squared norm of the gradient in two and three dimensions.
-_GRADIENT_NORM = {2: 8.0, 3: 12.0}
 #: Over-relaxation; any value below 2 converges. It saves a quarter of the iterations.
 _RELAXATION = 1.8
 #: Sweeps of the gradient's dual an iteration, each of which costs a quarter of a projection and a
@@ -35,8 +35,10 @@ class PrimalDual:
 
     Attributes
     ----------
-    x, p, q : float32 arrays of slabs
-        The volume, and the duals of gradient and data.
+    x, q : float32 arrays of slabs
+        The volume, and the dual of the data.
+    prior : Prior
+        With a dual of its own.
     done : bool array of shape (n_problems,)
         Problems whose gap is within the tolerance, or that were looked at for the last time.
     gap, objective : float64 array of shape (n_problems,)
@@ -50,12 +52,9 @@ class PrimalDual:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.certificate = problem, Certificate(problem)
         self.x, self.slope = problem.empty_volume(), problem.empty_volume()
-        self.p, self.last = problem.empty_gradient(), problem.empty_gradient()
+        self.prior = prior_of(problem)
         self.q, self.projection = problem.empty_sinogram(), problem.empty_sinogram()
         self.per_ray, self.typical_ray, self.per_voxel = self._norms_of_projector()
-        # Of each slab and one more; that of the first slab, and the one more, stay zero.
-        shape = (problem.n_slabs + 1, *problem.operator.image_shape)
-        self.first = problem.device.put(np.zeros(shape, np.float32))
         self.n_iterations = self.n_since = 0
         self.done = np.zeros(problem.n_problems, bool)
         self.gap = np.full(problem.n_problems, np.inf)
@@ -78,55 +77,29 @@ class PrimalDual:
         self.n_iterations += 1
         self.n_since += 1
         self._each_slab(lambda b: self.problem.leave_slope(b, self.q, self.slope))
-        self.sweep(_SWEEPS, self.step, 1.0)
+        self._sweep(_SWEEPS, self.step, 1.0)
         self._each_slab(lambda b: self._move_volume(b, relaxation))
         self._each_slab(lambda b: self._move_data_dual(b, relaxation))
 
-    def sweep(self, n: int, step: NDArray, keep: float) -> None:
-        """Bring the gradient's dual nearer to where it is best for the present slope."""
-        problem, penalty = self.problem, self.problem.penalty
-        if not penalty.variation > 0:
-            return
-        norm = _GRADIENT_NORM[penalty.dimensions]
-        with np.errstate(divide="ignore"):
-            rise = np.where(step > 0, 1 / (norm * step), 0).astype(np.float32)
-        for momentum in momenta(n):
-            first = self._first_slices(step, keep, momentum)
+    def evaluate(self) -> NDArray[np.float64]:
+        """What is minimised, of each problem; leaves the projection of x in its place."""
+        return self.problem.objective(self.x, self.projection) + self.prior.value(self.x)
 
-            def of_slab(b: int, momentum: float = momentum, first: NDArray = first) -> None:
-                problem.loops.sweep(
-                    self.x[b],
-                    self.slope[b],
-                    b > 0 and penalty.dimensions == 3,
-                    first[b],
-                    first[b + 1],
-                    problem.across[b],
-                    step[b],
-                    rise[b],
-                    problem.high,
-                    keep,
-                    momentum,
-                    penalty.variation,
-                    penalty.soft,
-                    self.p[b],
-                    self.last[b],
-                )
-
-            self._each_slab(of_slab)
-            self.p, self.last = self.last, self.p
+    def _sweep(self, n: int, step: NDArray, keep: float) -> None:
+        self.prior.sweep(n, self.x, self.slope, step, keep, self._each_slab)
 
     def look(self, tolerance: float, last: bool = False) -> NDArray[np.float64]:
         """Relative gap of each problem; keeps x where it is within the tolerance."""
         problem = self.problem
-        objective = problem.objective(self.x, self.projection)
+        objective = self.evaluate()
         self._each_slab(lambda b: problem.leave_slope(b, self.q, self.slope))
         # Far from any volume, sweeps make the slope as little negative as they can. But at an upper
         # bound it is to be negative, and a short dual is what Huber's function wants as well.
         keep = 1.0 if np.isfinite(problem.high) or problem.penalty.soft else 0.0
         far = np.minimum(self.step, np.float32(1e30)) * _FAR
-        self.sweep(_SWEEPS_TO_LOOK, far, keep)
-        self._each_slab(lambda b: problem.add_adjoint_gradient(b, self.p, self.slope))
-        gap = self.certificate.gap(objective, self.q, self.p, self.slope)
+        self._sweep(_SWEEPS_TO_LOOK, far, keep)
+        self._each_slab(lambda b: self.prior.add_slope(b, self.slope))
+        gap = self.certificate.gap(objective, self.q, self.prior, self.slope)
         finished = ~self.done & ((gap <= tolerance) | last)
         self.gap = np.where(self.done, self.gap, gap)
         self.objective = np.where(self.done, self.objective, objective)
@@ -188,33 +161,9 @@ class PrimalDual:
             active = [b for b in active if not self.done[self.problem.slices(b)].all()]
         self.problem.operator.each_slab(lambda i: function(active[i]), len(active))
 
-    def _first_slices(self, step: NDArray, keep: float, momentum: float) -> NDArray[np.float32]:
-        """Volume that the dual leads to, in the first slice of each slab that follows another."""
-        problem, first = self.problem, self.first
-
-        def of_slab(b: int) -> None:
-            problem.loops.first_slice(
-                self.x[b],
-                self.slope[b],
-                self.p[b],
-                self.last[b],
-                self.p[b - 1],
-                self.last[b - 1],
-                step[b],
-                problem.high,
-                keep,
-                momentum,
-                first[b],
-            )
-
-        if problem.penalty.dimensions == 3:
-            operator = problem.operator
-            operator.each_slab(lambda b: of_slab(b + 1), problem.n_slabs - 1)
-        return first
-
     def _move_volume(self, b: int, relaxation: float) -> None:
         problem = self.problem
-        problem.add_adjoint_gradient(b, self.p, self.slope)
+        self.prior.add_slope(b, self.slope)
         problem.loops.volume_step(self.x[b], self.slope[b], self.step[b], problem.high, relaxation)
 
     def _move_data_dual(self, b: int, relaxation: float) -> None:
@@ -233,11 +182,6 @@ class PrimalDual:
         )
 
 
-def momenta(n: int) -> Iterator[float]:
-    """Momentum of each of n accelerated steps (Nesterov, Sov. Math. Dokl. 27 (1983) 372)."""
-    t = 1.0
-    for _ in range(n):
-        following = (1 + np.sqrt(1 + 4 * t * t)) / 2
-        # The very first step has nothing before it.
-        yield (t - 1) / following
-        t = following
+def prior_of(problem: Problem) -> Prior:
+    """Prior that the penalty of a problem asks for."""
+    return Variation(problem) if problem.penalty.variation > 0 else Prior(problem)

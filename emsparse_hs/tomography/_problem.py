@@ -76,8 +76,6 @@ class Problem:
         self.measured = self.device.to_slabs(sinogram, margin=1)
         self.n_slabs = len(self.measured)
         self.counts = [min(SLAB, self.n_slices - SLAB * b) for b in range(self.n_slabs)]
-        self.across = [self._across(b) for b in range(self.n_slabs)]
-        self.nothing = self.device.put(np.zeros(operator.image_shape, np.float32))
         self.scale = self._scale(sinogram)
         if precision is None:
             precision = np.ones((self.n_slabs, 1, 1, SLAB), np.float32)
@@ -100,23 +98,6 @@ class Problem:
         """Slices of the slab number b."""
         return slice(b * SLAB, b * SLAB + self.counts[b])
 
-    def _across(self, b: int) -> NDArray[np.float32]:
-        """Weight of the difference from each slice of a slab to the next."""
-        across = np.zeros(SLAB, np.float32)
-        if self.penalty.dimensions == 3:
-            across[: min(SLAB, self.n_slices - 1 - SLAB * b)] = 1
-        return self.device.put(across)
-
-    def first_after(self, volume: NDArray, b: int) -> NDArray[np.float32]:
-        """Slice (z, y) of a volume that follows on the slab number b, or zeros."""
-        is_last = b + 1 == self.n_slabs or self.penalty.dimensions == 2
-        return self.nothing if is_last else volume[b + 1, ..., 0].copy()
-
-    def last_before(self, p: NDArray, b: int) -> NDArray[np.float32]:
-        """Part along the slices of a dual p, in the slice (z, y) before the slab number b."""
-        is_first = b == 0 or self.penalty.dimensions == 2
-        return self.nothing if is_first else p[b - 1, 2, ..., SLAB - 1].copy()
-
     def per_slice(self, function: Callable[[int], NDArray]) -> NDArray:
         """Results of a function of the slab's number, (..., slices of the slab), put together."""
         parts = self.operator.each_slab(function, self.n_slabs)
@@ -127,7 +108,7 @@ class Problem:
         return per_slice if self.n_problems > 1 else merge(per_slice, axis=-1, keepdims=True)
 
     def objective(self, x: NDArray, projection: NDArray) -> NDArray[np.float64]:
-        """Half the weighted squared residual plus the penalty, of each problem.
+        """Half the weighted squared residual, plus the weighted sum, of each problem.
 
         Leaves the projection of x in `projection`.
         """
@@ -135,7 +116,8 @@ class Problem:
         def of_slab(b: int) -> NDArray:
             n = self.counts[b]
             self.operator.forward_slabs(x[b : b + 1], projection[b : b + 1])
-            return (0.5 * self._misfit(projection[b], b) + self._penalty(x, b))[:n]
+            total = self.penalty.total * x[b].sum((0, 1), dtype=np.float64)
+            return (0.5 * self._misfit(projection[b], b) + total)[:n]
 
         return self.per_problem(self.per_slice(of_slab))
 
@@ -147,36 +129,15 @@ class Problem:
             )
         return self.loops.squares(residual)
 
-    def _penalty(self, x: NDArray, b: int) -> NDArray[np.float64]:
-        penalty = self.penalty
-        value = penalty.total * x[b].sum((0, 1), dtype=np.float64)
-        if penalty.variation > 0:
-            beyond = self.first_after(x, b)
-            value += self.loops.variation(
-                x[b], beyond, self.across[b], penalty.variation, penalty.soft
-            )
-        return value
-
     def leave_slope(self, b: int, q: NDArray, slope: NDArray) -> None:
         """Leave the slope of data and sum at the dual q in `slope`, for the slab number b."""
         self.operator.adjoint_slabs(q[b : b + 1], slope[b : b + 1])
         if self.penalty.total:
             slope[b, ..., : self.counts[b]] += np.float32(self.penalty.total)
 
-    def add_adjoint_gradient(self, b: int, p: NDArray, slope: NDArray) -> None:
-        """Add the adjoint gradient of the dual p to `slope`, for the slab number b."""
-        if self.penalty.variation > 0:
-            before = self.last_before(p, b)
-            self.loops.add_adjoint_gradient(slope[b], p[b], before, self.across[b])
-
     def empty_volume(self) -> NDArray[np.float32]:
         """Slabs of a volume of zeros."""
         return self.device.zeros(self.n_slabs, *self.operator.image_shape)
-
-    def empty_gradient(self) -> NDArray[np.float32]:
-        """Slabs (slab, 3, z, y, slice) of zeros; without room where nothing depends on it."""
-        n = self.n_slabs if self.penalty.variation > 0 else 0
-        return self.device.zeros(n, 3, *self.operator.image_shape)
 
     def empty_sinogram(self) -> NDArray[np.float32]:
         """Slabs of a sinogram of zeros."""

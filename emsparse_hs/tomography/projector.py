@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import index
 from threading import local
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -165,7 +165,7 @@ class ParallelBeam:
         return self._like(self.tilts, shifts)
 
     def _like(self, tilts: ArrayLike, shifts: ArrayLike) -> ParallelBeam:
-        how = {"num_workers": self.num_workers, "device": self.device.name}
+        how: dict[str, Any] = {"num_workers": self.num_workers, "device": self.device.name}
         return ParallelBeam(tilts, self.detector_size, self.image_shape, shifts, **how)
 
     def as_linear_operator(self, n_slices: int = 1) -> LinearOperator:

@@ -17,6 +17,7 @@ from emsparse_hs.tomography._certificate import Certificate
 from emsparse_hs.tomography._coarse import coarser, take_over
 from emsparse_hs.tomography._kernels import SLAB
 from emsparse_hs.tomography._primal_dual import PrimalDual
+from emsparse_hs.tomography._prior import Prior
 from emsparse_hs.tomography._problem import Penalty, Problem
 
 
@@ -262,7 +263,7 @@ def test_a_broken_proof_is_no_proof(tiny):
     operator, sinogram = tiny
     certificate = Certificate(Problem(sinogram[:1], operator, Penalty(0.7), np.inf))
     room = np.zeros((1, *operator.image_shape, SLAB), np.float32)
-    duals = np.zeros_like(certificate.problem.measured), np.zeros((1, 3, *room.shape[1:]), "f4")
+    duals = np.zeros_like(certificate.problem.measured), Prior(certificate.problem)
     for bound, expected in [(0.75, 0.25), (1 + 1e-6, 0), (1.1, np.nan), (np.nan, 1)]:
         certificate.bound[:] = bound
         np.testing.assert_allclose(certificate.gap(np.ones(1), *duals, room), expected)
@@ -300,7 +301,7 @@ def random_solver(dimensions, edge=0.0):
     duals[:, dimensions:] = 0
     duals[:, 2, -1] = 0
     solver.x[:], solver.slope[:] = operator.volume_to_slabs(x), operator.volume_to_slabs(slope)
-    for to, dual in zip((solver.p, solver.last), duals, strict=True):
+    for to, dual in zip((solver.prior.p, solver.prior.last), duals, strict=True):
         for axis in range(3):
             to[:, axis] = operator.volume_to_slabs(dual[axis])
     return solver, x, slope, *duals
@@ -316,9 +317,9 @@ def test_objective_and_adjoint_equal_their_twins(dimensions, edge):
     variation = np.where(length < edge, parabola, length - edge / 2).sum()
     data = operator.sinogram_from_slabs(problem.measured, len(x))
     expected = 0.5 * ((operator.forward(x) - data) ** 2).sum() + 0.3 * variation
-    assert problem.objective(solver.x, solver.projection).sum() == pytest.approx(expected, rel=1e-5)
+    assert solver.evaluate().sum() == pytest.approx(expected, rel=1e-5)
     for b in range(problem.n_slabs):
-        problem.add_adjoint_gradient(b, solver.p, solver.slope)
+        solver.prior.add_slope(b, solver.slope)
     found = operator.volume_from_slabs(solver.slope, len(x))
     np.testing.assert_allclose(found, slope + adjoint_gradient(p), atol=1e-5)
 
@@ -328,10 +329,10 @@ def test_objective_and_adjoint_equal_their_twins(dimensions, edge):
 @pytest.mark.parametrize("keep", [0, 1])
 def test_a_sweep_equals_its_twin(dimensions, edge, keep, monkeypatch):
     solver, x, slope, p, last = random_solver(dimensions, edge)
-    monkeypatch.setattr("emsparse_hs.tomography._primal_dual.momenta", lambda n: [0.6] * n)
+    monkeypatch.setattr("emsparse_hs.tomography._variation.momenta", lambda n: [0.6] * n)
     step = np.zeros_like(solver.step)
     step.reshape(-1)[: len(x)] = np.linspace(0.5, 1.5, len(x)) if dimensions == 2 else 0.8
-    solver.sweep(2, step, keep)
+    solver.prior.sweep(2, solver.x, solver.slope, step, keep, solver._each_slab)
     each = step.reshape(-1)[: len(x), None, None]
     rise = 1 / ((8 if dimensions == 2 else 12) * each)
     for _ in range(2):
@@ -343,7 +344,7 @@ def test_a_sweep_equals_its_twin(dimensions, edge, keep, monkeypatch):
         new *= 0.3 / np.maximum(0.3, np.sqrt((new**2).sum(0)))
         p, last = new, p
     for axis in range(3):
-        found = solver.problem.operator.volume_from_slabs(solver.p[:, axis], len(x))
+        found = solver.problem.operator.volume_from_slabs(solver.prior.p[:, axis], len(x))
         np.testing.assert_allclose(found, p[axis], atol=1e-5)
 
 
@@ -376,18 +377,18 @@ def test_a_coarse_solution_starts_the_fine_one_well():
     weight = default_weight(estimate_noise(series.images), len(series.tilts))
     for dimensions in (2, 3):
         fine = PrimalDual(Problem(sinogram, operator, Penalty(weight, 0, 0, dimensions), np.inf))
-        empty = fine.problem.objective(fine.x, fine.projection).sum()
+        empty = fine.evaluate().sum()
         coarse = PrimalDual(coarser(fine.problem))
         for _ in range(60):
             coarse.iterate()
         coarse.best[:] = coarse.x
         take_over(fine, coarse)
-        began = fine.problem.objective(fine.x, fine.projection).sum()
+        began = fine.evaluate().sum()
         least = reconstruct_tv(sinogram, operator, weight, dimensions=dimensions).objective
         assert began - least < 0.03 * (empty - least)
         # The duals came along: one iteration does not throw the volume back.
         fine.iterate(1.0)
-        assert fine.problem.objective(fine.x, fine.projection).sum() < began
+        assert fine.evaluate().sum() < began
 
 
 def relative_error(volume, truth):

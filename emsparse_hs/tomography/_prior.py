@@ -1,0 +1,75 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""What the solver needs to know of a prior: the dual that stands for it, and how it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._problem import Problem
+
+#: Calls a function of the slab's number for all slabs, or those that are not done.
+EachSlab = Callable[[Callable[[int], object]], object]
+
+
+class Prior:
+    """Nothing known of the volume but its bounds; and what other priors have to say.
+
+    A prior is the largest of <p, K x> over the duals p that are allowed, with an operator K such as
+    the gradient. The solver sees the slope K^T p only.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def value(self, x: NDArray) -> NDArray[np.float64]:
+        """Prior of the volume, of each problem."""
+        of_slab, counts = self._value_of_slab, self.problem.counts
+        return self.problem.per_problem(
+            self.problem.per_slice(lambda b: of_slab(x, b)[: counts[b]])
+        )
+
+    def _value_of_slab(self, x: NDArray, b: int) -> NDArray[np.float64]:
+        """Prior of each slice of the slab number b."""
+        return np.zeros(x.shape[-1])
+
+    def add_slope(self, b: int, slope: NDArray) -> None:
+        """Add what the dual leads to, K^T p, to `slope`, for the slab number b."""
+
+    def sweep(
+        self, n: int, x: NDArray, slope: NDArray, step: NDArray, keep: float, each_slab: EachSlab
+    ) -> None:
+        """Bring the dual nearer to where it is best for the present slope, in n steps.
+
+        That is the dual of min_w <slope, w> + |w - keep x|^2 / 2 step + prior(w) within the bounds.
+        """
+
+    def price(self, b: int) -> NDArray[np.float64] | float:
+        """What the dual itself costs in the lower bound, of each slice of the slab number b."""
+        return 0.0
+
+    def take_over(self, coarse: Any, enlarge: Callable[..., NDArray]) -> None:
+        """Start from the dual of the same prior on the coarse grid.
+
+        ``enlarge(slabs, between)`` interpolates slabs of the coarse grid; see there.
+        """
+
+
+def momenta(n: int) -> Iterator[float]:
+    """Momentum of each of n accelerated steps (Nesterov, Sov. Math. Dokl. 27 (1983) 372)."""
+    t = 1.0
+    for _ in range(n):
+        following = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        # The very first step has nothing before it.
+        yield (t - 1) / following
+        t = following
+
+
+def steps_of_dual(step: NDArray, squared_norm: float) -> NDArray[np.float32]:
+    """Step of the dual of an operator K that goes with the step of the volume, 0 where that is."""
+    with np.errstate(divide="ignore"):
+        return np.where(step > 0, 1 / (squared_norm * step), 0).astype(np.float32)
