@@ -22,9 +22,9 @@ from emsparse_hs.tomography import (
     series,
     typical_density,
 )
+from emsparse_hs.tomography._solving import check_settings, checked_bounds
 from emsparse_hs.tomography.noise import CountingNoise
 from emsparse_hs.tomography.refinement import REFINABLE, Imaging, refine
-from emsparse_hs.tomography.total_variation import check_settings, checked_bounds
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries

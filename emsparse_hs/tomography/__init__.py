@@ -3,6 +3,7 @@
 """Tilt series as arrays: the projector, reconstruction with total variation, noise."""
 
 from ._problem import typical_density, typical_norm
+from ._solving import Reconstruction, residual_per_tilt
 from .alignment import estimate_displacements
 from .filtered import reconstruct_wbp
 from .noise import counting_precision, default_weight, estimate_noise
@@ -10,7 +11,8 @@ from .projector import ParallelBeam
 from .refinement import Imaging, refine
 from .selection import select_weight
 from .sirt import reconstruct_sirt
-from .total_variation import Reconstruction, reconstruct_tv, residual_per_tilt
+from .total_variation import reconstruct_tv
+from .wavelets import reconstruct_wavelets
 
 __all__ = [
     "Imaging",
@@ -22,6 +24,7 @@ __all__ = [
     "estimate_noise",
     "reconstruct_sirt",
     "reconstruct_tv",
+    "reconstruct_wavelets",
     "reconstruct_wbp",
     "refine",
     "residual_per_tilt",

@@ -31,6 +31,7 @@ def coarser(problem: Problem) -> Problem:
     scaled = replace(
         penalty,
         variation=penalty.variation / 4,
+        wavelets=penalty.wavelets / 4,
         edge=penalty.edge * 2,
         total=penalty.total / 2,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _cuda, _kernels, _slabs, _tv_kernels
+from . import _cuda, _kernels, _slabs, _tv_kernels, _wavelet_kernels
 from ._kernels import SLAB
 
 #: Names of devices.
@@ -32,6 +32,10 @@ _LOOPS = (
     "variation",
     "price_of_descent",
     "squares",
+    "ascend_wavelets",
+    "size_of_wavelets",
+    "merge_wavelets",
+    "descend",
 )
 
 
@@ -81,7 +85,7 @@ class Processor(Device):
     name = "cpu"
 
     def __init__(self) -> None:
-        self.loops = _loops(_kernels, _tv_kernels, _slabs)
+        self.loops = _loops(_kernels, _tv_kernels, _wavelet_kernels, _slabs)
 
     def zeros(self, *shape: int) -> NDArray[np.float32]:
         """See `Device`."""

@@ -14,6 +14,7 @@ from ._kernels import SLAB
 from ._prior import Prior
 from ._problem import Problem
 from ._variation import Variation
+from ._wavelets import Wavelets
 
 #: Over-relaxation; any value below 2 converges. It saves a quarter of the iterations.
 _RELAXATION = 1.8
@@ -78,6 +79,7 @@ class PrimalDual:
         self.n_since += 1
         self._each_slab(lambda b: self.problem.leave_slope(b, self.q, self.slope))
         self._sweep(_SWEEPS, self.step, 1.0)
+        self.prior.add_slope(self.slope, self._each_slab)
         self._each_slab(lambda b: self._move_volume(b, relaxation))
         self._each_slab(lambda b: self._move_data_dual(b, relaxation))
 
@@ -98,7 +100,7 @@ class PrimalDual:
         keep = 1.0 if np.isfinite(problem.high) or problem.penalty.soft else 0.0
         far = np.minimum(self.step, np.float32(1e30)) * _FAR
         self._sweep(_SWEEPS_TO_LOOK, far, keep)
-        self._each_slab(lambda b: self.prior.add_slope(b, self.slope))
+        self.prior.add_slope(self.slope, self._each_slab)
         gap = self.certificate.gap(objective, self.q, self.prior, self.slope)
         finished = ~self.done & ((gap <= tolerance) | last)
         self.gap = np.where(self.done, self.gap, gap)
@@ -163,7 +165,6 @@ class PrimalDual:
 
     def _move_volume(self, b: int, relaxation: float) -> None:
         problem = self.problem
-        self.prior.add_slope(b, self.slope)
         problem.loops.volume_step(self.x[b], self.slope[b], self.step[b], problem.high, relaxation)
 
     def _move_data_dual(self, b: int, relaxation: float) -> None:
@@ -184,4 +185,6 @@ class PrimalDual:
 
 def prior_of(problem: Problem) -> Prior:
     """Prior that the penalty of a problem asks for."""
+    if problem.penalty.wavelets > 0:
+        return Wavelets(problem)
     return Variation(problem) if problem.penalty.variation > 0 else Prior(problem)

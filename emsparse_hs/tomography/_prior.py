@@ -28,17 +28,10 @@ class Prior:
 
     def value(self, x: NDArray) -> NDArray[np.float64]:
         """Prior of the volume, of each problem."""
-        of_slab, counts = self._value_of_slab, self.problem.counts
-        return self.problem.per_problem(
-            self.problem.per_slice(lambda b: of_slab(x, b)[: counts[b]])
-        )
+        return np.zeros(self.problem.n_problems)
 
-    def _value_of_slab(self, x: NDArray, b: int) -> NDArray[np.float64]:
-        """Prior of each slice of the slab number b."""
-        return np.zeros(x.shape[-1])
-
-    def add_slope(self, b: int, slope: NDArray) -> None:
-        """Add what the dual leads to, K^T p, to `slope`, for the slab number b."""
+    def add_slope(self, slope: NDArray, each_slab: EachSlab) -> None:
+        """Add what the dual leads to, K^T p, to `slope`."""
 
     def sweep(
         self, n: int, x: NDArray, slope: NDArray, step: NDArray, keep: float, each_slab: EachSlab

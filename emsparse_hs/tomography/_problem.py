@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,10 @@ class Penalty:
         Length of the gradient below which it counts by its square (Huber); 0 for none.
     total : float
         Weight of the sum of the densities.
+    wavelets : float
+        Weight of the absolute wavelet coefficients, instead of total variation.
+    levels : int
+        Distances, each twice the one before, at which wavelets compare voxels.
     dimensions : {3, 2}
         Gradient in the volume, or in each slice by itself.
     """
@@ -33,7 +37,19 @@ class Penalty:
     variation: float = 0.0
     edge: float = 0.0
     total: float = 0.0
+    wavelets: float = 0.0
+    levels: int = 1
     dimensions: int = 3
+
+    def in_units_of(self, unit: float) -> Penalty:
+        """The same for densities in other units."""
+        return replace(
+            self,
+            variation=self.variation / unit,
+            edge=self.edge / unit,
+            total=self.total / unit,
+            wavelets=self.wavelets / unit,
+        )
 
     @property
     def soft(self) -> float:

@@ -37,15 +37,21 @@ class Variation(Prior):
         self.first = problem.device.put(first)
         self.nothing = self.first[0]
 
-    def _value_of_slab(self, x: NDArray, b: int) -> NDArray[np.float64]:
-        penalty, beyond = self.problem.penalty, self._first_after(x, b)
-        variation = self.problem.loops.variation
-        return variation(x[b], beyond, self.across[b], penalty.variation, penalty.soft)
-
-    def add_slope(self, b: int, slope: NDArray) -> None:
+    def value(self, x: NDArray) -> NDArray[np.float64]:
         """See `Prior`."""
-        before = self._last_before(b)
-        self.problem.loops.add_adjoint_gradient(slope[b], self.p[b], before, self.across[b])
+        problem = self.problem
+        weights = problem.penalty.variation, problem.penalty.soft
+
+        def of_slab(b: int) -> NDArray:
+            found = problem.loops.variation(x[b], self._first_after(x, b), self.across[b], *weights)
+            return found[: problem.counts[b]]
+
+        return problem.per_problem(problem.per_slice(of_slab))
+
+    def add_slope(self, slope: NDArray, each_slab: EachSlab) -> None:
+        """See `Prior`."""
+        add = self.problem.loops.add_adjoint_gradient
+        each_slab(lambda b: add(slope[b], self.p[b], self._last_before(b), self.across[b]))
 
     def sweep(
         self, n: int, x: NDArray, slope: NDArray, step: NDArray, keep: float, each_slab: EachSlab

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._solving import Reconstruction
 from .filtered import reconstruct_wbp
 from .noise import noise_variances
 from .projector import ParallelBeam
 from .sirt import reconstruct_sirt
-from .total_variation import Reconstruction, reconstruct_tv
+from .total_variation import reconstruct_tv
 
 
 @dataclass(frozen=True)

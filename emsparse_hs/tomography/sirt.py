@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._solving import check_iterations
 from .projector import ParallelBeam
-from .total_variation import check_iterations
 
 
 def reconstruct_sirt(

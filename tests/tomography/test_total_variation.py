@@ -318,8 +318,7 @@ def test_objective_and_adjoint_equal_their_twins(dimensions, edge):
     data = operator.sinogram_from_slabs(problem.measured, len(x))
     expected = 0.5 * ((operator.forward(x) - data) ** 2).sum() + 0.3 * variation
     assert solver.evaluate().sum() == pytest.approx(expected, rel=1e-5)
-    for b in range(problem.n_slabs):
-        solver.prior.add_slope(b, solver.slope)
+    solver.prior.add_slope(solver.slope, solver._each_slab)
     found = operator.volume_from_slabs(solver.slope, len(x))
     np.testing.assert_allclose(found, slope + adjoint_gradient(p), atol=1e-5)
 
