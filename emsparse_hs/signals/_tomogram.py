@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike
 
+from emsparse_hs.signals._mrc import is_mrc, write_mrc
 from emsparse_hs.signals._reconstruction import project
 from emsparse_hs.signals._tilt_axis import checked_tilts
 
@@ -62,6 +64,45 @@ class Tomogram(Signal2D):
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return project(self, tilts, lazy_output, how)
+
+    def save(
+        self,
+        filename: str | PathLike | None = None,
+        overwrite: bool | None = None,
+        extension: str | None = None,
+        file_format: str | None = None,
+        **kwds,
+    ) -> None:
+        """Save the tomogram, as .mrc, .rec or .map for tomviz, ParaView, IMOD and others.
+
+        All other endings are HyperSpy's. Files of the MRC2014 format hold float32 and, of all that
+        is known, the size of a voxel and the title. Their sections are the slices across the tilt
+        axis, rows z and columns y, as `tilt` of IMOD writes them; ``trimvol -rx`` there makes
+        sections across the beam of them. `hyperspy.api.load` reads all three with
+        ``file_format="MRC"``. Lazy tomograms are written some slices at a time. It needs the
+        package mrcfile.
+
+        Parameters
+        ----------
+        filename, overwrite, extension, file_format, **kwds
+            As in HyperSpy.
+
+        Raises
+        ------
+        ImportError
+            If mrcfile is not installed.
+        ValueError
+            If an MRC file can't hold it: several maps, uneven voxels, units that are no lengths.
+
+        Warns
+        -----
+        UserWarning
+            If the axes have no units. The file then says 1 Å for each voxel.
+        """
+        if is_mrc(filename) and extension is None and file_format is None:
+            write_mrc(self, filename, overwrite, **kwds)
+        else:
+            super().save(filename, overwrite, extension, file_format, **kwds)
 
     def plot_slices(self, **kwargs):
         """Plot three slices through the volume; see `plotting.plot_orthogonal_slices`."""
