@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from emsparse_hs.signals._mrc import is_mrc, write_mrc
 from emsparse_hs.signals._reconstruction import project
+from emsparse_hs.signals._spectral_series import has_maps, pick_figures, project_maps
 from emsparse_hs.signals._tilt_axis import checked_tilts
 
 if TYPE_CHECKING:
@@ -23,10 +24,18 @@ class Tomogram(Signal2D):
     """A volume as slices (z, y) across the tilt axis, which is the navigation axis.
 
     The data have the shape (slice, z, y), as etspy's reconstructions have. What is known of the
-    reconstruction is in ``metadata.Reconstruction``; see `TiltSeries.reconstruct`.
+    reconstruction is in ``metadata.Reconstruction``; see `TiltSeries.reconstruct`. Tomograms of
+    several maps have a second navigation axis, and figures of each; ``s.inav`` picks both.
     """
 
     _signal_type = "tomogram"
+
+    def _slicer(self, slices, isNavigation=None, out=None):
+        """Slice as HyperSpy does, with the figures of the maps that are left."""
+        result = super()._slicer(slices, isNavigation, out)
+        part = result if out is None else out
+        pick_figures(self, part, self._get_array_slices(slices, isNavigation))
+        return result
 
     def project(
         self,
@@ -63,6 +72,8 @@ class Tomogram(Signal2D):
         tilts = checked_tilts(tilts, tilts.size, zeros_are_lost=False)
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        if has_maps(self):
+            return project_maps(self, tilts, lazy_output, how)
         return project(self, tilts, lazy_output, how)
 
     def save(
