@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from emsparse_hs.accessor._tilt_series import TiltSeriesMethods
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import LazyTiltSeries, LazyTomogram, TiltSeries, Tomogram
 
@@ -302,7 +301,7 @@ def test_as_tilt_series(first, lazy):
     plain.set_signal_type("")
     plain.axes_manager["Tilt"].name = "z"
     plain = plain.as_lazy() if lazy else plain
-    series = TiltSeriesMethods(plain).as_tilt_series(UNEVEN)
+    series = plain.emsparse.as_tilt_series(UNEVEN)
     assert type(series) is (LazyTiltSeries if lazy else TiltSeries)
     np.testing.assert_allclose(series.tilts, UNEVEN)
     assert lazy or np.shares_memory(series.data, plain.data)
