@@ -173,19 +173,26 @@ def sort_images(signal: BaseSignal, order: NDArray[np.intp]) -> None:
 
 
 def _stored(signal: BaseSignal) -> ArrayLike:
-    """What etspy wrote into the metadata or has in memory, or what the microscope wrote."""
+    """What etspy has in memory or wrote into the metadata, or what the microscope wrote."""
+    # Of a TomoStack. They follow when it is sliced, as what it wrote when it was saved does not;
+    # they are zero where etspy lost them, which is refused if they are nowhere else.
+    own = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
+    if own is not None and np.any(_values(own)):
+        return _values(own)
     stored = signal.metadata.get_item("Tomography.tilts", default=None)
     if stored is None:
-        # Of a TomoStack in memory. Zero where etspy lost them, which is refused like all zeros.
-        stored = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
-    if stored is None:
-        stored = _of_the_stage(signal)
+        stored = own if own is not None else _of_the_stage(signal)
     if stored is None:
         raise ValueError(
             "There are no tilts in metadata.Tomography.tilts, where etspy stores them, nor one an "
             "image in metadata.Acquisition_instrument.TEM.Stage.tilt_alpha. Pass the angles in "
             "degrees, or the path of a .rawtlt, .tlt or .mdoc file."
         )
+    return _values(stored)
+
+
+def _values(stored: Any) -> ArrayLike:
+    """Numbers of a signal, also of one that was saved as a dictionary, or of an array."""
     if hasattr(stored, "as_dictionary"):
         stored = stored.as_dictionary()
     return stored["data"] if isinstance(stored, Mapping) else getattr(stored, "data", stored)

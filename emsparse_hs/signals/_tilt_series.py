@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs.signals._alignment import align
+from emsparse_hs.signals._etspy import to_tomo_stack
 from emsparse_hs.signals._reconstruction import reconstruct, reconstruct_directly
 from emsparse_hs.signals._request import Request
 from emsparse_hs.signals._spectral_series import (
@@ -356,6 +357,27 @@ class TiltSeries(Signal2D):
         """
         check_one_map(self)
         return score_tilts(self, step, method, kwargs)
+
+    def to_etspy(self) -> Any:
+        """Return the series as TomoStack of etspy, with the data shared.
+
+        Images are transposed where the tilt axis is along y, since it is along x there, and data
+        of a lazy series are computed. What `align` moved images by is in ``shifts``. The way back
+        is ``s.emsparse.as_tilt_series()``. It needs the package etspy.
+
+        Returns
+        -------
+        etspy.base.TomoStack
+            Images (tilt, y, x) with their tilts.
+
+        Raises
+        ------
+        ImportError
+            If etspy is not installed.
+        ValueError
+            If the tilts are not set, there are several maps, or pixels are not evenly spaced.
+        """
+        return to_tomo_stack(self)
 
     def plot_sinogram(self, tomogram: Tomogram, **kwargs):
         """Plot a slice's measured and fitted projections; see `plotting.plot_sinogram`."""

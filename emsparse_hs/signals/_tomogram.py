@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike
 
+from emsparse_hs.signals._etspy import to_rec_stack
 from emsparse_hs.signals._mrc import is_mrc, write_mrc
 from emsparse_hs.signals._reconstruction import project
 from emsparse_hs.signals._spectral_series import has_maps, pick_figures, project_maps
@@ -114,6 +115,26 @@ class Tomogram(Signal2D):
             write_mrc(self, filename, overwrite, **kwds)
         else:
             super().save(filename, overwrite, extension, file_format, **kwds)
+
+    def to_etspy(self) -> Any:
+        """Return the tomogram as RecStack of etspy, with the data shared.
+
+        Data of a lazy tomogram are computed. The way back is ``s.set_signal_type("tomogram")``. It
+        needs the package etspy.
+
+        Returns
+        -------
+        etspy.base.RecStack
+            Slices (z, y) along x.
+
+        Raises
+        ------
+        ImportError
+            If etspy is not installed.
+        ValueError
+            If there are several maps, or voxels are not evenly spaced.
+        """
+        return to_rec_stack(self)
 
     def plot_slices(self, **kwargs):
         """Plot three slices through the volume; see `plotting.plot_orthogonal_slices`."""
