@@ -94,7 +94,9 @@ def test_what_a_volume_is_made_of(recorded, axis, lazy):
     assert lazy or np.shares_memory(stack.data, tomogram.data)
     assert [each["name"] for each in stack.axes] == ["x", "z", "y"]
     assert [each["size"] for each in stack.axes] == [11, 18, 18]
-    assert stack.axes[0]["offset"] == (1 if axis == "x" else 3)
+    # The tilt axis is where z is zero.
+    along, across = (1, 3) if axis == "x" else (3, 1)
+    assert [each["offset"] for each in stack.axes] == [along, -0.5 * 17 / 2, across]
     assert stack.metadata["Reconstruction"]["prior"] == "tv"
     assert Tomogram(np.ones((2, 3, 4))).to_etspy().data.shape == (2, 3, 4)
 

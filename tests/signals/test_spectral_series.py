@@ -144,7 +144,7 @@ def test_each_map_is_as_it_would_be_alone(method, first, lazy):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_figures_are_those_of_each_map(dims, lazy, tmp_path):
     series = make_series("tilt", lazy)
-    settings = QUIET | {"dims": dims, "tol": 3e-2, "lazy_output": False, "refine": "gain"}
+    settings = QUIET | {"dims": dims, "tol": 3e-3, "lazy_output": False, "refine": "gain"}
     tomogram = series.reconstruct(**settings)
     tomogram.save(tmp_path / "maps.hspy")
     expected = [alone(k).reconstruct(**settings).metadata.Reconstruction for k in range(3)]
@@ -154,6 +154,8 @@ def test_figures_are_those_of_each_map(dims, lazy, tmp_path):
         np.testing.assert_allclose(about.lambda_, [each.lambda_ for each in expected])
         assert len(set(about.lambda_)) == 3
         assert about.residual_per_tilt.shape == about.gains.shape == (3, 9)
+        # Some histories are shorter than others.
+        assert dims == 2 or np.isnan(about.gap_history).any()
         for k, each in enumerate(expected):
             one = known.inav[:, k].metadata.Reconstruction.as_dictionary()
             each = each.as_dictionary()
