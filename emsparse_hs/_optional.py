@@ -8,15 +8,15 @@ import importlib
 from types import ModuleType
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import an optional module, or say which extra installs it.
+def require(module: str, extra: str | None) -> ModuleType:
+    """Import an optional module, or say what installs it.
 
     Parameters
     ----------
     module : str
         Dotted name, such as ``"pyxem.signals"``.
-    extra : str
-        Name of the extra of emsparse-hs that installs it.
+    extra : str or None
+        Name of the extra of emsparse-hs that installs it; None if it is installed by itself.
 
     Returns
     -------
@@ -35,7 +35,8 @@ def require(module: str, extra: str) -> ModuleType:
         # A package that is there but lacks one of its own needs must say so itself.
         if error.name is None or error.name.partition(".")[0] != package:
             raise
+        wanted = package if extra is None else f'"emsparse-hs[{extra}]"'
         raise ImportError(
             f"This needs the package {package}, which is not installed. "
-            f'Install it with: pip install "emsparse-hs[{extra}]"'
+            f"Install it with: pip install {wanted}"
         ) from error

@@ -24,8 +24,9 @@ from emsparse_hs.stem4d import milliradians_per_unit
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
+    from numpy.typing import ArrayLike
 
-    from emsparse_hs.signals import BeamDeflection
+    from emsparse_hs.signals import BeamDeflection, TiltSeries
 
 
 #: Units of detectors that have not been calibrated.
@@ -156,6 +157,29 @@ class DiffractionMethods(UnitCellMethods, GroupingMethods):
         } | finder.about()
         variance = (found[..., 2:] * scale) ** 2
         return _as_beam_deflection(self._signal, deflection, variance, units, about)
+
+    def as_tilt_series(self, tilts: ArrayLike) -> TiltSeries:
+        """Return images that are no patterns but a tilt series as such, with the data shared.
+
+        Parameters
+        ----------
+        tilts : array of shape (tilt,)
+            In degrees. Of two navigation axes, as of maps of several elements at each tilt, they
+            are for the one called "Tilt", or else of that length.
+
+        Returns
+        -------
+        TiltSeries
+            Lazy if the signal is. The signal is left as it is.
+
+        Raises
+        ------
+        ValueError
+            If the tilts can't be those of the images.
+        """
+        from emsparse_hs.accessor._tilt_series import as_tilt_series
+
+        return as_tilt_series(self._signal, tilts)
 
 
 def _zero_of_deflection(signal: BaseSignal, centre) -> np.ndarray | None:

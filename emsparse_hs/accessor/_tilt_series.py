@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emsparse_hs.accessor._base import SignalMethods
 
 if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
     from numpy.typing import ArrayLike
 
     from emsparse_hs.signals import TiltSeries, Tomogram
@@ -27,7 +28,8 @@ class TiltSeriesMethods(SignalMethods):
         Parameters
         ----------
         tilts : array of shape (tilt,), optional
-            In degrees. Those of a `TiltSeries`, or those that etspy stored, by default.
+            In degrees. Those of a `TiltSeries`, or those that etspy stored, by default. Of two
+            navigation axes they are for the one called "Tilt", or else of that length.
 
         Returns
         -------
@@ -39,22 +41,7 @@ class TiltSeriesMethods(SignalMethods):
         ValueError
             If the tilts are not known, or can't be those of the images.
         """
-        from emsparse_hs.signals import LazyTiltSeries, TiltSeries
-        from emsparse_hs.signals._provenance import kept_metadata
-        from emsparse_hs.signals._tilt_axis import read_tilts
-
-        signal = self._signal
-        if isinstance(signal, TiltSeries) and tilts is None:
-            return signal
-        # Read first: a TomoStack loses its tilts when it is copied or converted.
-        tilts, _ = read_tilts(signal, tilts)
-        series = (LazyTiltSeries if signal._lazy else TiltSeries)(
-            signal._data_aligned_with_axes,
-            axes=[axis.get_axis_dictionary() for axis in signal.axes_manager._axes],
-            metadata=kept_metadata(signal),
-        )
-        series.set_tilts(tilts, getattr(signal, "tilt_axis", None))
-        return series
+        return as_tilt_series(self._signal, tilts)
 
     def reconstruct(self, prior: str = "tv", **kwargs) -> Tomogram:
         """Reconstruct the volume, as the method of that name of `TiltSeries` does.
@@ -97,3 +84,22 @@ class TiltSeriesMethods(SignalMethods):
             As from `TiltSeries.score_tilts`.
         """
         return self.as_tilt_series().score_tilts(step, method, **kwargs)
+
+
+def as_tilt_series(signal: BaseSignal, tilts: ArrayLike | None) -> TiltSeries:
+    """Images as `TiltSeries`; see `TiltSeriesMethods.as_tilt_series`."""
+    from emsparse_hs.signals import LazyTiltSeries, TiltSeries
+    from emsparse_hs.signals._provenance import kept_metadata
+    from emsparse_hs.signals._tilt_axis import read_tilts
+
+    if isinstance(signal, TiltSeries) and tilts is None:
+        return signal
+    # Read first: a TomoStack loses its tilts when it is copied or converted.
+    tilts, _ = read_tilts(signal, tilts)
+    series = (LazyTiltSeries if signal._lazy else TiltSeries)(
+        signal._data_aligned_with_axes,
+        axes=[axis.get_axis_dictionary() for axis in signal.axes_manager._axes],
+        metadata=kept_metadata(signal),
+    )
+    series.set_tilts(tilts, getattr(signal, "tilt_axis", None))
+    return series

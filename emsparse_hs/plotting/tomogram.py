@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from emsparse_hs.plotting._axes import edges, extent, known, label
 from emsparse_hs.signals._imaging import fitted_sinogram
+from emsparse_hs.signals._spectral_series import check_one_map, check_own_figures
 
 if TYPE_CHECKING:
     from emsparse_hs.signals import TiltSeries, Tomogram
@@ -149,6 +150,7 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
     ValueError
         If it is not known how the gap closed.
     """
+    check_own_figures(tomogram)
     about = tomogram.metadata.get_item("Reconstruction", default=None)
     history = None if about is None else about.get_item("gap_history", default=None)
     if history is None or not len(history):
@@ -172,6 +174,7 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
 
 def _sinograms(series: TiltSeries, tomogram: Tomogram, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Measured and fitted projections (tilt, y) of one slice."""
+    check_one_map(series)
     images = series._data_aligned_with_axes
     along = 2 if series.tilt_axis == "x" else 1
     slices, detector = images.shape[along], images.shape[3 - along]
@@ -194,6 +197,7 @@ def _plot_residuals(ax: Axes, difference: np.ndarray, tilts: np.ndarray, label: 
 
 
 def _volume_axes(tomogram: Tomogram) -> tuple:
+    check_one_map(tomogram)
     axes = tomogram.axes_manager
     if axes.navigation_dimension != 1 or axes.signal_dimension != 2:
         raise ValueError(
@@ -229,7 +233,7 @@ def _summary(tomogram: Tomogram) -> str:
     metadata = tomogram.metadata
     parts = [metadata.get_item("General.title", default="")]
     gap = metadata.get_item("Reconstruction.gap", default=None)
-    if gap is not None:
+    if gap is not None and not metadata.has_item("Reconstruction.map_axis"):
         lambda_ = metadata.Reconstruction.lambda_
         parts.append(f"{metadata.Reconstruction.prior.upper()}, λ = {lambda_:.3g}, gap {gap:.1e}")
     return "   ".join(part for part in parts if part)

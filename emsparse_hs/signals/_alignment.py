@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emsparse_hs.signals._request import check_images
 from emsparse_hs.tomography import series
@@ -18,11 +19,21 @@ if TYPE_CHECKING:
 
 def align(signal: TiltSeries) -> TiltSeries:
     """Aligned copy of a series; see `TiltSeries.align`."""
+    return moved(signal, displacements(signal))
+
+
+def displacements(signal: TiltSeries) -> NDArray[np.intp]:
+    """By how many pixels (across, along the tilt axis) each image is displaced: (2, tilt)."""
     check_images(signal)
+    sinogram = series.sinogram_of(np.asarray(signal._data_aligned_with_axes), signal.tilt_axis)
+    return np.rint(estimate_displacements(sinogram, signal.tilts)).astype(int)
+
+
+def moved(signal: TiltSeries, found: NDArray[np.intp]) -> TiltSeries:
+    """Copy of a series with these displacements undone."""
     images = np.asarray(signal._data_aligned_with_axes)
     axis = signal.tilt_axis
     sinogram = series.sinogram_of(images, axis)
-    found = np.rint(estimate_displacements(sinogram, signal.tilts)).astype(int)
     result = signal._deepcopy_with_new_data(np.empty_like(images))
     result._lazy = False
     result._assign_subclass()

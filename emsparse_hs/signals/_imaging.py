@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from emsparse_hs.signals._spectral_series import check_own_figures
 from emsparse_hs.tomography import Imaging, ParallelBeam
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def imaging_of(tomogram: Tomogram, tilts: NDArray) -> Imaging:
 
     Those of the nearest tilt that they are known of.
     """
+    check_own_figures(tomogram)
     about = tomogram.metadata.get_item("Reconstruction", default=None)
     known = {} if about is None else about.as_dictionary()
     if "shifts" not in known:

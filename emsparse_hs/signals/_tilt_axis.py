@@ -33,43 +33,71 @@ def axis_of_tilts(tilts: NDArray) -> dict[str, Any]:
     return axis | {"_type": "UniformDataAxis", "offset": float(tilts[0]), "scale": step}
 
 
-def tilts_of(signal: BaseSignal) -> NDArray[np.float64]:
-    """Tilts in degrees from the navigation axis, if it is one that holds tilts.
+def place_of_tilts(signal: BaseSignal) -> int:
+    """Which of the one or two navigation axes, as HyperSpy counts them, holds tilts.
 
     Raises
     ------
     ValueError
-        If it is not, or all are zero.
+        If there is none, or both are called so.
     """
     axes = signal.axes_manager.navigation_axes
-    if len(axes) != 1 or str(axes[0].name) != NAME or str(axes[0].units) != UNITS:
+    places = [k for k, a in enumerate(axes) if (str(a.name), str(a.units)) == (NAME, UNITS)]
+    if len(axes) > 2 or len(places) != 1:
         found = ", ".join(f"{axis.name!r} in {axis.units!s}" for axis in axes) or "none"
         raise ValueError(
             f"The tilts are not known: they need a navigation axis {NAME!r} in {UNITS!r}, and "
             f"there is {found}. Set them with s.set_tilts(angles), s.set_tilts('series.rawtlt'), "
             "or s.set_tilts() for a file of etspy."
         )
-    tilts = np.array(axes[0].axis, dtype=np.float64)
+    return places[0]
+
+
+def tilts_of(signal: BaseSignal) -> NDArray[np.float64]:
+    """Tilts in degrees from the navigation axis that holds them.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or all are zero.
+    """
+    axis = signal.axes_manager.navigation_axes[place_of_tilts(signal)]
+    tilts = np.array(axis.axis, dtype=np.float64)
     if len(tilts) > 1 and not tilts.any():
         raise ValueError("All tilts are zero. Set them with s.set_tilts(angles).")
     return tilts
 
 
+def _place_for_tilts(signal: BaseSignal, n_tilts: int) -> int:
+    """Which navigation axis so many tilts are for: the one called so, or of that length."""
+    axes = signal.axes_manager.navigation_axes
+    places = [k for k, axis in enumerate(axes) if str(axis.name) == NAME or len(axes) == 1]
+    places = places or [k for k, axis in enumerate(axes) if axis.size == n_tilts]
+    if len(places) != 1:
+        sizes = " and ".join(f"{axis.name!s} of {axis.size}" for axis in axes)
+        raise ValueError(
+            f"It is not clear which navigation axis the {n_tilts} tilts are for: there are {sizes}."
+            f" Say it with s.axes_manager.navigation_axes[0].name = {NAME!r}, or [1]."
+        )
+    return places[0]
+
+
 def write_tilts(signal: BaseSignal, tilts: NDArray) -> None:
-    """Make the navigation axis one that holds these tilts."""
-    axis = signal.axes_manager.navigation_axes[0]
+    """Make the navigation axis that they are for one that holds these tilts."""
+    place = _place_for_tilts(signal, len(tilts))
+    axis = signal.axes_manager.navigation_axes[place]
     wanted = axis_of_tilts(tilts)
     if wanted["_type"] == "DataAxis":
         if axis.is_uniform:
             axis.convert_to_non_uniform_axis()
-            axis = signal.axes_manager.navigation_axes[0]
+            axis = signal.axes_manager.navigation_axes[place]
         axis.axis = wanted["axis"]
     else:
         if not axis.is_uniform:
             # A step that is not quite even would stop the conversion, so it is made even first.
             axis.axis = np.arange(axis.size, dtype=float)
             axis.convert_to_uniform_axis()
-            axis = signal.axes_manager.navigation_axes[0]
+            axis = signal.axes_manager.navigation_axes[place]
         axis.scale, axis.offset = wanted["scale"], wanted["offset"]
     axis.name, axis.units = NAME, UNITS
 
@@ -118,10 +146,11 @@ def read_tilts(
         If they can't be those of the signal's images.
     """
     axes = signal.axes_manager
-    if axes.navigation_dimension != 1 or axes.signal_dimension != 2:
+    if axes.navigation_dimension not in (1, 2) or axes.signal_dimension != 2:
         raise ValueError(
-            f"{signal!r} is no tilt series: one navigation axis and two signal axes are needed. "
-            "Use s.transpose(signal_axes=2), and s.inav for one series of several."
+            f"{signal!r} is no tilt series: a navigation axis, or two for several maps at each "
+            "tilt, and two signal axes are needed. Use s.transpose(signal_axes=2), and s.inav for "
+            "one series of several."
         )
     if tilts is None:
         tilts = _stored(signal)
@@ -133,29 +162,37 @@ def read_tilts(
         raise ValueError(f"Tilts are numbers in degrees, not {tilts!r}.") from error
     values = np.atleast_1d(values)
     order = np.argsort(values, kind="stable") if sort and values.ndim == 1 else slice(None)
-    return checked_tilts(values[order], axes.navigation_size), np.arange(len(values))[order]
+    size = axes.navigation_axes[_place_for_tilts(signal, len(values))].size
+    return checked_tilts(values[order], size), np.arange(len(values))[order]
 
 
 def sort_images(signal: BaseSignal, order: NDArray[np.intp]) -> None:
     """Put the images of a signal in this order."""
-    axis = signal.axes_manager.navigation_axes[0].index_in_array
-    signal.data = np.take(signal.data, order, axis=axis)
+    axis = signal.axes_manager.navigation_axes[_place_for_tilts(signal, len(order))]
+    signal.data = np.take(signal.data, order, axis=axis.index_in_array)
 
 
 def _stored(signal: BaseSignal) -> ArrayLike:
-    """What etspy wrote into the metadata or has in memory, or what the microscope wrote."""
+    """What etspy has in memory or wrote into the metadata, or what the microscope wrote."""
+    # Of a TomoStack. They follow when it is sliced, as what it wrote when it was saved does not;
+    # they are zero where etspy lost them, which is refused if they are nowhere else.
+    own = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
+    if own is not None and np.any(_values(own)):
+        return _values(own)
     stored = signal.metadata.get_item("Tomography.tilts", default=None)
     if stored is None:
-        # Of a TomoStack in memory. Zero where etspy lost them, which is refused like all zeros.
-        stored = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
-    if stored is None:
-        stored = _of_the_stage(signal)
+        stored = own if own is not None else _of_the_stage(signal)
     if stored is None:
         raise ValueError(
             "There are no tilts in metadata.Tomography.tilts, where etspy stores them, nor one an "
             "image in metadata.Acquisition_instrument.TEM.Stage.tilt_alpha. Pass the angles in "
             "degrees, or the path of a .rawtlt, .tlt or .mdoc file."
         )
+    return _values(stored)
+
+
+def _values(stored: Any) -> ArrayLike:
+    """Numbers of a signal, also of one that was saved as a dictionary, or of an array."""
     if hasattr(stored, "as_dictionary"):
         stored = stored.as_dictionary()
     return stored["data"] if isinstance(stored, Mapping) else getattr(stored, "data", stored)
@@ -168,14 +205,16 @@ def _of_the_stage(signal: BaseSignal) -> NDArray | None:
     """
     path = "Acquisition_instrument.TEM.Stage.tilt_alpha"
     stored = np.atleast_1d(np.asarray(signal.metadata.get_item(path, default=()), dtype=object))
-    n = signal.axes_manager.navigation_size
-    if stored.ndim != 1 or not 1 < n <= len(stored):
+    if stored.ndim != 1:
         return None
     try:
         values = stored.astype(np.float64)
     except (TypeError, ValueError):
         return None
-    return None if values[n:].any() else values[:n]
+    for n in sorted(axis.size for axis in signal.axes_manager.navigation_axes):
+        if 1 < n <= len(values) and not values[n:].any():
+            return values[:n]
+    return None
 
 
 def _from_file(path: str | PathLike) -> NDArray[np.float64]:

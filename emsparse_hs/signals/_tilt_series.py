@@ -6,15 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs.signals._alignment import align
+from emsparse_hs.signals._etspy import to_tomo_stack
 from emsparse_hs.signals._reconstruction import reconstruct, reconstruct_directly
 from emsparse_hs.signals._request import Request
+from emsparse_hs.signals._spectral_series import (
+    align_maps,
+    check_one_map,
+    has_maps,
+    reconstruct_maps,
+    reconstruct_maps_directly,
+)
 from emsparse_hs.signals._tilt_axis import (
     read_tilts,
     sort_images,
@@ -37,6 +45,9 @@ class TiltSeries(Signal2D):
     name or other units is never taken for them: say what the tilts are with `set_tilts`. Parts that
     `hyperspy.api.stack` puts together along that axis need it again, since HyperSpy continues the
     tilts of the first one.
+
+    A second navigation axis is one of several maps at each tilt, such as those of elements. They
+    are reconstructed one by one, and aligned as one.
     """
 
     _signal_type = "tilt_series"
@@ -74,6 +85,7 @@ class TiltSeries(Signal2D):
         """Say at which tilts the images were taken.
 
         Axes of the images without a name, or with the same, are called "x" and "y" from then on.
+        Of two navigation axes the tilts are for the one called "Tilt", or else of that length.
 
         Parameters
         ----------
@@ -93,7 +105,8 @@ class TiltSeries(Signal2D):
         ------
         ValueError
             If there are not as many tilts as images, they are not finite, all zero, not in order,
-            or beyond 180 degrees, or the axis is unknown. The signal stays as it was.
+            or beyond 180 degrees, or the axis is unknown, or it is not clear which of two
+            navigation axes they are for. The signal stays as it was.
         """
         if axis not in (None, "x", "y"):
             raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
@@ -187,7 +200,9 @@ class TiltSeries(Signal2D):
             estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
             ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
             noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``;
-            with `refine` ``shifts`` and ``slides`` (px), ``gains`` and ``backgrounds`` too.
+            with `refine` ``shifts`` and ``slides`` (px), ``gains`` and ``backgrounds`` too. Of
+            several maps it is one volume for each, along the axis of the maps, with its own
+            figures in arrays.
 
         Raises
         ------
@@ -218,6 +233,8 @@ class TiltSeries(Signal2D):
             lazy_output=self._lazy if lazy_output is None else lazy_output,
             how={"show_progressbar": show_progressbar, "num_workers": num_workers},
         )
+        if has_maps(self):
+            return reconstruct_maps(self, request)
         return reconstruct(self, request)
 
     def reconstruct_wbp(
@@ -249,7 +266,8 @@ class TiltSeries(Signal2D):
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        return reconstruct_directly(self, "wbp", {"window": window}, shifts, lazy_output, how)
+        directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
+        return directly(self, "wbp", {"window": window}, shifts, lazy_output, how)
 
     def reconstruct_sirt(
         self,
@@ -284,7 +302,8 @@ class TiltSeries(Signal2D):
         lazy_output = self._lazy if lazy_output is None else lazy_output
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         settings = {"n_iterations": max_iter, "bounds": tuple(bounds)}
-        return reconstruct_directly(self, "sirt", settings, shifts, lazy_output, how)
+        directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
+        return directly(self, "sirt", settings, shifts, lazy_output, how)
 
     def align(self) -> TiltSeries:
         """Move images by whole pixels to where the tilt axis is in the middle.
@@ -293,7 +312,8 @@ class TiltSeries(Signal2D):
         `emsparse_hs.tomography.estimate_displacements`. Nothing is interpolated, so that noise
         stays what it is: what is left, fractions of a pixel, is for
         ``reconstruct(refine=("shift", "slide"))``. What moves in from outside is the median of the
-        image's border. All images are loaded.
+        image's border. All images are loaded. Of several maps the sum is aligned, and each of them
+        is moved by the same.
 
         Returns
         -------
@@ -306,7 +326,7 @@ class TiltSeries(Signal2D):
         ValueError
             If the tilts are not set, there are fewer than three, or an image is empty.
         """
-        return align(self)
+        return align_maps(self) if has_maps(self) else align(self)
 
     def score_tilts(self, step: int = 5, method: str = "tv", **kwargs) -> TiltScore:
         """Leave out tilts, predict them from the others, and say how well: an honest score.
@@ -335,7 +355,29 @@ class TiltSeries(Signal2D):
         ValueError
             If too few tilts are left, or as the method does.
         """
+        check_one_map(self)
         return score_tilts(self, step, method, kwargs)
+
+    def to_etspy(self) -> Any:
+        """Return the series as TomoStack of etspy, with the data shared.
+
+        Images are transposed where the tilt axis is along y, since it is along x there, and data
+        of a lazy series are computed. What `align` moved images by is in ``shifts``. The way back
+        is ``s.emsparse.as_tilt_series()``. It needs the package etspy.
+
+        Returns
+        -------
+        etspy.base.TomoStack
+            Images (tilt, y, x) with their tilts.
+
+        Raises
+        ------
+        ImportError
+            If etspy is not installed.
+        ValueError
+            If the tilts are not set, there are several maps, or pixels are not evenly spaced.
+        """
+        return to_tomo_stack(self)
 
     def plot_sinogram(self, tomogram: Tomogram, **kwargs):
         """Plot a slice's measured and fitted projections; see `plotting.plot_sinogram`."""

@@ -85,6 +85,18 @@ def test_tilts_that_were_lost():
     np.testing.assert_allclose(stack.emsparse.as_tilt_series(TILTS).tilts, TILTS)
 
 
+def test_tilts_in_memory_come_before_those_that_were_saved():
+    stack = TomoStack(images()[2:6])
+    stack.tilts = hs.signals.Signal1D(TILTS[2:6, None])
+    stack.metadata.set_item("Tomography.tilts", hs.signals.Signal1D(TILTS[:, None]))
+    np.testing.assert_allclose(stack.emsparse.as_tilt_series().tilts, TILTS[2:6])
+    # As in files of etspy that `hs.load` opened.
+    stack = TomoStack(images())
+    stack.tilts = hs.signals.Signal1D(np.zeros((9, 1)))
+    stack.metadata.set_item("Tomography.tilts", hs.signals.Signal1D(TILTS[:, None]))
+    np.testing.assert_allclose(stack.emsparse.as_tilt_series().tilts, TILTS)
+
+
 def test_other_signals_are_told_how():
     with pytest.raises(AttributeError, match="set_signal_type"):
         hs.signals.Signal2D(images()).emsparse.reconstruct()

@@ -183,7 +183,7 @@ def test_bad_axis_or_dimensions():
     with pytest.raises(ValueError, match="'x' or 'y'"):
         make_series().set_tilts(EVEN, axis="z")
     with pytest.raises(ValueError, match="no tilt series"):
-        TiltSeries(np.ones((2, 3, 4, 5))).set_tilts([0, 1, 2])
+        TiltSeries(np.ones((2, 2, 3, 4, 5))).set_tilts([0, 1, 2])
 
 
 def series_weight(series):
