@@ -18,7 +18,7 @@ def reconstruct_wavelets(
     operator: ParallelBeam,
     weight: float,
     *,
-    levels: int = 2,
+    levels: int = 1,
     bounds: tuple[float, float | None] = (0, None),
     dimensions: int = 3,
     precision: ArrayLike | None = None,
