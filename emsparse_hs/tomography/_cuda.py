@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""The loops of `_kernels` and `_tv_kernels` on a graphics card, with the same names and arguments.
+"""The loops of the other files on a graphics card, with the same names and arguments.
 
 They take arrays of CuPy and are compiled when they are first used, from kernels.cu.
 """
@@ -53,8 +53,8 @@ def sweep(
     w = cupy().empty_like(x)
     high, keep, momentum, weight, soft = _floats(high, keep, momentum, weight, soft)
     descent = x, slope, p, last, bool(joins), first, across, step, high, keep, momentum, w
-    _through("descend", x, *descent)
-    _through("ascend", x, w, beyond, across, rise, momentum, weight, soft, p, last)
+    _through("sweep_volume", x, *descent)
+    _through("sweep_dual", x, w, beyond, across, rise, momentum, weight, soft, p, last)
 
 
 def first_slice(x, slope, p, last, before, last_before, step, high, keep, momentum, out) -> None:
@@ -80,6 +80,34 @@ def data_step(projection, measured, step, per_ray, precision, relaxation, q) -> 
     same = precision.shape[1] == 1
     arguments = projection, measured, step, per_ray, precision, same, *_floats(relaxation), q
     _through("data_step", q, *arguments)
+
+
+def ascend_wavelets(
+    here, after, stride, deep, counts, rise, momentum, weight, p, last, low
+) -> None:
+    """See `_wavelet_kernels.ascend_wavelets`."""
+    given = here, after, *_ints(stride), deep, counts, rise, *_floats(momentum, weight)
+    _through("ascend_wavelets", here, *given, p, last, low)
+
+
+def merge_wavelets(
+    low, low_before, p, p_before, last, last_before, stride, deep, momentum, out
+) -> None:
+    """See `_wavelet_kernels.merge_wavelets`."""
+    given = low, low_before, p, p_before, last, last_before, *_ints(stride), deep
+    _through("merge_wavelets", out, *given, *_floats(momentum), out)
+
+
+def descend(x, slope, lead, step, high, keep, out) -> None:
+    """See `_wavelet_kernels.descend`."""
+    _through("descend", x, x, slope, lead, step, *_floats(high, keep), out)
+
+
+def size_of_wavelets(here, after, stride, deep, counts, n_bands, low):
+    """See `_wavelet_kernels.size_of_wavelets`."""
+    total = cupy().zeros(SLAB)
+    _sum("size_of_wavelets", here, here, after, *_ints(stride), deep, counts, low, total)
+    return total
 
 
 def variation(x, beyond, across, weight, soft):

@@ -1,8 +1,8 @@
 // Copyright 2026 The emsparse_hs developers
 // This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 //
-// The loops of _kernels.py and _tv_kernels.py for a graphics card, over one slab of slices: what
-// they compute, and how arguments are called, is said there. A slab is (row, column, SLAB), with
+// The loops of _kernels.py, _tv_kernels.py and _wavelet_kernels.py for a graphics card, over one
+// slab of slices: what they compute, and how arguments are called, is said there. A slab is (row, column, SLAB), with
 // the slice innermost, so that neighbouring threads read neighbouring slices.
 
 #define SLAB 64
@@ -23,6 +23,32 @@ __device__ float clipped(float value, float high) { return fminf(high, fmaxf(0, 
 // Positive numbers of type double have the order of their bits.
 __device__ void raise_to(double* place, double value) {
     atomicMax((unsigned long long*)place, (unsigned long long)__double_as_longlong(value));
+}
+
+// A voxel of this slab, or of the one after it; 0 beyond the volume.
+__device__ float voxel(const float* here, const float* after, int r, int c, int s, int n_rows,
+                       int n_columns) {
+    if (r >= n_rows || c >= n_columns) return 0;
+    long pixel = ((long)r * n_columns + c) * SLAB;
+    return s < SLAB ? here[pixel + s] : after[pixel + s - SLAB];
+}
+
+// Bands of one level at a voxel: bit 2 of the index is set for differences along z, 1 along y and
+// 0 along slices. In two dimensions those without the last are there.
+__device__ void split(const float* here, const float* after, int stride, bool deep, int r, int c,
+                      int s, int n_rows, int n_columns, float* bands) {
+    for (int k = 0; k < 8; ++k)
+        bands[k] = deep || k % 2 == 0
+                       ? voxel(here, after, r + stride * (k >> 2), c + stride * (k >> 1 & 1),
+                               s + stride * (k & 1), n_rows, n_columns)
+                       : 0;
+    for (int bit = deep ? 1 : 2; bit < 8; bit *= 2)
+        for (int k = 0; k < 8; ++k)
+            if (!(k & bit)) {
+                float one = bands[k], other = bands[k | bit];
+                bands[k] = 0.5f * (one + other);
+                bands[k | bit] = 0.5f * (one - other);
+            }
 }
 
 extern "C" {
@@ -115,7 +141,7 @@ __global__ void backproject(const float4* sinogram, const double* waves, float4*
     (void)part;
 
 // The volume that the dual leads to.
-__global__ void descend(const float* x, const float* slope, const float* p, const float* last,
+__global__ void sweep_volume(const float* x, const float* slope, const float* p, const float* last,
                         bool joins, const float* first, const float* across, const float* step,
                         float high, float keep, float momentum, float* w, int n_rows,
                         int n_columns) {
@@ -132,7 +158,7 @@ __global__ void descend(const float* x, const float* slope, const float* p, cons
 }
 
 // `last` is overwritten with the new dual.
-__global__ void ascend(const float* w, const float* beyond, const float* across, const float* rise,
+__global__ void sweep_dual(const float* w, const float* beyond, const float* across, const float* rise,
                        float momentum, float weight, float soft, const float* p, float* last,
                        int n_rows, int n_columns) {
     PLACE
@@ -203,6 +229,56 @@ __global__ void data_step(const float* projection, const float* measured, const 
     q[at] += relaxation * (fresh - q[at]);
 }
 
+// Wavelets. Duals have 7 parts, the bands 1 to 7, or in two dimensions 3, the bands 2, 4 and 6.
+
+__global__ void ascend_wavelets(const float* here, const float* after, int stride, bool deep,
+                                const float* counts, const float* rise, float momentum,
+                                float weight, const float* p, float* last, float* low, int n_rows,
+                                int n_columns) {
+    PLACE
+    float bands[8];
+    split(here, after, stride, deep, r, c, s, n_rows, n_columns, bands);
+    low[at] = bands[0];
+    int reach = 2 * stride - 1;
+    if (r + reach >= n_rows || c + reach >= n_columns) return;
+    for (int b = 0; b < (deep ? 7 : 3); ++b) {
+        long i = b * part + at;
+        float fresh = p[i] + momentum * (p[i] - last[i]) + rise[s] * bands[deep ? b + 1 : 2 * b + 2];
+        last[i] = counts[s] * fminf(weight, fmaxf(-weight, fresh));
+    }
+}
+
+__global__ void merge_wavelets(const float* low, const float* low_before, const float* p,
+                               const float* p_before, const float* last, const float* last_before,
+                               int stride, bool deep, float momentum, float* out, int n_rows,
+                               int n_columns) {
+    PLACE
+    float total = 0;
+    for (int k = 0; k < (deep ? 8 : 4); ++k) {
+        int dz = deep ? k >> 2 : k >> 1, dy = deep ? k >> 1 & 1 : k & 1, dx = deep ? k & 1 : 0;
+        if (r < dz * stride || c < dy * stride) continue;
+        long i = at - dz * stride * row - (long)dy * stride * SLAB - dx * stride;
+        bool beside = s < dx * stride;
+        if (beside) i += SLAB;
+        const float *q = beside ? p_before : p, *old = beside ? last_before : last;
+        float sum = (beside ? low_before : low)[i];
+        for (int b = 0; b < (deep ? 7 : 3); ++b) {
+            long j = b * part + i;
+            float value = q[j] + momentum * (q[j] - old[j]);
+            // Differences count with a minus where the further voxel is this one.
+            sum += __popc((b + 1) & k) % 2 ? -value : value;
+        }
+        total += sum;
+    }
+    out[at] = total * (deep ? 0.125f : 0.25f);
+}
+
+__global__ void descend(const float* x, const float* slope, const float* lead, const float* step,
+                        float high, float keep, float* out, int n_rows, int n_columns) {
+    PLACE
+    out[at] = clipped(keep * x[at] - step[s] * (slope[at] + lead[at]), high);
+}
+
 // Sums: threads (SLAB, LANES), any number of blocks; totals in float64.
 
 #define LANES 8
@@ -244,6 +320,22 @@ __global__ void variation(const float* x, const float* beyond, const float* acro
         float gx = across[s] * (next - here);
         float length = sqrtf(gz * gz + gy * gy + gx * gx);
         sum += length < edge ? length * length / (edge + edge) : length - 0.5f * edge;
+    }
+    add_up(sum, total);
+}
+
+__global__ void size_of_wavelets(const float* here, const float* after, int stride, bool deep,
+                                 const float* counts, float* low, double* total, int n_rows,
+                                 int n_columns) {
+    float bands[8];
+    int reach = 2 * stride - 1;
+    double sum = 0;
+    EACH_PIXEL {
+        int r = pixel / n_columns, c = pixel % n_columns;
+        split(here, after, stride, deep, r, c, s, n_rows, n_columns, bands);
+        low[pixel * SLAB + s] = bands[0];
+        if (r + reach >= n_rows || c + reach >= n_columns) continue;
+        for (int k = 1; k < 8; ++k) sum += counts[s] * fabsf(bands[k]);
     }
     add_up(sum, total);
 }

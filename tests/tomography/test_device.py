@@ -5,7 +5,13 @@
 import numpy as np
 import pytest
 
-from emsparse_hs.tomography import ParallelBeam, _cuda, reconstruct_sirt, reconstruct_tv
+from emsparse_hs.tomography import (
+    ParallelBeam,
+    _cuda,
+    reconstruct_sirt,
+    reconstruct_tv,
+    reconstruct_wavelets,
+)
 from emsparse_hs.tomography._device import device_named
 from emsparse_hs.tomography._kernels import SLAB
 
@@ -78,7 +84,7 @@ def test_back_projection_is_the_exact_adjoint():
 
 
 @needs_card
-@pytest.mark.parametrize("loop", ["sweep", "first_slice", "volume_step", "data_step"])
+@pytest.mark.parametrize("loop", ["sweep", "first_slice", "volume_step", "data_step", "wavelets"])
 def test_loops_that_change_arrays_equal_their_twins(loop):
     host, card = _results(loop, "cpu"), _results(loop, "cuda")
     for one, other in zip(host, card, strict=True):
@@ -110,6 +116,19 @@ def test_reconstructs_as_the_processor_does(sinogram, dimensions, extra, high):
 
 
 @needs_card
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_wavelets_are_those_of_the_processor(sinogram, dimensions):
+    host, card = (
+        reconstruct_wavelets(
+            sinogram, operator(device), 1.0, levels=2, dimensions=dimensions, tolerance=1e-4
+        )
+        for device in ("cpu", "cuda")
+    )
+    assert card.gap <= 1e-4
+    assert card.objective == pytest.approx(host.objective, rel=2e-4)
+
+
+@needs_card
 def test_weighs_data_as_the_processor_does(sinogram):
     precision = np.random.default_rng(3).random(sinogram.shape, np.float32) + 0.1
     host, card = (
@@ -123,6 +142,23 @@ def test_weighs_data_as_the_processor_does(sinogram):
 def test_sirt_is_that_of_the_processor(sinogram):
     host, card = (reconstruct_sirt(sinogram, operator(device), 10) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(card, host, rtol=1e-3, atol=1e-4)
+
+
+def _wavelets(loops, random, across, rise, x, slope) -> list:
+    """What the loops of the wavelet prior leave and return, in two and three dimensions."""
+    rows, columns = SIZES[1]
+    found = []
+    for deep, n_bands in ((False, 3), (True, 7)):
+        p, last, before, last_before = (0.1 * random(n_bands, rows, columns, SLAB) for _ in "1234")
+        low, out = x.copy(), x.copy()
+        total = loops.size_of_wavelets(x, slope, 2, deep, across, n_bands, low)
+        found += [total, low.copy()]
+        loops.merge_wavelets(x, slope, p, before, last, last_before, 2, deep, 0.4, out)
+        loops.ascend_wavelets(x, slope, 2, deep, across, rise, 0.4, 0.2, p, last, low)
+        found += [out.copy(), last, low]
+        loops.descend(x, slope, low, rise, 1.2, 0.7, out)
+        found.append(out)
+    return found
 
 
 def _results(loop: str, name: str) -> list[np.ndarray]:
@@ -146,6 +182,8 @@ def _results(loop: str, name: str) -> list[np.ndarray]:
     elif loop == "first_slice":
         loops.first_slice(x, slope, p, last, before, last_before, step, 1.2, 0.7, 0.4, out)
         changed = [out]
+    elif loop == "wavelets":
+        changed = _wavelets(loops, random, across, rise, x, slope)
     elif loop == "volume_step":
         loops.volume_step(x, slope, step, 1.2, 1.8)
         changed = [x, slope]
