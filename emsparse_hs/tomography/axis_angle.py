@@ -7,12 +7,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .alignment import checked_images, estimate_displacements, moved_image, turned_back, without_level
+from .alignment import (
+    checked_images,
+    estimate_displacements,
+    moved_image,
+    turned_back,
+    without_level,
+)
 
 #: Larger angles in degrees, or less certain ones, are not believed.
 _LARGEST, _LARGEST_ERROR = 10.0, 1.0
 #: Pixels of the larger side of the images that are enough.
 _PIXELS = 128
+#: Slices that are needed, as a part of the detector's pixels.
+_FEWEST = 0.25
 #: How often images are turned back by what was found.
 _ROUNDS = 6
 
@@ -30,7 +38,7 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     so that the angle follows by linear least squares from what of :math:`m_0` and :math:`m_1` goes
     otherwise, together with displacements of each image. This is repeated with images that are
     turned back. Each slice is compared with itself, so that the specimen may go on beyond the
-    images along the axis; across it, the images need its whole width.
+    images along the axis; across it, the images need its whole width, and some width along it.
 
     Parameters
     ----------
@@ -43,7 +51,8 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     -------
     float
         In degrees, positive from growing slices towards growing detector pixels. 0 if the images
-        do not say so to a degree, or say more than 10 degrees.
+        do not tell to a degree, tell more than 10 degrees, or have fewer slices than a quarter of
+        the detector's pixels.
 
     Raises
     ------
@@ -52,10 +61,11 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     """
     images, tilts = checked_images(sinogram, tilts)
     images = _coarse(without_level(images))
-    found = min(
-        (_angle(images, tilts, aligned) for aligned in (False, True)), key=lambda pair: pair[1]
-    )
-    angle, error = found
+    if len(images) < _FEWEST * images.shape[2]:
+        return 0.0
+    # Alignment by common lines leads astray where there are none: as they are, or aligned first?
+    both = (_angle(images, tilts, aligned) for aligned in (False, True))
+    angle, error = min(both, key=lambda found: found[1])
     return angle if abs(angle) <= _LARGEST and error < _LARGEST_ERROR else 0.0
 
 
@@ -71,7 +81,7 @@ def _angle(images: NDArray, tilts: NDArray, aligned: bool) -> tuple[float, float
         back = turned_back(images, angle)[edge : n_slices - edge]
         step, error = _step(_moved_back(back, tilts) if aligned else back, tilts)
         angle += float(np.clip(step, -3, 3))
-    return angle, error
+    return float(angle), float(error)
 
 
 def _moved_back(images: NDArray, tilts: NDArray) -> NDArray:
@@ -91,40 +101,56 @@ def _coarse(images: NDArray) -> NDArray:
 
 def _step(images: NDArray, tilts: NDArray) -> tuple[float, float]:
     """Angle in degrees, and its standard deviation, of images that are nearly aligned."""
-    n_slices, n_tilts, n_pixels = images.shape
-    # Lengths in units in which noise of the moments is the same.
-    unit = n_pixels / np.sqrt(12)
-    t = (np.arange(n_pixels) - (n_pixels - 1) / 2) / unit
-    s = (np.arange(n_slices) - (n_slices - 1) / 2)[:, None] / unit
-    mass, first, second = (images @ t**k for k in range(3))
-    # Brightness of each image, by which all of its moments go.
-    gains = mass.mean(axis=1) @ mass / np.square(mass.mean(axis=1)).sum()
-    mass, first, second = mass / gains, first / gains, second / gains
-    c, z = np.cos(np.deg2rad(tilts)), np.sin(np.deg2rad(tilts))
-    still, rigid, square = (np.linalg.qr(np.stack(x,1))[0] for x in ([c**0], [c, z], [c**2, c*z, z**2]))
-    mass0, first0, second0 = mass @ still @ still.T, first @ rigid @ rigid.T, second @ square @ square.T
-    d_mass, d_first, d_second = (np.gradient(m, 1 / unit, axis=0) for m in (mass0, first0, second0))
-    nothing = np.zeros_like(mass)
-    # What angle, slide and shift of each image do to both moments.
-    equations = (
-        (mass, still, (d_first, -d_mass, nothing)),
-        (first, rigid, (d_second + s * mass0, -d_first, mass0)),
-    )
-    normal, right, power = 0.0, 0.0, 0.0
-    for moment, allowed, changes in equations:
-        q = allowed
-        # What is neither the same for all tilts nor rigid motion.
-        others = np.eye(n_tilts) - q @ q.T
-        left = moment @ others
-        power = power + np.square(left).sum()
-        normal = normal + np.block([[(a.T @ b) * others for b in changes] for a in changes])
-        right = right + np.concatenate([(a * left).sum(axis=0) for a in changes])
-    # The angle is one for all.
+    n_slices, n_tilts, _ = images.shape
+    normal, right, power = _normal_equations(images, tilts)
+    # The angle is one for all tilts.
     shared = np.eye(3 * n_tilts)[:, n_tilts - 1 :]
     shared[:n_tilts, 0] = 1
-    normal, right = shared.T @ normal @ shared, shared.T @ right
-    inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
-    found = inverse @ right
+    inverse = np.linalg.pinv(shared.T @ normal @ shared, rcond=1e-10, hermitian=True)
+    found = inverse @ (shared.T @ right)
+    # Each slice has three numbers of its own, and each tilt two.
     n_free = 2 * n_slices * n_tilts - 3 * n_slices - 2 * n_tilts
-    variance = max(power - found @ right, 0) / max(n_free, 1) * inverse[0, 0]
-    return np.rad2deg(found[0]), np.rad2deg(np.sqrt(variance))
+    residual = max(power - found @ (shared.T @ right), 0) / max(n_free, 1)
+    return np.rad2deg(found[0]), np.rad2deg(np.sqrt(residual * inverse[0, 0]))
+
+
+def _normal_equations(images: NDArray, tilts: NDArray) -> tuple[NDArray, NDArray, float]:
+    """Normal matrix and right hand side of angle, slide and shift of each tilt, and power."""
+    moments, unit, s = _moments(images)
+    c, z = np.cos(np.deg2rad(tilts)), np.sin(np.deg2rad(tilts))
+    # How moments go with the tilt. Only so much of them is used where they explain others:
+    # their noise, which grows with the moment, would make the angle too small.
+    allowed = [
+        np.linalg.qr(np.stack(columns, axis=1))[0]
+        for columns in ([c**0], [c, z], [c**2, c * z, z**2])
+    ]
+    mass, first, second = (m @ q @ q.T for m, q in zip(moments, allowed, strict=True))
+    d_mass, d_first, d_second = (np.gradient(m, 1 / unit, axis=0) for m in (mass, first, second))
+    # What angle, slide and shift do to the sum and to the first moment.
+    changes = (
+        (d_first, -d_mass, np.zeros_like(mass)),
+        (d_second + s[:, None] * mass, -d_first, mass),
+    )
+    size = 3 * len(tilts)
+    normal, right, power = np.zeros((size, size)), np.zeros(size), 0.0
+    for moment, q, columns in zip(moments[:2], allowed[:2], changes, strict=True):
+        others = np.eye(len(q)) - q @ q.T
+        left = moment @ others
+        power += np.square(left).sum()
+        normal += np.block([[(a.T @ b) * others for b in columns] for a in columns])
+        right += np.concatenate([(a * left).sum(axis=0) for a in columns])
+    return normal, right, power
+
+
+def _moments(images: NDArray) -> tuple[list[NDArray], float, NDArray]:
+    """Moments 0 to 2 (slice, tilt) of images, their unit of length in px, and slices in units.
+
+    In this unit the noise of sum and first moment is the same.
+    """
+    n_slices, _, n_pixels = images.shape
+    unit = n_pixels / np.sqrt(12)
+    s, t = ((np.arange(n) - (n - 1) / 2) / unit for n in (n_slices, n_pixels))
+    mass = images.sum(axis=2)
+    # Brightness of each image, by which all of its moments go.
+    gains = mass.mean(axis=1) @ mass / np.square(mass.mean(axis=1)).sum()
+    return [images @ t**k / gains for k in range(3)], unit, s

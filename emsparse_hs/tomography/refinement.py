@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from .alignment import turned, turned_back
 from .axis_angle import estimate_axis_angle
@@ -16,6 +17,10 @@ from .projector import ParallelBeam
 
 #: What `refine` can find.
 REFINABLE = ("shift", "slide", "gain", "background", "angle")
+#: Which part of a wrong angle one round finds: supposed at first, and the least and largest.
+_PART, _PARTS = 0.25, (0.04, 1.0)
+#: Standard deviation in px of the blur of what angles are found from.
+_BLUR = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Imaging:
         What projections are multiplied by; 1 in the mean.
     backgrounds : float64 array
         What is added then.
-    angle : float
+    axis_angle : float
         By which the tilt axis is turned in the images about their middle, one for all tilts, in
         degrees, positive from growing slices towards growing detector pixels. Shifts and slides
         are across and along the turned axis.
@@ -42,7 +47,7 @@ class Imaging:
     slides: NDArray[np.float64]
     gains: NDArray[np.float64]
     backgrounds: NDArray[np.float64]
-    angle: float = 0.0
+    axis_angle: float = 0.0
 
     @classmethod
     def ideal(cls, n_tilts: int, shifts: NDArray | None = None) -> Imaging:
@@ -54,14 +59,14 @@ class Imaging:
     def corrected(self, sinogram: NDArray) -> NDArray[np.float32]:
         """Projections (slice, tilt, detector) of measured ones, but for the shifts."""
         images = (sinogram - self.backgrounds[:, None]) / self.gains[:, None]
-        return turned_back(images, self.angle, self.slides).astype(np.float32)
+        return turned_back(images, self.axis_angle, self.slides).astype(np.float32)
 
     def imaged(self, projections: NDArray, middle: float | None = None) -> NDArray[np.float32]:
         """What would be measured of projections (slice, tilt, detector).
 
         Of some of the slices, `middle` is the place of the series' middle among them.
         """
-        images = turned(projections, self.angle, self.slides, middle)
+        images = turned(projections, self.axis_angle, self.slides, middle)
         return (images * self.gains[:, None] + self.backgrounds[:, None]).astype(np.float32)
 
     def between(self, tilts: NDArray, wanted: NDArray) -> Imaging:
@@ -72,7 +77,7 @@ class Imaging:
                 np.interp(wanted, tilts[order], values[order])
                 for values in (self.shifts, self.slides, self.gains, self.backgrounds)
             ),
-            self.angle,
+            axis_angle=self.axis_angle,
         )
 
 
@@ -88,7 +93,15 @@ def refine(
     In each round the volume is reconstructed from what is known, and each image b is fitted, by
     linear least squares, with its projection p:
 
-    .. math:: b \approx g \, (p - \delta \, \partial_t p - \epsilon \, \partial_s p) + c
+    .. math::
+
+        b \approx g \, (p - \delta \, \partial_t p - \epsilon \, \partial_s p
+            + \phi \, (t \, \partial_s p - s \, \partial_t p)) + c
+
+    The angle :math:`\phi` between tilt axis and slices is one for all tilts and is fitted to all
+    of them together. It starts from `estimate_axis_angle`, since the volume takes over most of it,
+    as it does of slides that go with the cosine or sine of the tilt, like those that a turn makes
+    of particles off the axis: only what differs from particle to particle tells the angle then.
 
     Displacements of the volume itself, which move images by :math:`a \cos\theta + b \sin\theta`
     across the axis and by a constant along it, and a factor of all gains, can't be told from the
@@ -102,8 +115,10 @@ def refine(
         Projector, with the shifts to start from.
     reconstruct : callable
         Volume from projections and projector.
-    what : sequence of {"shift", "slide", "gain", "background"}, optional
-        What is looked for: displacements across and along the tilt axis, gain and background.
+    what : sequence of {"shift", "slide", "gain", "background", "angle"}, optional
+        What is looked for: displacements across and along the tilt axis, gain, background, and the
+        angle of the tilt axis, for which the sinogram should be of all slices: the images are
+        turned about its middle.
     n_rounds : int, optional
         How often.
 
@@ -123,13 +138,33 @@ def refine(
     sinogram = operator.checked_sinogram(sinogram)
     imaging = Imaging.ideal(operator.n_tilts, operator.shifts)
     if "angle" in what:
-        imaging = replace(imaging, angle=estimate_axis_angle(sinogram, operator.tilts))
+        imaging = replace(imaging, axis_angle=estimate_axis_angle(sinogram, operator.tilts))
+    tried: list[tuple[float, float]] = []
     for _ in range(n_rounds):
         projector = operator.with_shifts(imaging.shifts)
         measured = imaging.corrected(sinogram)
         projections = projector.forward(reconstruct(measured, projector))
-        imaging = _updated(imaging, measured, projections, what, operator.tilts)
+        updated = _updated(imaging, measured, projections, what, operator.tilts)
+        if "angle" in what:
+            tried.append((imaging.axis_angle, updated.axis_angle - imaging.axis_angle))
+            updated = replace(updated, axis_angle=_next_angle(tried, max(measured.shape)))
+        imaging = updated
     return imaging
+
+
+def _next_angle(tried: Sequence[tuple[float, float]], size: int) -> float:
+    """Angle to go on with, from those that were tried and the steps that each round found.
+
+    The volume takes over most of a turn, so that steps are a small part of what is missing: which
+    part is told by the last two of them.
+    """
+    angle, step = tried[-1]
+    part = _PART
+    if len(tried) > 1 and angle != tried[-2][0]:
+        part = (tried[-2][1] - step) / (angle - tried[-2][0])
+    move = step / np.clip(part, *_PARTS)
+    largest = np.rad2deg(2 / size)
+    return angle + float(np.clip(move, -largest, largest))
 
 
 def _updated(
@@ -138,7 +173,9 @@ def _updated(
     """Imaging that explains what is left between measured and projected images."""
     pairs = [
         (image.astype(np.float64), projection.astype(np.float64))
-        for image, projection in zip(measured.swapaxes(0, 1), projections.swapaxes(0, 1))
+        for image, projection in zip(
+            measured.swapaxes(0, 1), projections.swapaxes(0, 1), strict=True
+        )
     ]
     angle = _common_angle(pairs, what) if "angle" in what else 0.0
     gain, shift, slide, background = np.array([_fit(*pair, what, angle) for pair in pairs]).T
@@ -152,7 +189,7 @@ def _updated(
         slides=slides - slides.mean() if "slide" in what else slides,
         gains=gains / gains.mean(),
         backgrounds=backgrounds,
-        angle=imaging.angle + float(np.rad2deg(angle)),
+        axis_angle=imaging.axis_angle + float(np.rad2deg(angle)),
     )
 
 
@@ -160,10 +197,12 @@ def _common_angle(pairs: Sequence[tuple[NDArray, NDArray]], what: Sequence[str])
     """Angle in radians that is best for all pairs of image and projection together.
 
     What else can be found of a tilt explains some of its residuals and of what a turn would do:
-    the angle comes from what is left of both (Schur's complement of the normal equations).
+    the angle comes from what is left of both (Schur's complement of the normal equations). Both
+    are blurred: the finest noise was smoothed with the pixels of the images, which are turned.
     """
     power = common = 0.0
     for image, projection in pairs:
+        image, projection = gaussian_filter(image, _BLUR), gaussian_filter(projection, _BLUR)
         design = np.stack([c.ravel() for c in _columns(projection, what).values()], axis=1)
         both = np.stack([image.ravel(), _turn(projection).ravel()], axis=1)
         fitted = np.linalg.lstsq(design, both, rcond=None)[0]
