@@ -16,7 +16,7 @@ from .alignment import (
 )
 
 #: Larger angles in degrees, or less certain ones, are not believed.
-_LARGEST, _LARGEST_ERROR = 10.0, 1.0
+_LARGEST, _LARGEST_ERROR = 10.0, 0.4
 #: Pixels of the larger side of the images that are enough.
 _PIXELS = 128
 #: Slices that are needed, as a part of the detector's pixels.
@@ -51,7 +51,7 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     -------
     float
         In degrees, positive from growing slices towards growing detector pixels. 0 if the images
-        do not tell to a degree, tell more than 10 degrees, or have fewer slices than a quarter of
+        do not tell to 0.4 degrees, tell more than 10 degrees, or have fewer slices than a quarter of
         the detector's pixels.
 
     Raises
@@ -63,8 +63,8 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     images = _coarse(without_level(images))
     if len(images) < _FEWEST * images.shape[2]:
         return 0.0
-    # Alignment by common lines leads astray where there are none: as they are, or aligned first?
-    both = (_angle(images, tilts, aligned) for aligned in (False, True))
+    # Alignment by common lines leads astray where there are none: aligned first, or as they are?
+    both = (_angle(images, tilts, aligned) for aligned in (True, False))
     angle, error = min(both, key=lambda found: found[1])
     return angle if abs(angle) <= _LARGEST and error < _LARGEST_ERROR else 0.0
 

@@ -72,12 +72,16 @@ class Imaging:
     def between(self, tilts: NDArray, wanted: NDArray) -> Imaging:
         """The same at other tilts, linear between these."""
         order = np.argsort(tilts)
+
+        def interpolated(values: NDArray) -> NDArray[np.float64]:
+            return np.interp(wanted, tilts[order], values[order])
+
         return Imaging(
-            *(
-                np.interp(wanted, tilts[order], values[order])
-                for values in (self.shifts, self.slides, self.gains, self.backgrounds)
-            ),
-            axis_angle=self.axis_angle,
+            interpolated(self.shifts),
+            interpolated(self.slides),
+            interpolated(self.gains),
+            interpolated(self.backgrounds),
+            self.axis_angle,
         )
 
 
