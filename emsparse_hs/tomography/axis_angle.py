@@ -51,8 +51,8 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     -------
     float
         In degrees, positive from growing slices towards growing detector pixels. 0 if the images
-        do not tell to 0.4 degrees, tell more than 10 degrees, or have fewer slices than a quarter of
-        the detector's pixels.
+        do not tell to 0.4 degrees (a standard deviation), tell more than 10 degrees, or have fewer
+        slices than a quarter of the detector's pixels.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from scipy.ndimage import rotate
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.tomography import Imaging, estimate_axis_angle
+from emsparse_hs.tomography.axis_angle import _step
 
 TILTS = np.linspace(-70, 70, 31)
 
@@ -53,6 +54,15 @@ def test_specimens_may_go_on_beyond_the_images(kind):
     # Positive angles of scipy turn the first of both axes towards the second one.
     turned = rotate(whole, -3.0, axes=(0, 2), reshape=False, order=3)[15:-15]
     assert estimate_axis_angle(turned, TILTS) == pytest.approx(-3, abs=0.3)
+
+
+def test_a_rod_tells_by_its_direction():
+    s, t = (np.arange(n) - (n - 1) / 2 for n in (40, 52))
+    rod = np.exp(-((t - s[:, None] * np.tan(np.deg2rad(2))) ** 2) / 20)
+    sinogram = rod[:, None].repeat(31, axis=1)
+    assert estimate_axis_angle(sinogram, TILTS) == pytest.approx(2, abs=0.02)
+    # Most of it at once.
+    assert _step(sinogram, TILTS)[0] == pytest.approx(2, rel=0.05)
 
 
 def test_large_images_are_made_smaller():
