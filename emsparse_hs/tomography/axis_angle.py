@@ -16,7 +16,7 @@ from .alignment import (
 )
 
 #: Larger angles in degrees, or less certain ones, are not believed.
-_LARGEST, _LARGEST_ERROR = 10.0, 0.4
+_LARGEST, _LARGEST_ERROR = 10.0, 0.5
 #: Pixels of the larger side of the images that are enough.
 _PIXELS = 128
 #: Slices that are needed, as a part of the detector's pixels.
@@ -51,8 +51,9 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     -------
     float
         In degrees, positive from growing slices towards growing detector pixels. 0 if the images
-        do not tell to 0.4 degrees (a standard deviation), tell more than 10 degrees, or have fewer
-        slices than a quarter of the detector's pixels.
+        do not tell to 0.5 degrees (a standard deviation), tell more than 10 degrees, or have fewer
+        slices than a quarter of the detector's pixels. Where noise drowns the gradients of the
+        moments that deviation is too small, and the angle may be off by degrees.
 
     Raises
     ------

@@ -103,9 +103,11 @@ def refine(
             + \phi \, (t \, \partial_s p - s \, \partial_t p)) + c
 
     The angle :math:`\phi` between tilt axis and slices is one for all tilts and is fitted to all
-    of them together. It starts from `estimate_axis_angle`, since the volume takes over most of it,
-    as it does of slides that go with the cosine or sine of the tilt, like those that a turn makes
-    of particles off the axis: only what differs from particle to particle tells the angle then.
+    of them together. The volume takes over most of a turn, so that the angle starts from
+    `estimate_axis_angle`, and goes on by the line through the last two steps. Slides and shifts
+    hardly hide it where the specimen goes on along the axis; of simulated particles slides explain
+    a tenth of what a turn does. They hide it where there is a single compact particle, which a turn
+    displaces by as much as slides that go with cosine and sine of the tilt.
 
     Displacements of the volume itself, which move images by :math:`a \cos\theta + b \sin\theta`
     across the axis and by a constant along it, and a factor of all gains, can't be told from the
