@@ -21,7 +21,7 @@ _NEIGHBOURS = 6
 
 
 def imaging_of(tomogram: Tomogram, tilts: NDArray) -> Imaging:
-    """Shifts, slides, gains and backgrounds of the images, as given or refined.
+    """Shifts, slides, gains, backgrounds and angle of the images, as given or refined.
 
     Those of the nearest tilt that they are known of.
     """
@@ -35,14 +35,19 @@ def imaging_of(tomogram: Tomogram, tilts: NDArray) -> Imaging:
     if "gains" not in known:
         return imaging
     names = ("slides", "gains", "backgrounds")
-    return replace(imaging, **{name: np.asarray(known[name])[nearest] for name in names})
+    imaging = replace(imaging, **{name: np.asarray(known[name])[nearest] for name in names})
+    return replace(imaging, axis_angle=float(known.get("axis_angle", 0.0)))
 
 
 def fitted_sinogram(tomogram: Tomogram, tilts: NDArray, index: int) -> NDArray[np.float32]:
     """What would be measured of one slice (tilt, detector), as the tomogram has it."""
     volume = tomogram._data_aligned_with_axes
-    first = max(index - _NEIGHBOURS, 0)
-    part = np.asarray(volume[first : index + _NEIGHBOURS + 1])
     imaging = imaging_of(tomogram, tilts)
+    n_slices, _, width = volume.shape
+    # A turned line draws on further slices.
+    reach = _NEIGHBOURS + int(np.ceil(abs(np.sin(np.deg2rad(imaging.axis_angle))) * width / 2))
+    first = max(index - reach, 0)
+    part = np.asarray(volume[first : index + reach + 1])
     operator = ParallelBeam(tilts, part.shape[2], part.shape[1:], imaging.shifts)
-    return imaging.imaged(operator.forward(part))[index - first]
+    middle = (n_slices - 1) / 2 - first
+    return imaging.imaged(operator.forward(part), middle)[index - first]

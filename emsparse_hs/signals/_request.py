@@ -145,8 +145,14 @@ def settings_of(
 
 
 def refined(sinogram, operator: ParallelBeam, settings: dict, request: Request) -> Imaging:
-    """What each tilt did to its image, from the slices in which most is."""
-    part = np.asarray(sinogram[selection.richest_slices(sinogram, operator, request.dims)])
+    """What each tilt did to its image, from the slices in which most is.
+
+    From all of them where the angle is to be found, since images turn about their middle.
+    """
+    some = slice(None)
+    if "angle" not in request.refine:
+        some = selection.richest_slices(sinogram, operator, request.dims)
+    part = np.asarray(sinogram[some])
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(desc="refine", disable=not shown) as bar:

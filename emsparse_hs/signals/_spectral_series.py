@@ -87,14 +87,15 @@ def project_maps(tomogram: Tomogram, *args) -> TiltSeries:
     return _of_each_map(lambda part, _: project(part, *args), tomogram)
 
 
-def align_maps(signal: TiltSeries) -> TiltSeries:
+def align_maps(signal: TiltSeries, angle: float | str) -> TiltSeries:
     """Aligned copy, with displacements found from the sum of the maps; see `TiltSeries.align`."""
-    found = displacements(signal.sum(axis=_place_of_maps(signal)))
-    result = signal._deepcopy_with_new_data(np.empty(signal.data.shape, signal.data.dtype))
+    found, turned = displacements(signal.sum(axis=_place_of_maps(signal)), angle)
+    dtype = np.result_type(signal.data, np.float32) if turned else signal.data.dtype
+    result = signal._deepcopy_with_new_data(np.empty(signal.data.shape, dtype))
     result._lazy = False
     result._assign_subclass()
     for k in range(_axis_of_maps(signal).size):
-        part = moved(_map_of(signal, k), found)
+        part = moved(_map_of(signal, k), found, turned)
         # A view of the result.
         _map_of(result, k)._data_aligned_with_axes[:] = part.data
     result.metadata.Tomography.add_dictionary(part.metadata.Tomography.as_dictionary())

@@ -178,12 +178,14 @@ class TiltSeries(Signal2D):
         x0 : Tomogram or "wbp", optional
             Where to start: another tomogram, or weighted back-projection. The solution on a coarse
             grid by default, which is best. The result does not depend on it but for `tol`.
-        refine : sequence of {"shift", "slide", "gain", "background"}, optional
+        refine : sequence of {"shift", "slide", "gain", "background", "angle"}, optional
             What each tilt did to its image, to be found from the images in five rounds with the
             reconstruction and undone: a displacement of up to some pixels across or along the tilt
-            axis, a factor, a constant. A background that all images share is density to it, and the
-            volume may end up displaced: a displacement of it can't be told from one of the images.
-            All images are loaded for it. See `emsparse_hs.tomography.refine`.
+            axis, a factor, a constant; and the angle of up to some 5 degrees by which the tilt axis
+            is turned in all images, which interpolates them. A background that all images share is
+            density to it, and the volume may end up displaced: a displacement of it can't be told
+            from one of the images. All images are loaded for it. See
+            `emsparse_hs.tomography.refine`.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -200,9 +202,11 @@ class TiltSeries(Signal2D):
             estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
             ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
             noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``;
-            with `refine` ``shifts`` and ``slides`` (px), ``gains`` and ``backgrounds`` too. Of
-            several maps it is one volume for each, along the axis of the maps, with its own
-            figures in arrays.
+            with `refine` ``shifts`` and ``slides`` (px), ``gains``, ``backgrounds`` and
+            ``axis_angle`` too: degrees from the axis of the images along which the tilt axis
+            should lie towards their other axis, in growing indices. Of a tilt axis along x that is
+            clockwise as displayed, along y counter-clockwise. Of several maps it is one volume for
+            each, along the axis of the maps, with its own figures in arrays.
 
         Raises
         ------
@@ -305,28 +309,39 @@ class TiltSeries(Signal2D):
         directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
         return directly(self, "sirt", settings, shifts, lazy_output, how)
 
-    def align(self) -> TiltSeries:
+    def align(self, angle: float | str = 0.0) -> TiltSeries:
         """Move images by whole pixels to where the tilt axis is in the middle.
 
         Displacements are found from the images' sums along and across the tilt axis; see
         `emsparse_hs.tomography.estimate_displacements`. Nothing is interpolated, so that noise
-        stays what it is: what is left, fractions of a pixel, is for
-        ``reconstruct(refine=("shift", "slide"))``. What moves in from outside is the median of the
-        image's border. All images are loaded. Of several maps the sum is aligned, and each of them
-        is moved by the same.
+        stays what it is, unless an angle is given: what is left, fractions of a pixel and of a
+        degree, is for ``reconstruct(refine=("shift", "slide", "angle"))``. What moves in from
+        outside is the median of the image's border. All images are loaded. Of several maps the sum
+        is aligned, and each of them is moved by the same.
+
+        Parameters
+        ----------
+        angle : float or "auto", optional
+            By how many degrees the tilt axis is turned from the axis of the images along which it
+            should lie towards their other axis, in growing indices: of a tilt axis along x that is
+            clockwise as displayed, along y counter-clockwise. The images are turned back about
+            their middle by cubic splines, and no longer integers. "auto" finds angles of up to 10
+            degrees; see `emsparse_hs.tomography.estimate_axis_angle`.
 
         Returns
         -------
         TiltSeries
             A copy, whose ``metadata.Tomography.alignment`` holds ``shifts`` and ``slides``, by how
-            many pixels the images had been displaced across and along the axis.
+            many pixels the images had been displaced across and along the axis, and
+            ``axis_angle``, by which they had been turned.
 
         Raises
         ------
         ValueError
-            If the tilts are not set, there are fewer than three, or an image is empty.
+            If the tilts are not set, there are fewer than three, an image is empty, or the
+            angle is neither "auto" nor within 45 degrees.
         """
-        return align_maps(self) if has_maps(self) else align(self)
+        return align_maps(self, angle) if has_maps(self) else align(self, angle)
 
     def score_tilts(self, step: int = 5, method: str = "tv", **kwargs) -> TiltScore:
         """Leave out tilts, predict them from the others, and say how well: an honest score.

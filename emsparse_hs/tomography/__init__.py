@@ -5,6 +5,7 @@
 from ._problem import typical_density, typical_norm
 from ._solving import Reconstruction, residual_per_tilt
 from .alignment import estimate_displacements
+from .axis_angle import estimate_axis_angle
 from .filtered import reconstruct_wbp
 from .noise import counting_precision, default_weight, estimate_noise
 from .projector import ParallelBeam
@@ -20,6 +21,7 @@ __all__ = [
     "Reconstruction",
     "counting_precision",
     "default_weight",
+    "estimate_axis_angle",
     "estimate_displacements",
     "estimate_noise",
     "reconstruct_sirt",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import affine_transform
 
 #: Part of the power of aligned profiles that is common to all, or else nothing is known of them.
 _ALIKE = 0.5
@@ -43,6 +44,14 @@ def estimate_displacements(
     ValueError
         If there are fewer than three tilts, or an image is empty.
     """
+    images, tilts = checked_images(sinogram, tilts)
+    images = without_level(images).transpose(1, 0, 2)
+    slides = _common_line(images.sum(axis=2))
+    return _centre_of_mass(np.maximum(images.sum(axis=1), 0), tilts), slides
+
+
+def checked_images(sinogram: ArrayLike, tilts: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Sinogram (slice, tilt, detector) of finite float64 and at least three tilts."""
     sinogram, tilts = np.asarray(sinogram, np.float64), np.asarray(tilts, np.float64)
     if sinogram.ndim != 3 or sinogram.shape[1:2] != tilts.shape:
         raise ValueError(
@@ -53,12 +62,14 @@ def estimate_displacements(
         raise ValueError(f"Three tilts at least are needed, not {len(tilts)}.")
     if not np.isfinite(sinogram).all():
         raise ValueError("The images hold NaN or infinite values. Replace them first.")
-    images = sinogram.transpose(1, 0, 2)
-    ends = max(1, images.shape[2] // 20)
-    border = np.concatenate([images[..., :ends], images[..., -ends:]], axis=2)
-    images = images - np.median(border, axis=(1, 2))[:, None, None]
-    slides = _common_line(images.sum(axis=2))
-    return _centre_of_mass(np.maximum(images.sum(axis=1), 0), tilts), slides
+    return sinogram, tilts
+
+
+def without_level(sinogram: NDArray) -> NDArray:
+    """Sinogram minus the median of both ends of the detector of each image."""
+    ends = max(1, sinogram.shape[2] // 20)
+    border = np.concatenate([sinogram[..., :ends], sinogram[..., -ends:]], axis=2)
+    return sinogram - np.median(border, axis=(0, 2))[:, None]
 
 
 def moved_image(image: NDArray, along: int, across: int) -> NDArray:
@@ -69,6 +80,55 @@ def moved_image(image: NDArray, along: int, across: int) -> NDArray:
         _overlap(n, move) for n, move in zip(image.shape, (along, across), strict=True)
     )
     result[rows, columns] = image[from_rows, from_columns]
+    return result
+
+
+def turned(
+    sinogram: NDArray, angle: float, slides: ArrayLike = 0.0, middle: float | None = None
+) -> NDArray:
+    """Images (slice, tilt, detector) displaced along the slices, then turned, by cubic splines.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        The images. Beyond their border the nearest pixel counts.
+    angle : float
+        In degrees, from growing slices towards growing detector pixels.
+    slides : array of shape (tilt,) or float, optional
+        In px.
+    middle : float, optional
+        Slice about which they are turned, in the middle of the detector; the middle one by default.
+
+    Returns
+    -------
+    array of shape (slice, tilt, detector)
+        As many pixels, of the same type.
+    """
+    return _resampled(sinogram, -angle, slides, middle, slides_first=True)
+
+
+def turned_back(
+    sinogram: NDArray, angle: float, slides: ArrayLike = 0.0, middle: float | None = None
+) -> NDArray:
+    """The same undone: images turned back, then displaced back; see `turned`."""
+    return _resampled(sinogram, angle, -np.asarray(slides), middle, slides_first=False)
+
+
+def _resampled(
+    sinogram: NDArray, angle: float, slides: ArrayLike, middle: float | None, slides_first: bool
+) -> NDArray:
+    """Images whose pixels are read where they lie after a turn and a displacement."""
+    n_slices, n_tilts, n_pixels = sinogram.shape
+    middle = (n_slices - 1) / 2 if middle is None else middle
+    centre = np.array([middle, (n_pixels - 1) / 2])
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    result = np.array(sinogram)
+    slides = np.broadcast_to(slides, n_tilts)
+    for a in range(n_tilts) if angle else np.flatnonzero(slides):
+        slide = np.array([slides[a], 0.0])
+        offset = centre - turn @ centre - (slide if slides_first else turn @ slide)
+        result[:, a] = affine_transform(result[:, a], turn, offset, order=3, mode="nearest")
     return result
 
 

@@ -9,7 +9,7 @@ import pytest
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import TiltSeries, Tomogram
 from emsparse_hs.signals._imaging import fitted_sinogram
-from emsparse_hs.tomography import ParallelBeam
+from emsparse_hs.tomography import Imaging, ParallelBeam
 
 TILTS = np.r_[-60, -35, -20, 0, 15, 42, 61]
 
@@ -109,3 +109,17 @@ def test_a_sinogram_is_fitted_with_what_was_refined():
     some = fitted_sinogram(tomogram, series.tilts[::2], 5)
     np.testing.assert_allclose(some, expected[::2], atol=1e-4 * expected.max())
     assert len(signal.plot_sinogram(tomogram).axes) >= 4
+
+
+def test_a_sinogram_is_fitted_at_the_angle_of_the_axis():
+    series = simulate_tilt_series(size=18, n_slices=24, seed=63)
+    signal = TiltSeries(series.images)
+    signal.set_tilts(series.tilts)
+    tomogram = signal.reconstruct(refine="angle", lambda_=3.0, tol=1e-2, show_progressbar=False)
+    tomogram.metadata.Reconstruction.axis_angle = 6.0
+    nothing = np.zeros(len(series.tilts))
+    imaging = Imaging(nothing, nothing, nothing + 1, nothing, 6.0)
+    expected = imaging.imaged(ParallelBeam(series.tilts, 18).forward(tomogram.data))
+    for index in (0, 5, 12):
+        found = fitted_sinogram(tomogram, series.tilts, index)
+        np.testing.assert_allclose(found, expected[index], atol=1e-3 * expected.max())

@@ -7,6 +7,7 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from scipy.ndimage import rotate
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.signals import LazyTiltSeries, LazyTomogram, TiltSeries, Tomogram
@@ -19,6 +20,7 @@ from emsparse_hs.tomography import (
     reconstruct_tv,
     reconstruct_wbp,
     select_weight,
+    selection,
 )
 from emsparse_hs.tomography.noise import CountingNoise
 
@@ -595,6 +597,53 @@ def test_align_moves_images_by_whole_pixels(axis, lazy):
     assert aligned.tilt_axis == axis
     again = aligned.align().metadata.Tomography.alignment
     assert np.abs(again.shifts).max() <= 1 and np.abs(again.slides).max() <= 1
+
+
+def turned_series(axis, lazy, angle=4.0):
+    """Integer images whose tilt axis is turned from the axis they name towards the other one."""
+    simulated = simulate_tilt_series("particles", 28, 40, EVEN, counts=300, seed=31)
+    images = np.pad(np.rint(20 * simulated.images), ((0, 0), (4, 4), (0, 0))).astype(np.int32)
+    # Positive angles of scipy turn the first of both axes towards the second one: rows to columns.
+    images = rotate(images, -angle, axes=(1, 2), reshape=False, order=3)[:, :, 6:-6]
+    series = TiltSeries(images if axis == "x" else images.transpose(0, 2, 1).copy())
+    series.set_tilts(EVEN, axis)
+    return series.as_lazy() if lazy else series
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_align_turns_images_where_it_is_asked_to(axis, lazy):
+    series = turned_series(axis, lazy)
+    before = np.array(series.data)
+    plain = series.align()
+    assert plain.data.dtype == np.int32 and plain.metadata.Tomography.alignment.axis_angle == 0
+    for angle in ("auto", 4):
+        aligned = series.align(angle=angle)
+        assert type(aligned) is TiltSeries and aligned.data.dtype.kind == "f"
+        assert aligned.metadata.Tomography.alignment.axis_angle == pytest.approx(4, abs=0.4)
+        again = aligned.align(angle="auto").metadata.Tomography.alignment
+        assert abs(again.axis_angle) < 0.4
+    np.testing.assert_array_equal(np.array(series.data), before)
+    for wrong in ("best", 60, None):
+        with pytest.raises(ValueError, match="within 45 degrees"):
+            series.align(angle=wrong)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_reconstruct_finds_the_angle_of_the_axis(axis, lazy, monkeypatch):
+    # All slices are needed for it, whatever is enough for the rest.
+    monkeypatch.setattr(selection, "richest_slices", lambda *_: slice(4))
+    series = turned_series(axis, lazy)
+    quiet = {"show_progressbar": False, "tol": 1e-2, "lambda_": 60.0, "lazy_output": False}
+    plain = series.reconstruct(**quiet)
+    assert "axis_angle" not in plain.metadata.Reconstruction
+    tomogram = series.reconstruct(refine="angle", **quiet)
+    about = tomogram.metadata.Reconstruction
+    assert about.axis_angle == pytest.approx(4, abs=0.4)
+    assert not about.shifts.any() and not about.slides.any()
+    residuals = (about.residual_per_tilt, plain.metadata.Reconstruction.residual_per_tilt)
+    assert np.mean(residuals[0]) < 0.8 * np.mean(residuals[1])
 
 
 def test_counting_weights_do_not_depend_on_the_block():

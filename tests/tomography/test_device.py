@@ -124,7 +124,7 @@ def test_wavelets_are_those_of_the_processor(sinogram, dimensions):
         )
         for device in ("cpu", "cuda")
     )
-    assert card.gap <= 1e-4
+    assert card.gap <= max(1e-4, 1.2 * host.gap)
     assert card.objective == pytest.approx(host.objective, rel=2e-4)
 
 

@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, rotate
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.tomography import (
@@ -13,8 +14,9 @@ from emsparse_hs.tomography import (
     estimate_noise,
     reconstruct_tv,
     refine,
+    refinement,
 )
-from emsparse_hs.tomography.refinement import _without_moves
+from emsparse_hs.tomography.refinement import _common_angle, _next_angle, _turn, _without_moves
 
 TILTS = np.linspace(-70, 70, 25)
 
@@ -109,6 +111,51 @@ def test_corrected_undoes_imaged():
     np.testing.assert_allclose(back[4:-4], smooth[4:-4], atol=2e-3)
     between = imaging.between(TILTS, (TILTS[:-1] + TILTS[1:]) / 2)
     np.testing.assert_allclose(between.gains, (gains[:-1] + gains[1:]) / 2)
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """Series whose images were turned by 3 degrees and displaced, and its weight."""
+    series = simulate_tilt_series("particles", 40, 60, TILTS, counts=300, seed=76)
+    whole = np.pad(series.images.transpose(2, 0, 1), ((0, 0), (0, 0), (4, 4)))
+    sinogram = rotate(whole, 3.0, axes=(0, 2), reshape=False, order=3)[14:-14]
+    return sinogram, default_weight(estimate_noise(series.images), 25)
+
+
+@pytest.mark.parametrize("start", [None, 0.0])
+def test_finds_the_angle_of_the_axis(turned, start, monkeypatch):
+    sinogram, weight = turned
+    if start is not None:
+        monkeypatch.setattr(refinement, "estimate_axis_angle", lambda *_: start)
+    operator, what = ParallelBeam(TILTS, 48), ("angle", "shift")
+    found = refine(sinogram, operator, reconstruct(weight), what, 5 if start is None else 8)
+    assert found.axis_angle == pytest.approx(3, abs=0.3)
+    assert np.abs(found.shifts).max() < 0.4
+
+
+def test_the_angle_is_fitted_to_all_tilts_together():
+    rng = np.random.default_rng(77)
+    # A third has nearly no contrast, and as much noise as the others.
+    heights = np.repeat([1.0, 0.02], [6, 3])
+    pairs = []
+    for height in heights:
+        p = height * gaussian_filter(rng.normal(size=(30, 40)), 4) * 50 + 3
+        changed = p + 0.01 * _turn(p) - 0.2 * np.gradient(p, axis=1) + 0.3 * np.gradient(p, axis=0)
+        pairs.append((1.3 * changed + 5, p))
+    what = ("shift", "slide", "gain", "background")
+    assert _common_angle(pairs, what) == pytest.approx(0.01, rel=0.02)
+    noisy = [(image + rng.normal(0, 0.2, image.shape), p) for image, p in pairs]
+    each = [_common_angle([pair], what) for pair in noisy]
+    assert _common_angle(noisy, what) == pytest.approx(0.01, abs=3e-4)
+    assert abs(np.mean(each) - 0.01) > 2e-3
+
+
+def test_steps_of_a_part_of_what_is_missing_arrive():
+    tried, angle = [], 0.0
+    for _ in range(4):
+        tried.append((angle, 0.06 * (1.5 - angle)))
+        angle = _next_angle(tried, 60)
+    assert angle == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("what", [(), ("shift", "rotation")])

@@ -1,0 +1,157 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""The angle by which the tilt axis is turned in the images, before anything is reconstructed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .alignment import (
+    checked_images,
+    estimate_displacements,
+    moved_image,
+    turned_back,
+    without_level,
+)
+
+#: Larger angles in degrees, or less certain ones, are not believed.
+_LARGEST, _LARGEST_ERROR = 10.0, 0.5
+#: Pixels of the larger side of the images that are enough.
+_PIXELS = 128
+#: Slices that are needed, as a part of the detector's pixels.
+_FEWEST = 0.25
+#: How often images are turned back by what was found.
+_ROUNDS = 6
+
+
+def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
+    r"""Angle between the tilt axis and the slices' axis of the images, from their sums alone.
+
+    Of a slice across the axis, the sum over the detector is the same at all tilts, and the first
+    moment goes as :math:`a \cos\theta + b \sin\theta` (Helgason, Acta Math. 113 (1965) 153). In
+    images of an axis that is turned by a small angle :math:`\phi`, slices are mixed, and the
+    moments :math:`m_k(s, \theta) = \int t^k p \, dt` become
+
+    .. math:: m_k + \phi \, (\partial_s m_{k+1} + k \, s \, m_{k-1}),
+
+    so that the angle follows by linear least squares from what of :math:`m_0` and :math:`m_1` goes
+    otherwise, together with displacements of each image. This is repeated with images that are
+    turned back. Each slice is compared with itself, so that the specimen may go on beyond the
+    images along the axis; across it, the images need its whole width, and some width along it.
+
+    Parameters
+    ----------
+    sinogram : array of shape (slice, tilt, detector)
+        The images. Their background is subtracted as in `estimate_displacements`.
+    tilts : array of shape (tilt,)
+        In degrees.
+
+    Returns
+    -------
+    float
+        In degrees, positive from growing slices towards growing detector pixels. 0 if the images
+        do not tell to 0.5 degrees (a standard deviation), tell more than 10 degrees, or have fewer
+        slices than a quarter of the detector's pixels. Where noise drowns the gradients of the
+        moments that deviation is too small, and the angle may be off by degrees.
+
+    Raises
+    ------
+    ValueError
+        As `estimate_displacements` does.
+    """
+    images, tilts = checked_images(sinogram, tilts)
+    images = _coarse(without_level(images))
+    if len(images) < _FEWEST * images.shape[2]:
+        return 0.0
+    # Alignment by common lines leads astray where there are none: aligned first, or as they are?
+    both = (_angle(images, tilts, aligned) for aligned in (True, False))
+    angle, error = min(both, key=lambda found: found[1])
+    return angle if abs(angle) <= _LARGEST and error < _LARGEST_ERROR else 0.0
+
+
+def _angle(images: NDArray, tilts: NDArray, aligned: bool) -> tuple[float, float]:
+    """Angle in degrees and its standard deviation, of images as they are or aligned first."""
+    n_slices, _, n_pixels = images.shape
+    angle, error = 0.0, np.inf
+    for _ in range(_ROUNDS):
+        # What was turned in from outside is left out.
+        edge = int(np.ceil(abs(np.tan(np.deg2rad(angle))) * n_pixels / 2))
+        if n_slices - 2 * edge < 4 or abs(angle) > 2 * _LARGEST:
+            return 0.0, np.inf
+        back = turned_back(images, angle)[edge : n_slices - edge]
+        step, error = _step(_moved_back(back, tilts) if aligned else back, tilts)
+        angle += float(np.clip(step, -3, 3))
+    return float(angle), float(error)
+
+
+def _moved_back(images: NDArray, tilts: NDArray) -> NDArray:
+    """Images moved by whole pixels to where they are aligned."""
+    moves = np.rint(estimate_displacements(images, tilts)).astype(int).T
+    pairs = zip(images.transpose(1, 0, 2), moves, strict=True)
+    return np.stack([moved_image(image, -slide, -shift) for image, (shift, slide) in pairs], axis=1)
+
+
+def _coarse(images: NDArray) -> NDArray:
+    """Images (slice, tilt, detector) summed over blocks until they are small."""
+    k = -(-max(images.shape[0], images.shape[2]) // _PIXELS)
+    n_slices, n_pixels = images.shape[0] // k, images.shape[2] // k
+    blocks = images[: n_slices * k, :, : n_pixels * k]
+    return blocks.reshape(n_slices, k, -1, n_pixels, k).sum(axis=(1, 4))
+
+
+def _step(images: NDArray, tilts: NDArray) -> tuple[float, float]:
+    """Angle in degrees, and its standard deviation, of images that are nearly aligned."""
+    n_slices, n_tilts, _ = images.shape
+    normal, right, power = _normal_equations(images, tilts)
+    # The angle is one for all tilts.
+    shared = np.eye(3 * n_tilts)[:, n_tilts - 1 :]
+    shared[:n_tilts, 0] = 1
+    inverse = np.linalg.pinv(shared.T @ normal @ shared, rcond=1e-10, hermitian=True)
+    found = inverse @ (shared.T @ right)
+    # Each slice has three numbers of its own, and each tilt two.
+    n_free = 2 * n_slices * n_tilts - 3 * n_slices - 2 * n_tilts
+    residual = max(power - found @ (shared.T @ right), 0) / max(n_free, 1)
+    return np.rad2deg(found[0]), np.rad2deg(np.sqrt(residual * inverse[0, 0]))
+
+
+def _normal_equations(images: NDArray, tilts: NDArray) -> tuple[NDArray, NDArray, float]:
+    """Normal matrix and right hand side of angle, slide and shift of each tilt, and power."""
+    moments, unit, s = _moments(images)
+    c, z = np.cos(np.deg2rad(tilts)), np.sin(np.deg2rad(tilts))
+    # How moments go with the tilt. Only so much of them is used where they explain others:
+    # their noise, which grows with the moment, would make the angle too small.
+    allowed = [
+        np.linalg.qr(np.stack(columns, axis=1))[0]
+        for columns in ([c**0], [c, z], [c**2, c * z, z**2])
+    ]
+    mass, first, second = (m @ q @ q.T for m, q in zip(moments, allowed, strict=True))
+    d_mass, d_first, d_second = (np.gradient(m, 1 / unit, axis=0) for m in (mass, first, second))
+    # What angle, slide and shift do to the sum and to the first moment.
+    changes = (
+        (d_first, -d_mass, np.zeros_like(mass)),
+        (d_second + s[:, None] * mass, -d_first, mass),
+    )
+    size = 3 * len(tilts)
+    normal, right, power = np.zeros((size, size)), np.zeros(size), 0.0
+    for moment, q, columns in zip(moments[:2], allowed[:2], changes, strict=True):
+        others = np.eye(len(q)) - q @ q.T
+        left = moment @ others
+        power += np.square(left).sum()
+        normal += np.block([[(a.T @ b) * others for b in columns] for a in columns])
+        right += np.concatenate([(a * left).sum(axis=0) for a in columns])
+    return normal, right, power
+
+
+def _moments(images: NDArray) -> tuple[list[NDArray], float, NDArray]:
+    """Moments 0 to 2 (slice, tilt) of images, their unit of length in px, and slices in units.
+
+    In this unit the noise of sum and first moment is the same.
+    """
+    n_slices, _, n_pixels = images.shape
+    unit = n_pixels / np.sqrt(12)
+    s, t = ((np.arange(n) - (n - 1) / 2) / unit for n in (n_slices, n_pixels))
+    mass = images.sum(axis=2)
+    # Brightness of each image, by which all of its moments go.
+    gains = mass.mean(axis=1) @ mass / np.square(mass.mean(axis=1)).sum()
+    return [images @ t**k / gains for k in range(3)], unit, s
