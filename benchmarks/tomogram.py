@@ -287,13 +287,14 @@ def seams(sinogram: np.ndarray, operator: ParallelBeam, weight: float) -> dict[i
     ways: list[dict] = [{"tolerance": 1e-5, "max_iterations": 1500}, {}]
 
     def first(n: int) -> list:
-        return [reconstruct_tv(sinogram[:n], operator, weight, **way).volume[:32] for way in ways]
+        return [reconstruct_tv(sinogram[:n], operator, weight, **way).volume for way in ways]
 
     tight, loose = first(len(sinogram))
     size = np.sqrt(np.square(tight, dtype=np.float64).mean())
 
     def off(one: np.ndarray, other: np.ndarray) -> float:
-        return float(np.sqrt(np.square(one - other, dtype=np.float64).mean((1, 2)).max()) / size)
+        difference = one[:32].astype(np.float64) - other[:32]
+        return float(np.sqrt(np.square(difference).mean((1, 2)).max()) / size)
 
     found = {}
     for h in (0, 2, 4, 8, 16, 32):
