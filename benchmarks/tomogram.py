@@ -41,6 +41,24 @@ volume = stack.reconstruct(
 print(time.process_time() - start)
 np.save(sys.argv[2], volume.data)
 """
+#: Runs in a process of its own: bytes of memory that a reconstruction takes at its peak.
+MEMORY = """
+import resource, sys
+import numpy as np
+import hyperspy.api as hs
+series = hs.load(sys.argv[1], lazy=True)
+arguments = eval(sys.argv[2])
+slices, lazy = arguments.pop("slices"), arguments.pop("lazy")
+arguments |= {"lambda_": 200.0, "lazy_output": False, "show_progressbar": False, "tol": 1.0}
+series.isig[:2, :].reconstruct(**arguments | {"dims": 2})
+series = series.isig[:slices, :]
+if not lazy:
+    series.compute(show_progressbar=False)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tomogram = series.reconstruct(**arguments)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+np.save(sys.argv[3], tomogram.data)
+"""
 
 
 def seconds(function, n: int = 5) -> float:
@@ -207,6 +225,84 @@ def needle(file: str) -> None:
         print(f"  {method} {arguments}: {score}", flush=True)
 
 
+def memory() -> None:
+    """Peak memory of a lazy series of 256 px, 512 slices and 31 tilts, beyond that of imports."""
+    import sys
+
+    from emsparse_hs.signals import TiltSeries
+
+    tilts = np.linspace(-70, 70, 31)
+    images = simulate_tilt_series("porous", 256, 64, tilts, seed=200).images
+    series = TiltSeries(np.tile(images, (1, 1, 8)))
+    series.set_tilts(tilts)
+    megabyte, volume = 1e6, 4 * 256**2
+    with tempfile.TemporaryDirectory() as folder:
+        file, results = Path(folder) / "series.zspy", []
+        series.save(file, chunks=(31, 64, 64))
+        for name, arguments in (
+            ("one window of 256 slices alone", {"dims": 3, "lazy": False, "slices": 256}),
+            ("in blocks, lazy", {"dims": 3, "lazy": True, "block": 192}),
+            ("in blocks, eager", {"dims": 3, "lazy": False, "block": 192}),
+            ("two dimensions, lazy", {"dims": 2, "lazy": True}),
+        ):
+            given = {"slices": 512, "max_iter": 20} | arguments
+            result = Path(folder) / f"{len(results)}.npy"
+            command = [sys.executable, "-c", MEMORY, str(file), repr(given), str(result)]
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            taken = float(run.stdout.split()[-1]) / megabyte
+            results.append(np.load(result))
+            size = volume * len(results[-1]) / megabyte
+            print(f"  {name}: {taken:.0f} MB, its result {size:.0f} MB", flush=True)
+        off = np.abs(results[1] - results[2]).max() / results[2].max()
+        print(f"  lazy and eager blocks differ by {off:.1e} of the largest density")
+
+
+def halo(seeds: list[int]) -> None:
+    """Slices at the end of a block, against those of the joint problem, by further slices."""
+    worst: dict[int, list] = {}
+    for kind in ("particles", "porous", "needle", "smooth"):
+        for n_tilts, counts in ((15, 20), (15, 100), (41, 20), (41, 100)):
+            for seed in seeds:
+                tilts = np.linspace(-70, 70, n_tilts)
+                series = simulate_tilt_series(kind, 64, 96, tilts, counts, seed=seed)
+                sinogram = np.ascontiguousarray(series.images.transpose(2, 0, 1))
+                operator = ParallelBeam(tilts, 64)
+                weight = chosen(sinogram[16:80], operator, series.images)
+                print(f"  {kind}, {n_tilts} tilts, {counts} counts, seed {seed}", flush=True)
+                for h, found in seams(sinogram, operator, weight).items():
+                    worst.setdefault(h, []).append(found)
+                    print("   ", h, " ".join(f"{each:.1e}" for each in found), flush=True)
+    print("  further slices; worst, median: tight, loose, and joint ones, loose against tight")
+    for h, cases in worst.items():
+        numbers = np.stack([np.max(cases, axis=0), np.median(cases, axis=0)], axis=1)
+        print(f"  {h}", *(f"{most:.1e} {median:.1e}  " for most, median in numbers))
+
+
+def seams(sinogram: np.ndarray, operator: ParallelBeam, weight: float) -> dict[int, tuple]:
+    """By number of further slices: off by how much are the first 32 slices, as root mean squares.
+
+    The largest of a slice, over that of the volume: of tight solutions, of those with the default
+    tolerance, and, whatever the number, of a loose against a tight one of the joint problem.
+    """
+    ways: list[dict] = [{"tolerance": 1e-5, "max_iterations": 1500}, {}]
+
+    def first(n: int) -> list:
+        return [reconstruct_tv(sinogram[:n], operator, weight, **way).volume for way in ways]
+
+    tight, loose = first(len(sinogram))
+    size = np.sqrt(np.square(tight, dtype=np.float64).mean())
+
+    def off(one: np.ndarray, other: np.ndarray) -> float:
+        difference = one[:32].astype(np.float64) - other[:32]
+        return float(np.sqrt(np.square(difference).mean((1, 2)).max()) / size)
+
+    found = {}
+    for h in (0, 2, 4, 8, 16, 32):
+        one, other = first(32 + h)
+        found[h] = off(one, tight), off(other, loose), off(loose, tight)
+    return found
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["projector", "threads", "solver", "sirt"])
@@ -221,6 +317,8 @@ if __name__ == "__main__":
             "threads": threads,
             "solver": solver,
             "sirt": lambda: sirt(chosen_parts.etspy),
+            "memory": memory,
+            "halo": lambda: halo(chosen_parts.seeds),
             "errors": lambda: errors(chosen_parts.seeds),
             "needle": lambda: needle(chosen_parts.needle),
         }[part]()

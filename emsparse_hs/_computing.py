@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
 import dask
 from hyperspy.defaults_parser import preferences
 from tqdm.dask import TqdmCallback
+
+#: Bytes that are taken to be free where nothing tells.
+_USUALLY_FREE = 4 * 2**30
 
 
 def is_shown(show_progressbar: bool | None) -> bool:
@@ -36,3 +40,19 @@ def _progress(show_progressbar: bool | None):
 
 def _workers(num_workers: int | None) -> dict:
     return {} if num_workers is None else {"num_workers": num_workers}
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free, or a modest guess where that is not known.
+
+    The system is asked through psutil, which is there with `distributed`. Neither knows of limits
+    of a single job.
+    """
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return _USUALLY_FREE
+    return psutil.virtual_memory().available

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emsparse_hs._computing import is_shown
 from emsparse_hs.blocks import Blocks
+from emsparse_hs.signals._halo_blocks import in_blocks, slices_a_block
 from emsparse_hs.signals._provenance import kept_metadata
 from emsparse_hs.signals._request import (
     Request,
@@ -44,17 +45,22 @@ def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
     """Tomogram of a tilt series; see `TiltSeries.reconstruct`."""
     check(signal, request)
     sinogram, operator = _geometry(signal, request.shifts, request.how)
+    block = slices_a_block(len(sinogram), operator, request)
+    most = None if block is None else block + 2 * request.halo
     sigma = _noise(signal, request)
-    settings, figures = settings_of(sinogram, operator, sigma, request)
+    settings, figures = settings_of(sinogram, operator, sigma, request, most)
     if request.refine:
-        imaging = refined(sinogram, operator, settings, request)
+        imaging = refined(sinogram, operator, settings, request, most)
         sinogram = imaging.corrected(np.asarray(sinogram))
         operator = operator.with_shifts(imaging.shifts)
         # What was not refined had been taken for structure.
-        settings, figures = settings_of(sinogram, operator, sigma, request)
+        settings, figures = settings_of(sinogram, operator, sigma, request, most)
         figures |= asdict(imaging)
     if request.dims == 2:
         volume, found = _in_two_dimensions(sinogram, operator, settings, request)
+    elif block is not None:
+        volume, found = in_blocks(sinogram, operator, settings, request, block)
+        figures |= {"block": block, "halo": request.halo}
     else:
         volume, found = _in_three_dimensions(np.asarray(sinogram), operator, settings, request)
     if found and sigma > 0:

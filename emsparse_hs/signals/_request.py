@@ -7,9 +7,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.utils import parse_bytes
 from hyperspy.external.progressbar import progressbar
 from hyperspy.signals import BaseSignal
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +24,7 @@ from emsparse_hs.tomography import (
     series,
     typical_density,
 )
-from emsparse_hs.tomography._solving import check_settings, checked_bounds
+from emsparse_hs.tomography._solving import check_iterations, check_settings, checked_bounds
 from emsparse_hs.tomography.noise import CountingNoise
 from emsparse_hs.tomography.refinement import REFINABLE, Imaging, refine
 
@@ -53,6 +55,8 @@ class Request:
     max_iter: int
     x0: str | Tomogram | None
     refine: tuple[str, ...]
+    block: int | str | None
+    halo: int
     lazy_output: bool
     how: dict[str, Any]
 
@@ -77,12 +81,28 @@ def check(signal: TiltSeries, request: Request) -> None:
     unknown = set(request.refine) - set(REFINABLE)
     if unknown:
         raise ValueError(f"refine takes one or more of {REFINABLE}, not {request.refine!r}.")
+    check_blocks(request.block, request.halo)
     check_images(signal)
     # All numbers now, and not after the search for lambda_.
     weight = 0.0 if isinstance(lambda_, str) else lambda_
     edge = 0.0 if request.edge is None else request.edge
     check_settings(weight, edge, 0.0, request.dims, request.tol, request.max_iter)
     checked_bounds(request.bounds, float(prior == "identity"))
+
+
+def check_blocks(block: int | str | None, halo: int) -> None:
+    """Check how many slices are to be reconstructed at once."""
+    if isinstance(block, str) and block != "auto":
+        try:
+            parse_bytes(block)
+        except ValueError:
+            raise ValueError(
+                f"block is a number of slices, memory such as '8 GiB', or 'auto', not {block!r}."
+            ) from None
+    elif not isinstance(block, (str, type(None))):
+        check_iterations(block, "block")
+    if not isinstance(halo, Integral) or halo < 0:
+        raise ValueError(f"halo must be a whole number of 0 or more, not {halo!r}.")
 
 
 def check_images(signal: TiltSeries) -> None:
@@ -113,9 +133,12 @@ def _check_tilts(tilts: NDArray) -> None:
 
 
 def settings_of(
-    sinogram, operator: ParallelBeam, sigma: float, request: Request
+    sinogram, operator: ParallelBeam, sigma: float, request: Request, most: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the solver, and figures about them, with what the data choose."""
+    """Arguments of the solver, and figures about them, with what the data choose.
+
+    No more slices than `most`, if that is given, are reconstructed to choose the weight.
+    """
     settings: dict[str, Any] = {
         "bounds": request.bounds,
         "dimensions": request.dims,
@@ -134,7 +157,7 @@ def settings_of(
         settings["edge"] = figures["edge"] = float(edge)
     name = "sparsity" if request.prior == "identity" else "weight"
     if isinstance(request.lambda_, str):
-        weight = _selected_weight(sinogram, operator, sigma, settings, name, request)
+        weight = _selected_weight(sinogram, operator, sigma, settings, name, request, most)
     else:
         weight = float(request.lambda_)
     settings |= {"weight": 0.0} | {name: weight}
@@ -144,14 +167,16 @@ def settings_of(
     return settings, figures
 
 
-def refined(sinogram, operator: ParallelBeam, settings: dict, request: Request) -> Imaging:
+def refined(
+    sinogram, operator: ParallelBeam, settings: dict, request: Request, most: int | None = None
+) -> Imaging:
     """What each tilt did to its image, from the slices in which most is.
 
     From all of them where the angle is to be found, since images turn about their middle.
     """
     some = slice(None)
     if "angle" not in request.refine:
-        some = selection.richest_slices(sinogram, operator, request.dims)
+        some = selection.richest_slices(sinogram, operator, request.dims, most)
     part = np.asarray(sinogram[some])
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
@@ -165,7 +190,13 @@ def refined(sinogram, operator: ParallelBeam, settings: dict, request: Request) 
 
 
 def _selected_weight(
-    sinogram, operator: ParallelBeam, sigma: float, settings: dict, name: str, request: Request
+    sinogram,
+    operator: ParallelBeam,
+    sigma: float,
+    settings: dict,
+    name: str,
+    request: Request,
+    most: int | None,
 ) -> float:
     """Weight that is chosen by the data, with a progress bar of unknown length."""
     if not sigma > 0:
@@ -177,8 +208,8 @@ def _selected_weight(
     if operator.n_tilts < 3:
         return start
     exact = request.lambda_ == "cv" or name == "sparsity"
-    if not exact:
-        sinogram = sinogram[selection.richest_slices(sinogram, operator, request.dims)]
+    if not exact or most is not None:
+        sinogram = sinogram[selection.richest_slices(sinogram, operator, request.dims, most)]
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(desc="lambda_", disable=not shown) as bar:

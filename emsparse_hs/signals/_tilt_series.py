@@ -130,6 +130,8 @@ class TiltSeries(Signal2D):
         max_iter: int = 1000,
         x0: str | Tomogram | None = None,
         refine: Sequence[str] = (),
+        block: int | str | None = None,
+        halo: int = 32,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -156,8 +158,8 @@ class TiltSeries(Signal2D):
             the same with some of the slices.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
-            a lazy series is reconstructed some slices at a time; in three it is loaded into
-            memory, with about ten times the size of the volume on top.
+            slices are reconstructed some at a time. In three they are one problem, which takes more
+            than ten times the volume's size in memory, or several; see `block`.
         bounds : (float, float or None), optional
             Least and largest density. Subtract the background of the images first: what has no
             density must project to zero. Integers wrap below zero, so
@@ -186,13 +188,24 @@ class TiltSeries(Signal2D):
             density to it, and the volume may end up displaced: a displacement of it can't be told
             from one of the images. All images are loaded for it. See
             `emsparse_hs.tomography.refine`.
+        block : int, str or None, optional
+            How many slices are reconstructed at once with `dims` 3: a number, to which the halo is
+            added; as many as memory allows, such as "8 GiB"; or "auto", half of what is free. If
+            that holds all slices they are one problem, and the result is exact. A lazy series has
+            "auto" by default, any other is one problem. Free memory is that of the machine: where
+            a job may use less, say so. Slices are worked on 64 at a time, so that 64 n - 2 `halo`
+            are best.
+        halo : int, optional
+            Further slices on either side of a block, whose result is thrown away. With 32 of them,
+            slices next to a seam were off by 0.0005 in the median of 32 simulations, and by 0.003
+            at most, which is less than `tol` leaves of one problem.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
             Number of threads. All cores by default.
         lazy_output : bool, optional
-            Whether the tomogram is lazy: as the series is, by default. With `dims` 2 it is
-            computed only when needed, and its metadata lack what is known only afterwards.
+            Whether the tomogram is lazy: as the series is, by default. With `dims` 2, or in blocks,
+            it is computed only when needed, and its metadata lack what is known only afterwards.
 
         Returns
         -------
@@ -201,7 +214,8 @@ class TiltSeries(Signal2D):
             ``metadata.Reconstruction`` holds ``prior``, ``dims``, ``lambda_``, ``sigma`` (the
             estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
             ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
-            noise), ``residual_per_tilt`` (root mean square) and, with `dims` 3, ``gap_history``;
+            noise), ``residual_per_tilt`` (root mean square) and, of one problem, ``gap_history``;
+            in blocks ``block`` and ``halo``, and the gap is the worst of all blocks' own problems;
             with `refine` ``shifts`` and ``slides`` (px), ``gains``, ``backgrounds`` and
             ``axis_angle`` too: degrees from the axis of the images along which the tilt axis
             should lie towards their other axis, in growing indices. Of a tilt axis along x that is
@@ -234,6 +248,8 @@ class TiltSeries(Signal2D):
             max_iter=max_iter,
             x0=x0,
             refine=(refine,) if isinstance(refine, str) else tuple(refine),
+            block="auto" if block is None and self._lazy else block,
+            halo=halo,
             lazy_output=self._lazy if lazy_output is None else lazy_output,
             how={"show_progressbar": show_progressbar, "num_workers": num_workers},
         )

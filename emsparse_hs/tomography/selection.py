@@ -137,7 +137,9 @@ def _mean_square(values: NDArray) -> float:
     return float(np.square(values, dtype=np.float64).mean())
 
 
-def richest_slices(sinogram: NDArray, operator: ParallelBeam, dimensions: int) -> slice:
+def richest_slices(
+    sinogram: NDArray, operator: ParallelBeam, dimensions: int, most: int | None = None
+) -> slice:
     """The neighbouring slices in which most is, as many as `select_weight` needs.
 
     Parameters
@@ -148,6 +150,8 @@ def richest_slices(sinogram: NDArray, operator: ParallelBeam, dimensions: int) -
         Projector.
     dimensions : {3, 2}
         Of the gradient.
+    most : int, optional
+        How many slices may be taken at the most.
 
     Returns
     -------
@@ -157,6 +161,7 @@ def richest_slices(sinogram: NDArray, operator: ParallelBeam, dimensions: int) -
     size, n = max(operator.detector_size, *operator.image_shape), _SLICES
     while dimensions == 3 and size > _LARGEST:
         size, n = -(-size // 2), 2 * n
+    n = n if most is None else min(n, most)
     if len(sinogram) <= n:
         return slice(None)
     power = np.asarray((sinogram.astype(np.float32) ** 2).sum((1, 2), dtype=np.float64))

@@ -1,0 +1,95 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Three-dimensional reconstruction of a volume beyond memory, in blocks of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.utils import SerializableLock, parse_bytes
+from hyperspy.external.progressbar import progressbar
+from hyperspy.signals import BaseSignal
+from numpy.typing import NDArray
+
+from emsparse_hs._computing import compute, free_memory, is_shown
+from emsparse_hs.blocks import Blocks
+from emsparse_hs.signals._request import Request
+from emsparse_hs.tomography import ParallelBeam, halo
+from emsparse_hs.tomography.series import SliceRows
+
+#: The part of the free memory that is used if nothing else is said.
+_PART_OF_FREE = 0.5
+#: Each block uses all threads and much memory: in a process they take turns.
+_TURN = SerializableLock("emsparse_hs.halo_blocks")
+
+
+def slices_a_block(n_slices: int, operator: ParallelBeam, request: Request) -> int | None:
+    """How many slices a block has besides its halo, or None to take all of them at once."""
+    block = request.block
+    if request.dims == 2 or block is None:
+        return None
+    if isinstance(block, str):
+        memory = _PART_OF_FREE * free_memory() if block == "auto" else parse_bytes(block)
+        block = halo.block_within(memory, n_slices, operator, request.halo)
+    elif block + 2 * request.halo >= n_slices:
+        block = None
+    if block is not None and isinstance(request.x0, BaseSignal):
+        raise ValueError(
+            "A tomogram to start from needs all slices at once, and these are reconstructed in "
+            f"blocks of {block}. Use x0='wbp' or None, or, where memory allows, block={n_slices}."
+        )
+    return block
+
+
+def in_blocks(
+    sinogram, operator: ParallelBeam, settings: dict[str, Any], request: Request, block: int
+) -> tuple[Any, dict]:
+    """Volume and figures, one block after the other."""
+    layout = SliceRows(operator.detector_size, operator.n_tilts)
+    parts = halo.windows(len(sinogram), block, request.halo)
+    found = Blocks.from_array(_overlapping(sinogram, parts), 1).map(
+        halo.reconstruct_windows,
+        operator,
+        settings | {"start": request.x0},
+        _TURN,
+        output_shape=(parts[0].stop - parts[0].first, layout.length),
+        dtype=np.float32,
+        lazy_output=True,
+    )
+    if request.lazy_output:
+        # Copies, so that no halo stays in memory with what is kept.
+        kept = [found[i, part.inner].map_blocks(np.copy) for i, part in enumerate(parts)]
+        return layout.split(da.concatenate(kept))
+    volume, figures = layout.split(_computed(found, parts, request))
+    # Blocks overlap, and have no objective in common.
+    del figures["objective"]
+    return volume, figures
+
+
+def _overlapping(sinogram, parts: Sequence[halo.Window]) -> da.Array:
+    """Sinogram of each window, (window, slice, tilt, detector), one a chunk."""
+    chunks = []
+    for part in parts:
+        window = sinogram[part.first : part.stop]
+        is_lazy = isinstance(window, da.Array)
+        chunks.append(window.rechunk(-1) if is_lazy else da.from_array(window, -1, name=False))
+    return da.stack(chunks)
+
+
+def _computed(
+    found: da.Array, parts: Sequence[halo.Window], request: Request
+) -> NDArray[np.float32]:
+    """Rows of all slices, each block put in place before the next one is begun."""
+    rows = np.empty((parts[-1].stop, found.shape[-1]), np.float32)
+    remaining = iter(parts)
+    shown = is_shown(request.how["show_progressbar"])
+    with progressbar(total=len(parts), desc="blocks", disable=not shown) as bar:
+        for chunk in found.blocks.ravel():
+            for window in compute(chunk, False, request.how["num_workers"]):
+                part = next(remaining)
+                rows[part.kept] = window[part.inner]
+                bar.update()
+    return rows

@@ -1,0 +1,162 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""A volume beyond memory, reconstructed in blocks of slices that overlap."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._kernels import SLAB
+from .projector import ParallelBeam
+from .series import SliceRows, reconstruct_regularised
+
+#: Volumes and sinograms, in float32, that a reconstruction has in memory at most. 128 px had 10 to
+#: 11 volumes, and besides 5 to 9 sinograms, or 18 with weights of counted electrons.
+_VOLUMES, _SINOGRAMS = 11, 18
+
+
+class Window(NamedTuple):
+    """Slices that are reconstructed together, and those of them whose result is kept.
+
+    Attributes
+    ----------
+    first, stop : int
+        Slices that are reconstructed.
+    kept : slice
+        Those that are kept, counted in the whole series.
+    """
+
+    first: int
+    stop: int
+    kept: slice
+
+    @property
+    def inner(self) -> slice:
+        """Slices that are kept, counted from the first one of the window."""
+        return slice(self.kept.start - self.first, self.kept.stop - self.first)
+
+
+def windows(n_slices: int, block: int, halo: int) -> list[Window]:
+    """Windows of `block` slices and a halo on either side, all equally long.
+
+    They are spread evenly, so that halos may be longer than asked for, and never shorter. What is
+    kept changes over in the middle of where two overlap.
+
+    Parameters
+    ----------
+    n_slices : int
+        Slices of the series.
+    block : int
+        Slices that a window adds, above 0.
+    halo : int
+        Further slices on either side, whose result is thrown away.
+
+    Returns
+    -------
+    list of Window
+        In the order of the slices; a single one if that holds all of them.
+    """
+    length = min(block + 2 * halo, n_slices)
+    room = n_slices - length
+    steps = -(-room // block)
+    starts = [i * room // max(steps, 1) for i in range(steps + 1)]
+    seams = [(a + length + b) // 2 for a, b in zip(starts, starts[1:], strict=False)]
+    borders = [0, *seams, n_slices]
+    return [
+        Window(start, start + length, slice(*borders[i : i + 2])) for i, start in enumerate(starts)
+    ]
+
+
+def slices_within(memory: float, operator: ParallelBeam) -> int:
+    """How many slices can be reconstructed at once within some memory.
+
+    Parameters
+    ----------
+    memory : float
+        In bytes.
+    operator : ParallelBeam
+        Projector.
+
+    Returns
+    -------
+    int
+        The number, which may be 0; whole slabs, as the compiled loops work on.
+    """
+    n_voxels = int(np.prod(operator.image_shape))
+    slab = SLAB * 4 * (_VOLUMES * n_voxels + _SINOGRAMS * operator.n_tilts * operator.detector_size)
+    return SLAB * int(memory // slab)
+
+
+def block_within(memory: float, n_slices: int, operator: ParallelBeam, halo: int) -> int | None:
+    """How many slices a block may have besides its halo, within some memory.
+
+    Parameters
+    ----------
+    memory : float
+        In bytes.
+    n_slices : int
+        Slices of the series.
+    operator : ParallelBeam
+        Projector.
+    halo : int
+        Further slices on either side.
+
+    Returns
+    -------
+    int or None
+        At least as many as both halos have, whatever the memory, so that no more than half is
+        thrown away; None if all slices can be reconstructed at once.
+    """
+    fitting = slices_within(memory, operator)
+    if fitting >= n_slices:
+        return None
+    smallest = SLAB * max(1, -(-4 * halo // SLAB))
+    block = max(fitting, smallest) - 2 * halo
+    return block if block + 2 * halo < n_slices else None
+
+
+def reconstruct_windows(
+    rows: NDArray,
+    operator: ParallelBeam,
+    settings: dict[str, Any],
+    turn: AbstractContextManager,
+) -> NDArray[np.float32]:
+    """Reconstruct some windows in three dimensions, each by itself, one after the other.
+
+    Parameters
+    ----------
+    rows : array of shape (window, slice * tilt * detector)
+        Sinogram of each window, flat.
+    operator : ParallelBeam
+        Projector.
+    settings : dict
+        As in `reconstruct_regularised`.
+    turn : context manager
+        Held while a window is reconstructed, as a lock that keeps others from memory.
+
+    Returns
+    -------
+    float32 array of shape (window, slice, length)
+        Slices and figures as `SliceRows` says. Iterations and gap are those of the window;
+        there is no objective of a slice, and it is 0.
+    """
+    layout = SliceRows(operator.detector_size, operator.n_tilts)
+    sinograms = rows.reshape(len(rows), -1, operator.n_tilts, operator.detector_size)
+    found = np.empty((*sinograms.shape[:2], layout.length), np.float32)
+    for sinogram, slices in zip(sinograms, found, strict=True):
+        with turn:
+            result = reconstruct_regularised(sinogram, operator, settings)
+            residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
+        every = np.ones(len(sinogram))
+        slices[:] = layout.join(
+            result.volume,
+            result.n_iterations * every,
+            result.gap * every,
+            0 * every,
+            np.sqrt(np.mean(residual**2, axis=2)),
+        )
+    return found
