@@ -32,8 +32,8 @@ def slices_a_block(n_slices: int, operator: ParallelBeam, request: Request) -> i
     if request.dims == 2 or block is None:
         return None
     if isinstance(block, str):
-        memory = _PART_OF_FREE * free_memory() if block == "auto" else parse_bytes(block)
-        block = halo.block_within(memory, n_slices, operator, request.halo)
+        memory = _PART_OF_FREE * _free(operator) if block == "auto" else parse_bytes(block)
+        block = halo.block_within(memory, n_slices, operator, request.halo, request.prior)
     elif block + 2 * request.halo >= n_slices:
         block = None
     if block is not None and isinstance(request.x0, BaseSignal):
@@ -42,6 +42,12 @@ def slices_a_block(n_slices: int, operator: ParallelBeam, request: Request) -> i
             f"blocks of {block}. Use x0='wbp' or None, or, where memory allows, block={n_slices}."
         )
     return block
+
+
+def _free(operator: ParallelBeam) -> float:
+    """Free memory of what computes, in bytes."""
+    of_card = operator.device.free_memory()
+    return free_memory() if of_card is None else of_card
 
 
 def in_blocks(

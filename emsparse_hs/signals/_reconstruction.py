@@ -44,7 +44,7 @@ _SLICES_A_BLOCK = 64
 def reconstruct(signal: TiltSeries, request: Request) -> Tomogram:
     """Tomogram of a tilt series; see `TiltSeries.reconstruct`."""
     check(signal, request)
-    sinogram, operator = _geometry(signal, request.shifts, request.how)
+    sinogram, operator = _geometry(signal, request.shifts, request.how, request.device)
     block = slices_a_block(len(sinogram), operator, request)
     most = None if block is None else block + 2 * request.halo
     sigma = _noise(signal, request)
@@ -79,16 +79,16 @@ def reconstruct_directly(
     shifts: ArrayLike | None,
     lazy_output: bool,
     how: dict[str, Any],
+    device: str,
 ) -> Tomogram:
     """Tomogram by weighted back-projection or SIRT, some slices at a time."""
     check_images(signal)
-    sinogram, operator = _geometry(signal, shifts, how)
+    sinogram, operator = _geometry(signal, shifts, how, device)
     chunked = _chunked(sinogram)
     n = operator.detector_size
     volume = Blocks.from_array(chunked, 1).map(
         series.reconstruct_slices_directly,
-        operator.tilts,
-        operator.shifts,
+        operator,
         method,
         settings,
         output_shape=(n, n),
@@ -127,14 +127,14 @@ def project(
 
 
 def _geometry(
-    signal: TiltSeries, shifts: ArrayLike | None, how: dict[str, Any]
+    signal: TiltSeries, shifts: ArrayLike | None, how: dict[str, Any], device: str
 ) -> tuple[Any, ParallelBeam]:
     """Sinogram (slice, tilt, detector), a view, and the projector to it."""
     images = signal._data_aligned_with_axes
     workers = how["num_workers"] or CPU_COUNT
     sinogram = series.sinogram_of(images, signal.tilt_axis)
     return sinogram, ParallelBeam(
-        signal.tilts, sinogram.shape[2], shifts=shifts, num_workers=workers
+        signal.tilts, sinogram.shape[2], shifts=shifts, num_workers=workers, device=device
     )
 
 
@@ -197,8 +197,7 @@ def _in_two_dimensions(
     layout = series.SliceRows(operator.detector_size, operator.n_tilts)
     rows = Blocks.from_array(_chunked(sinogram), 1).map(
         series.reconstruct_slices,
-        operator.tilts,
-        operator.shifts,
+        operator,
         settings | {"start": request.x0},
         output_shape=(layout.length,),
         dtype=np.float32,

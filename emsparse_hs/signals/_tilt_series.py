@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from hyperspy.signals import Signal2D
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from emsparse_hs.signals._alignment import align
 from emsparse_hs.signals._etspy import to_tomo_stack
@@ -23,21 +21,14 @@ from emsparse_hs.signals._spectral_series import (
     reconstruct_maps,
     reconstruct_maps_directly,
 )
-from emsparse_hs.signals._tilt_axis import (
-    read_tilts,
-    sort_images,
-    tilt_axis_of,
-    tilts_of,
-    write_tilt_axis,
-    write_tilts,
-)
+from emsparse_hs.signals._tilt_geometry import TiltGeometry
 from emsparse_hs.signals._tilt_score import TiltScore, score_tilts
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tomogram import Tomogram
 
 
-class TiltSeries(Signal2D):
+class TiltSeries(TiltGeometry, Signal2D):
     """Projections of a specimen that was tilted about one axis.
 
     The tilts are the values of the navigation axis, which is called "Tilt" and has units of
@@ -51,71 +42,6 @@ class TiltSeries(Signal2D):
     """
 
     _signal_type = "tilt_series"
-
-    @property
-    def tilts(self) -> NDArray[np.float64]:
-        """Tilt of each image in degrees.
-
-        Raises
-        ------
-        ValueError
-            If they have not been set, or are all zero.
-        """
-        return tilts_of(self)
-
-    @property
-    def tilt_axis(self) -> str:
-        """Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y".
-
-        It follows the images where they are transposed, since it is kept by the axis' name.
-
-        Raises
-        ------
-        ValueError
-            If the axis of that name is gone.
-        """
-        return tilt_axis_of(self)
-
-    def set_tilts(
-        self,
-        tilts: ArrayLike | str | PathLike | None = None,
-        axis: str | None = None,
-        sort: bool = False,
-    ) -> None:
-        """Say at which tilts the images were taken.
-
-        Axes of the images without a name, or with the same, are called "x" and "y" from then on.
-        Of two navigation axes the tilts are for the one called "Tilt", or else of that length.
-
-        Parameters
-        ----------
-        tilts : array of shape (tilt,), path, or None
-            In degrees, in the order of the images; or a text file with one number a line (.rawtlt,
-            .tlt) or of SerialEM (.mdoc). None takes what etspy stored in
-            ``metadata.Tomography.tilts``, or else what the microscope stored for each image in
-            ``metadata.Acquisition_instrument.TEM.Stage.tilt_alpha``.
-        axis : {"x", "y"}, optional
-            Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y". As
-            it was by default, which is "x" as in etspy.
-        sort : bool, optional
-            Sort tilts, and the images with them, as a series that was taken to both sides in turn
-            needs it. The signal then holds its images in that order.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many tilts as images, they are not finite, all zero, not in order,
-            or beyond 180 degrees, or the axis is unknown, or it is not clear which of two
-            navigation axes they are for. The signal stays as it was.
-        """
-        if axis not in (None, "x", "y"):
-            raise ValueError(f"The tilt axis lies along 'x' or 'y' of the images, not {axis!r}.")
-        values, order = read_tilts(self, tilts, sort)
-        axis = self.tilt_axis if axis is None else axis
-        if sort:
-            sort_images(self, order)
-        write_tilts(self, values)
-        write_tilt_axis(self, axis)
 
     def reconstruct(
         self,
@@ -132,6 +58,7 @@ class TiltSeries(Signal2D):
         refine: Sequence[str] = (),
         block: int | str | None = None,
         halo: int = 32,
+        device: str = "cpu",
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -146,10 +73,11 @@ class TiltSeries(Signal2D):
 
         Parameters
         ----------
-        prior : {"tv", "huber", "identity"}, optional
+        prior : {"tv", "huber", "wavelet", "identity"}, optional
             What the volume is expected to have little of: total variation; the same without steps
-            in gradients of density, Huber's; or the densities themselves, as of single atoms or
-            particles of a few voxels in nothing, and of nothing larger.
+            in gradients of density, Huber's; wavelet coefficients, see
+            `emsparse_hs.tomography.reconstruct_wavelets`; or the densities themselves, as of single
+            atoms or particles of a few voxels in nothing, and of nothing larger.
         lambda_ : float, "auto" or "cv", optional
             Weight of the prior, in units of the images. "auto" leaves out every fifth tilt, finds
             the weight that predicts them best from the others on a coarse grid, and takes as much
@@ -191,14 +119,16 @@ class TiltSeries(Signal2D):
         block : int, str or None, optional
             How many slices are reconstructed at once with `dims` 3: a number, to which the halo is
             added; as many as memory allows, such as "8 GiB"; or "auto", half of what is free. If
-            that holds all slices they are one problem, and the result is exact. A lazy series has
-            "auto" by default, any other is one problem. Free memory is that of the machine: where
-            a job may use less, say so. Slices are worked on 64 at a time, so that 64 n - 2 `halo`
-            are best.
+            that holds all slices they are one problem, and the result is exact. A lazy series, and
+            any on a graphics card, has "auto" by default, any other is one problem. Free memory is
+            that of the machine, or of the card: where a job may use less, say so. Slices are worked
+            on 64 at a time, so that 64 n - 2 `halo` are best.
         halo : int, optional
             Further slices on either side of a block, whose result is thrown away. With 32 of them,
             slices next to a seam were off by 0.0005 in the median of 32 simulations, and by 0.003
             at most, which is less than `tol` leaves of one problem.
+        device : {"cpu", "cuda"}, optional
+            What computes: the processor, or a graphics card of Nvidia through CuPy.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -248,10 +178,11 @@ class TiltSeries(Signal2D):
             max_iter=max_iter,
             x0=x0,
             refine=(refine,) if isinstance(refine, str) else tuple(refine),
-            block="auto" if block is None and self._lazy else block,
+            block="auto" if block is None and (self._lazy or device == "cuda") else block,
             halo=halo,
+            device=device,
             lazy_output=self._lazy if lazy_output is None else lazy_output,
-            how={"show_progressbar": show_progressbar, "num_workers": num_workers},
+            how=_how(show_progressbar, num_workers, device),
         )
         if has_maps(self):
             return reconstruct_maps(self, request)
@@ -261,6 +192,7 @@ class TiltSeries(Signal2D):
         self,
         window: str = "hann",
         shifts: ArrayLike | None = None,
+        device: str = "cpu",
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -271,7 +203,7 @@ class TiltSeries(Signal2D):
         ----------
         window : {"hann", "cosine", "ramp"}, optional
             What the ramp filter is multiplied by against noise; "ramp" is nothing.
-        shifts, show_progressbar, num_workers, lazy_output
+        shifts, device, show_progressbar, num_workers, lazy_output
             As for `reconstruct`.
 
         Returns
@@ -285,15 +217,16 @@ class TiltSeries(Signal2D):
             As `reconstruct` does, or if the window is unknown.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
-        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        how = _how(show_progressbar, num_workers, device)
         directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
-        return directly(self, "wbp", {"window": window}, shifts, lazy_output, how)
+        return directly(self, "wbp", {"window": window}, shifts, lazy_output, how, device)
 
     def reconstruct_sirt(
         self,
         max_iter: int = 30,
         bounds: tuple[float | None, float | None] = (0, None),
         shifts: ArrayLike | None = None,
+        device: str = "cpu",
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
         lazy_output: bool | None = None,
@@ -306,7 +239,7 @@ class TiltSeries(Signal2D):
             Number of iterations. They bring out details first and noise later.
         bounds : (float or None, float or None), optional
             Least and largest density.
-        shifts, show_progressbar, num_workers, lazy_output
+        shifts, device, show_progressbar, num_workers, lazy_output
             As for `reconstruct`.
 
         Returns
@@ -320,10 +253,10 @@ class TiltSeries(Signal2D):
             As `reconstruct` does.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
-        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        how = _how(show_progressbar, num_workers, device)
         settings = {"n_iterations": max_iter, "bounds": tuple(bounds)}
         directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
-        return directly(self, "sirt", settings, shifts, lazy_output, how)
+        return directly(self, "sirt", settings, shifts, lazy_output, how, device)
 
     def align(self, angle: float | str = 0.0) -> TiltSeries:
         """Move images by whole pixels to where the tilt axis is in the middle.
@@ -371,7 +304,7 @@ class TiltSeries(Signal2D):
         ----------
         step : int, optional
             One in so many tilts is left out; never the first nor the last one.
-        method : {"tv", "huber", "identity", "wbp", "sirt"}, optional
+        method : {"tv", "huber", "wavelet", "identity", "wbp", "sirt"}, optional
             Prior of `reconstruct`, or another method.
         **kwargs
             As for `reconstruct`, `reconstruct_wbp` or `reconstruct_sirt`.
@@ -415,3 +348,9 @@ class TiltSeries(Signal2D):
         from emsparse_hs.plotting import plot_sinogram
 
         return plot_sinogram(self, tomogram, **kwargs)
+
+
+def _how(show_progressbar: bool | None, num_workers: int | None, device: str) -> dict[str, Any]:
+    """How blocks are computed: on a graphics card one after the other."""
+    num_workers = 1 if device == "cuda" else num_workers
+    return {"show_progressbar": show_progressbar, "num_workers": num_workers}

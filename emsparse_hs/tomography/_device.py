@@ -65,6 +65,10 @@ class Device:
         """Array of numpy, of one on the device."""
         raise NotImplementedError
 
+    def free_memory(self) -> int | None:
+        """Bytes of memory that are free, None where they are those of the machine."""
+        return None
+
     def to_slabs(self, array: NDArray, margin: int = 0) -> Any:
         """Slices (slice, a, b) as slabs (slab, a, b + 2 * margin, slice), filled up with zeros."""
         n_slices, a, b = array.shape
@@ -129,6 +133,11 @@ class GraphicsCard(Device):
     def get(self, array: Any) -> NDArray:
         """See `Device`."""
         return _cuda.cupy().asnumpy(array)
+
+    def free_memory(self) -> int | None:
+        """See `Device`."""
+        cupy = _cuda.cupy()
+        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
 
 
 @cache

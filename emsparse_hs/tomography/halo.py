@@ -15,8 +15,9 @@ from .projector import ParallelBeam
 from .series import SliceRows, reconstruct_regularised
 
 #: Volumes and sinograms, in float32, that a reconstruction has in memory at most. 128 px had 10 to
-#: 11 volumes, and besides 5 to 9 sinograms, or 18 with weights of counted electrons.
-_VOLUMES, _SINOGRAMS = 11, 18
+#: 11 volumes, and besides 5 to 9 sinograms, or 18 with weights of counted electrons. Wavelets have
+#: 14 volumes of duals where gradients have 6, and 2 more.
+_VOLUMES, _SINOGRAMS = {"tv": 11, "wavelet": 21}, 18
 
 
 class Window(NamedTuple):
@@ -71,7 +72,7 @@ def windows(n_slices: int, block: int, halo: int) -> list[Window]:
     ]
 
 
-def slices_within(memory: float, operator: ParallelBeam) -> int:
+def slices_within(memory: float, operator: ParallelBeam, prior: str = "tv") -> int:
     """How many slices can be reconstructed at once within some memory.
 
     Parameters
@@ -80,6 +81,8 @@ def slices_within(memory: float, operator: ParallelBeam) -> int:
         In bytes.
     operator : ParallelBeam
         Projector.
+    prior : str, optional
+        As in `reconstruct_regularised`.
 
     Returns
     -------
@@ -87,11 +90,15 @@ def slices_within(memory: float, operator: ParallelBeam) -> int:
         The number, which may be 0; whole slabs, as the compiled loops work on.
     """
     n_voxels = int(np.prod(operator.image_shape))
-    slab = SLAB * 4 * (_VOLUMES * n_voxels + _SINOGRAMS * operator.n_tilts * operator.detector_size)
+    n_rays = operator.n_tilts * operator.detector_size
+    n_volumes = _VOLUMES.get(prior, _VOLUMES["tv"])
+    slab = SLAB * 4 * (n_volumes * n_voxels + _SINOGRAMS * n_rays)
     return SLAB * int(memory // slab)
 
 
-def block_within(memory: float, n_slices: int, operator: ParallelBeam, halo: int) -> int | None:
+def block_within(
+    memory: float, n_slices: int, operator: ParallelBeam, halo: int, prior: str = "tv"
+) -> int | None:
     """How many slices a block may have besides its halo, within some memory.
 
     Parameters
@@ -104,6 +111,8 @@ def block_within(memory: float, n_slices: int, operator: ParallelBeam, halo: int
         Projector.
     halo : int
         Further slices on either side.
+    prior : str, optional
+        As in `reconstruct_regularised`.
 
     Returns
     -------
@@ -111,7 +120,7 @@ def block_within(memory: float, n_slices: int, operator: ParallelBeam, halo: int
         At least as many as both halos have, whatever the memory, so that no more than half is
         thrown away; None if all slices can be reconstructed at once.
     """
-    fitting = slices_within(memory, operator)
+    fitting = slices_within(memory, operator, prior)
     if fitting >= n_slices:
         return None
     smallest = SLAB * max(1, -(-4 * halo // SLAB))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from operator import index
 from threading import local
 from typing import Any, SupportsIndex
@@ -164,6 +165,17 @@ class ParallelBeam:
         """Projector with other shifts."""
         return self._like(self.tilts, shifts)
 
+    def in_one_thread(self) -> ParallelBeam:
+        """Projector that starts no threads, for blocks that have one each."""
+        one = copy(self)
+        one.num_workers = 1
+        return one
+
+    def __reduce__(self) -> tuple:
+        """Sent by its arguments: what lies on a graphics card can't be sent."""
+        shifts, how = self.shifts, (self.num_workers, self.device.name)
+        return _from_arguments, (self.tilts, self.detector_size, self.image_shape, shifts, *how)
+
     def _like(self, tilts: ArrayLike, shifts: ArrayLike) -> ParallelBeam:
         how: dict[str, Any] = {"num_workers": self.num_workers, "device": self.device.name}
         return ParallelBeam(tilts, self.detector_size, self.image_shape, shifts, **how)
@@ -291,6 +303,12 @@ class ParallelBeam:
         corner = -y0 * cos + z0 * sin + t0 + self.shifts + 1
         waves = np.stack([corner, -sin, cos, 1 / np.abs(major)], axis=1)
         return rays, by_row, waves
+
+
+def _from_arguments(
+    tilts: NDArray, size: int, shape: tuple, shifts: NDArray, num_workers: int, device: str
+) -> ParallelBeam:
+    return ParallelBeam(tilts, size, shape, shifts, num_workers=num_workers, device=device)
 
 
 def _whole(size: SupportsIndex) -> int:

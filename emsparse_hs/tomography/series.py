@@ -17,6 +17,7 @@ from .noise import noise_variances
 from .projector import ParallelBeam
 from .sirt import reconstruct_sirt
 from .total_variation import reconstruct_tv
+from .wavelets import reconstruct_wavelets
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def reconstruct_regularised(
     operator : ParallelBeam
         Projector.
     settings : dict
-        As for `reconstruct_tv`; in place of ``precision`` ``noise``, a `CountingNoise` or None,
+        As for `reconstruct_tv`, or, with a ``prior`` of "wavelet", `reconstruct_wavelets`; in place
+        of ``precision`` ``noise``, a `CountingNoise` or None,
         and ``start`` may be "wbp", for weighted back-projection.
     callback : callable, optional
         As for `reconstruct_tv`.
@@ -159,11 +161,12 @@ def reconstruct_regularised(
         settings["precision"] = noise.precision(sinogram)
     if isinstance(settings.get("start"), str):
         settings["start"] = reconstruct_wbp(sinogram, operator)
-    return reconstruct_tv(sinogram, operator, callback=callback, **settings)
+    kind = reconstruct_wavelets if settings.pop("prior", "") == "wavelet" else reconstruct_tv
+    return kind(sinogram, operator, callback=callback, **settings)
 
 
 def reconstruct_slices(
-    rows: NDArray, tilts: ArrayLike, shifts: ArrayLike | None, settings: dict[str, Any]
+    rows: NDArray, operator: ParallelBeam, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
     """Reconstruct some slices, each by itself, in two dimensions.
 
@@ -171,8 +174,8 @@ def reconstruct_slices(
     ----------
     rows : array of shape (slice, tilt * detector)
         Sinogram of each slice, flat.
-    tilts, shifts
-        As in `ParallelBeam`.
+    operator : ParallelBeam
+        Projector.
     settings : dict
         As in `reconstruct_regularised`.
 
@@ -181,12 +184,11 @@ def reconstruct_slices(
     float32 array of shape (slice, length)
         Slices and figures as `SliceRows` says.
     """
-    n_tilts = len(np.asarray(tilts))
-    sinogram = rows.reshape(len(rows), n_tilts, -1)
-    operator = ParallelBeam(tilts, sinogram.shape[2], shifts=shifts)
+    operator = operator.in_one_thread()
+    sinogram = rows.reshape(len(rows), operator.n_tilts, operator.detector_size)
     result = reconstruct_regularised(sinogram, operator, settings)
     residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
-    return SliceRows(sinogram.shape[2], n_tilts).join(
+    return SliceRows(operator.detector_size, operator.n_tilts).join(
         result.volume,
         result.iterations_per_slice,
         result.gap_per_slice,
@@ -197,8 +199,7 @@ def reconstruct_slices(
 
 def reconstruct_slices_directly(
     rows: NDArray,
-    tilts: ArrayLike,
-    shifts: ArrayLike | None,
+    operator: ParallelBeam,
     method: str,
     settings: dict[str, Any],
 ) -> NDArray[np.float32]:
@@ -206,7 +207,7 @@ def reconstruct_slices_directly(
 
     Parameters
     ----------
-    rows, tilts, shifts
+    rows, operator
         As in `reconstruct_slices`.
     method : {"wbp", "sirt"}
         The method.
@@ -218,8 +219,8 @@ def reconstruct_slices_directly(
     float32 array of shape (slice, z, y)
         Densities.
     """
-    sinogram = rows.reshape(len(rows), len(np.asarray(tilts)), -1)
-    operator = ParallelBeam(tilts, sinogram.shape[2], shifts=shifts)
+    operator = operator.in_one_thread()
+    sinogram = rows.reshape(len(rows), operator.n_tilts, operator.detector_size)
     if method == "wbp":
         return reconstruct_wbp(sinogram, operator, **settings)
     return reconstruct_sirt(sinogram, operator, **settings)
