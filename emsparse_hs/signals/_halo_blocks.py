@@ -69,10 +69,12 @@ def in_blocks(
         # Copies, so that no halo stays in memory with what is kept.
         kept = [found[i, part.inner].map_blocks(np.copy) for i, part in enumerate(parts)]
         return layout.split(da.concatenate(kept))
-    volume, figures = layout.split(_computed(found, parts, request))
+    rows, differences = _computed(found, parts, request)
+    volume, figures = layout.split(rows)
+    seam = halo.largest_seam(differences, volume)
     # Blocks overlap, and have no objective in common.
     del figures["objective"]
-    return volume, figures
+    return volume, figures | {"seam": seam}
 
 
 def _overlapping(sinogram, parts: Sequence[halo.Window]) -> da.Array:
@@ -87,9 +89,13 @@ def _overlapping(sinogram, parts: Sequence[halo.Window]) -> da.Array:
 
 def _computed(
     found: da.Array, parts: Sequence[halo.Window], request: Request
-) -> NDArray[np.float32]:
-    """Rows of all slices, each block put in place before the next one is begun."""
+) -> tuple[NDArray[np.float32], list[NDArray]]:
+    """Rows of all slices, each block put in place before the next one is begun.
+
+    And by how much both blocks at each seam differ in the first slice after it.
+    """
     rows = np.empty((parts[-1].stop, found.shape[-1]), np.float32)
+    beyond, differences = rows[:0], []
     remaining = iter(parts)
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(total=len(parts), desc="blocks", disable=not shown) as bar:
@@ -97,5 +103,8 @@ def _computed(
             for window in compute(chunk, False, request.how["num_workers"]):
                 part = next(remaining)
                 rows[part.kept] = window[part.inner]
+                differences += [rows[part.kept.start] - each for each in beyond]
+                # A copy, so that nothing else of the block stays in memory.
+                beyond = window[part.inner.stop :][:1].copy()
                 bar.update()
-    return rows
+    return rows, differences

@@ -145,7 +145,8 @@ class TiltSeries(TiltGeometry, Signal2D):
             estimated noise), ``kappa`` (`lambda_` over sigma and the root of the number of tilts),
             ``iterations``, ``gap`` (relative), ``chi_squared`` (1 if residuals are as large as the
             noise), ``residual_per_tilt`` (root mean square) and, of one problem, ``gap_history``;
-            in blocks ``block`` and ``halo``, and the gap is the worst of all blocks' own problems;
+            in blocks ``block``, ``halo`` and ``seam``, by how much blocks differ where they meet,
+            over the volume's root mean square, and the gap is the worst of all blocks' problems;
             with `refine` ``shifts`` and ``slides`` (px), ``gains``, ``backgrounds`` and
             ``axis_angle`` too: degrees from the axis of the images along which the tilt axis
             should lie towards their other axis, in growing indices. Of a tilt axis along x that is

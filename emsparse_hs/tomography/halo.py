@@ -128,6 +128,26 @@ def block_within(
     return block if block + 2 * halo < n_slices else None
 
 
+def largest_seam(differences: list[NDArray], volume: NDArray[np.float32]) -> float:
+    """How far windows differ where they meet, the largest of all seams.
+
+    Parameters
+    ----------
+    differences : list of arrays
+        Of the rows, as `SliceRows` has them, that two windows have of the slice after a seam.
+    volume : array of shape (slice, z, y)
+        All slices.
+
+    Returns
+    -------
+    float
+        Root mean square difference over that of the volume; 0 without seams.
+    """
+    n = volume[0].size
+    largest = max((np.square(each[:n]).mean(dtype=float) for each in differences), default=0.0)
+    return float(np.sqrt(largest / (np.square(volume).mean(dtype=float) or 1.0)))
+
+
 def reconstruct_windows(
     rows: NDArray,
     operator: ParallelBeam,

@@ -84,6 +84,21 @@ def test_figures_are_those_of_all_blocks(series):
     assert 0 < about.gap <= 1e-2 and about.iterations >= 20
 
 
+def test_seam_is_what_two_blocks_differ_by():
+    series = make_series()
+    settings = {"lambda_": 8.0, "tol": 1e-2} | QUIET
+    n = series.axes_manager.signal_axes[0].size
+    tomogram = series.reconstruct(block=n - 8, halo=3, **settings)
+    # Two windows of n - 2 slices, which meet in the middle of the series.
+    one, other = (
+        series.isig[first : first + n - 2, :].reconstruct(**settings).data for first in (0, 2)
+    )
+    expected = np.sqrt(np.square(one[n // 2] - other[n // 2 - 2]).mean())
+    found = tomogram.metadata.Reconstruction.seam
+    assert found == pytest.approx(expected / np.sqrt(np.square(tomogram.data).mean()), rel=1e-2)
+    assert series.reconstruct(block=12, halo=0, **settings).metadata.Reconstruction.seam == 0
+
+
 def test_gap_of_the_worst_block():
     series = make_series()
     series.data[:, :, 24:] = 0

@@ -403,7 +403,7 @@ def test_figures_survive_any_units(unit, dims):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"prior": "wavelet"}, "tv"),
+        ({"prior": "ridge"}, "tv"),
         ({"lambda_": "best"}, "auto"),
         ({"weights": "gauss"}, "poisson"),
         ({"x0": "sirt"}, "wbp"),
