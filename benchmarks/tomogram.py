@@ -9,10 +9,13 @@ several runs. Seeds 200 and on were not looked at while anything was chosen.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +27,12 @@ from emsparse_hs.tomography import (
     estimate_noise,
     reconstruct_sirt,
     reconstruct_tv,
+    reconstruct_wavelets,
     select_weight,
 )
 
 TILTS = np.linspace(-70, 70, 71)
+KINDS = ("particles", "porous", "needle", "smooth")
 #: Runs in the other environment: seconds and volume of etspy's SIRT.
 ETSPY = """
 import sys, time
@@ -190,7 +195,7 @@ def chosen(sinogram: np.ndarray, operator: ParallelBeam, images: np.ndarray) -> 
 def errors(seeds: list[int]) -> None:
     """Error with the chosen weight over that of the best of a grid, and the best of SIRT."""
     worst, pairs = 0.0, []
-    for kind in ("particles", "porous", "needle", "smooth"):
+    for kind in KINDS:
         for n_tilts, counts in ((15, 100), (41, 100), (41, 20)):
             for seed in seeds:
                 tilts = np.linspace(-70, 70, n_tilts)
@@ -217,6 +222,55 @@ def errors(seeds: list[int]) -> None:
                     flush=True,
                 )
     print(f"  worst {worst:.3f}; iterations up to {max(pairs)}, median {np.median(pairs):.0f}")
+
+
+def sparse(sinogram: np.ndarray, operator: ParallelBeam, weight: float, **settings):
+    """Reconstruction of few densities, without total variation."""
+    return reconstruct_tv(sinogram, operator, 0.0, sparsity=weight, **settings)
+
+
+def least_error(error_with: Callable[[float], float], start: float) -> tuple[float, float]:
+    """Least error and its weight, of a grid of steps by sqrt(2) that ends beyond it both ways."""
+    best, weight = error_with(start), start
+    for step in (np.sqrt(2), np.sqrt(0.5)):
+        for k in itertools.count(1):
+            found = error_with(start * step**k)
+            if found > best:
+                break
+            best, weight = found, start * step**k
+    return best, weight
+
+
+def priors(seeds: list[int]) -> None:
+    """Least error of each prior over weights, the weight, and iterations to a gap of 0.001."""
+    methods = {
+        "tv": reconstruct_tv,
+        "wavelets, 1 level": reconstruct_wavelets,
+        "wavelets, 2 levels": partial(reconstruct_wavelets, levels=2),
+        "identity": sparse,
+    }
+    for kind, n_tilts, seed in itertools.product(KINDS, (15, 41), seeds):
+        tilts = np.linspace(-70, 70, n_tilts)
+        series = simulate_tilt_series(kind, 64, 32, tilts, 100, seed=seed)
+        sinogram = np.ascontiguousarray(series.images.transpose(2, 0, 1))
+        operator = ParallelBeam(tilts, 64)
+        usual = default_weight(estimate_noise(series.images), n_tilts)
+        for name, method in methods.items():
+            solve = partial(method, sinogram, operator)
+
+            def error_with(weight: float, solve=solve, truth=series.volume) -> float:
+                return error(solve(weight, tolerance=1e-2).volume, truth)
+
+            start = time.process_time()
+            _, weight = least_error(error_with, usual)
+            result = solve(weight)
+            print(
+                f"  {kind}, {n_tilts} tilts, seed {seed}, {name}: "
+                f"error {error(result.volume, series.volume):.4f} with {weight / usual:.2f} "
+                f"sigma sqrt(n), {result.n_iterations} iterations, gap {result.gap:.1e}, "
+                f"{time.process_time() - start:.0f} CPU s with the search",
+                flush=True,
+            )
 
 
 def needle(file: str) -> None:
@@ -340,5 +394,6 @@ if __name__ == "__main__":
             "memory": memory,
             "halo": lambda: halo(chosen_parts.seeds),
             "errors": lambda: errors(chosen_parts.seeds),
+            "priors": lambda: priors(chosen_parts.seeds),
             "needle": lambda: needle(chosen_parts.needle),
         }[part]()

@@ -18,7 +18,7 @@ _ONE, _ZERO, _HALF = np.float32(1), np.float32(0), np.float32(0.5)
 
 
 @numba.njit(**OPTIONS)
-def _read(here, after, r, c, stride, bands):
+def _read(here, after, r, c, stride, deep, bands):
     """Fill `bands` (4, 2, SLAB) with voxels of a square, and those `stride` slices further."""
     rows, columns, _ = here.shape
     for k in range(4):
@@ -28,10 +28,11 @@ def _read(here, after, r, c, stride, bands):
             continue
         for s in range(SLAB):
             bands[k, 0, s] = here[row, column, s]
-        for s in range(SLAB - stride):
-            bands[k, 1, s] = here[row, column, s + stride]
-        for s in range(stride):
-            bands[k, 1, SLAB - stride + s] = after[row, column, s]
+        if deep:
+            for s in range(SLAB - stride):
+                bands[k, 1, s] = here[row, column, s + stride]
+            for s in range(stride):
+                bands[k, 1, SLAB - stride + s] = after[row, column, s]
 
 
 @numba.njit(**OPTIONS)
@@ -60,7 +61,7 @@ def ascend_wavelets(here, after, stride, deep, counts, rise, momentum, weight, p
     here, after : float32 array of shape (z, y, SLAB)
         Slab of the volume, or of the sums of the level before, and the slab after it.
     stride : int
-        Distance of the voxels that are compared, below SLAB.
+        Distance of the voxels that are compared, SLAB at the most.
     deep : bool
         In three dimensions.
     counts : float32 array of shape (SLAB,)
@@ -80,7 +81,7 @@ def ascend_wavelets(here, after, stride, deep, counts, rise, momentum, weight, p
     reach = 2 * stride - 1
     for r in range(rows):
         for c in range(columns):
-            _read(here, after, r, c, stride, bands)
+            _read(here, after, r, c, stride, deep, bands)
             _split(bands, deep)
             for s in range(SLAB):
                 low[r, c, s] = bands[0, 0, s]
@@ -106,7 +107,7 @@ def size_of_wavelets(here, after, stride, deep, counts, n_bands, low):
     reach = 2 * stride - 1
     for r in range(rows):
         for c in range(columns):
-            _read(here, after, r, c, stride, bands)
+            _read(here, after, r, c, stride, deep, bands)
             _split(bands, deep)
             for s in range(SLAB):
                 low[r, c, s] = bands[0, 0, s]

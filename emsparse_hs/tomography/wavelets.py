@@ -12,6 +12,9 @@ from ._problem import Penalty
 from ._solving import Reconstruction, check_iterations, check_settings, minimise
 from .projector import ParallelBeam
 
+#: Beyond these, voxels would be compared over more than one slab and the next.
+_MOST_LEVELS = 7
+
 
 def reconstruct_wavelets(
     sinogram: ArrayLike,
@@ -49,8 +52,8 @@ def reconstruct_wavelets(
     weight : float
         :math:`\lambda`, in units of the projections.
     levels : int, optional
-        K. The volume needs :math:`2^K` voxels at least along each axis. The dual takes 7 (3)
-        volumes a level, and as many again for the one before it.
+        K, up to 7. The volume needs :math:`2^K` voxels at least along each axis. The dual takes 7
+        (3) volumes a level, and as many again for the one before it.
 
     Returns
     -------
@@ -64,6 +67,8 @@ def reconstruct_wavelets(
     """
     check_settings(weight, 0.0, 0.0, dimensions, tolerance, max_iterations)
     check_iterations(levels, "levels")
+    if levels > _MOST_LEVELS:
+        raise ValueError(f"Wavelets have {_MOST_LEVELS} levels at the most, not {levels}.")
     sinogram = operator.checked_sinogram(sinogram)
     slices = (len(sinogram),) if dimensions == 3 else ()
     if min(*operator.image_shape, *slices) < 2**levels:

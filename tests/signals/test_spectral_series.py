@@ -168,7 +168,7 @@ def test_figures_are_those_of_each_map(dims, lazy, tmp_path):
         np.testing.assert_array_equal(some.lambda_, about.lambda_[1:])
         np.testing.assert_array_equal(known.isig[:4, :].metadata.Reconstruction.gap, about.gap)
         turned = known.transpose(navigation_axes=(1, 0)).inav[9.0, :]
-        assert turned.metadata.Reconstruction.lambda_ == expected[2].lambda_
+        np.testing.assert_allclose(turned.metadata.Reconstruction.lambda_, expected[2].lambda_)
         assert turned.data.shape == (7, 16, 16)
 
 
