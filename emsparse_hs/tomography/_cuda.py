@@ -82,20 +82,16 @@ def data_step(projection, measured, step, per_ray, precision, relaxation, q) -> 
     _through("data_step", q, *arguments)
 
 
-def ascend_wavelets(
-    here, after, stride, deep, counts, rise, momentum, weight, p, last, low
-) -> None:
+def ascend_wavelets(here, after, stride, deep, counts, rise, weight, p, low) -> None:
     """See `_wavelet_kernels.ascend_wavelets`."""
-    given = here, after, *_ints(stride), deep, counts, rise, *_floats(momentum, weight)
-    _through("ascend_wavelets", here, *given, p, last, low)
+    given = here, after, *_ints(stride), deep, counts, rise, *_floats(weight)
+    _through("ascend_wavelets", here, *given, p, low)
 
 
-def merge_wavelets(
-    low, low_before, p, p_before, last, last_before, stride, deep, momentum, out
-) -> None:
+def merge_wavelets(low, low_before, p, p_before, stride, deep, out) -> None:
     """See `_wavelet_kernels.merge_wavelets`."""
-    given = low, low_before, p, p_before, last, last_before, *_ints(stride), deep
-    _through("merge_wavelets", out, *given, *_floats(momentum), out)
+    given = low, low_before, p, p_before, *_ints(stride), deep
+    _through("merge_wavelets", out, *given, out)
 
 
 def descend(x, slope, lead, step, high, keep, out) -> None:

@@ -75,9 +75,7 @@ class PrimalDual:
         self.n_iterations += 1
         self.n_since += 1
         self._each_slab(lambda b: self.problem.leave_slope(b, self.q, self.slope))
-        self.prior.sweep(
-            self.prior.n_sweeps, self.x, self.slope, self.step, 1.0, self._each_slab
-        )
+        self.prior.sweep(self.prior.n_sweeps, self.x, self.slope, self.step, 1.0, self._each_slab)
         self.prior.add_slope(self.slope, self._each_slab)
         self._each_slab(lambda b: self._move_volume(b, relaxation))
         self._each_slab(lambda b: self._move_data_dual(b, relaxation))

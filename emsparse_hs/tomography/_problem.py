@@ -31,7 +31,7 @@ class Penalty:
     levels : int
         Distances, each twice the one before, at which wavelets compare voxels.
     length : float
-        In px, with which changes of the gradient count besides the gradient itself; 0 if they don't.
+        In px, with which changes of the gradient count beside the gradient itself, 0 if not.
     slope : float
         Largest density a px, in each direction, that changes of the gradient are counted for.
     dimensions : {3, 2}

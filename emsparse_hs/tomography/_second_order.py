@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ class SecondOrder(Variation):
         mismatch = loops.size_of_mismatch(*self._duals(b))[: self.problem.counts[b]]
         return self.problem.penalty.slope * mismatch
 
-    def take_over(self, coarse: SecondOrder, enlarge: Callable[..., NDArray]) -> None:
+    def take_over(self, coarse: Any, enlarge: Callable[..., NDArray]) -> None:
         """See `Prior`. A slope lies between two voxels, as the difference that it stands for."""
         super().take_over(coarse, enlarge)
 

@@ -53,7 +53,7 @@ def _split(bands, deep):
 
 
 @numba.njit(**OPTIONS)
-def ascend_wavelets(here, after, stride, deep, counts, rise, momentum, weight, p, last, low):
+def ascend_wavelets(here, after, stride, deep, counts, rise, weight, p, low):
     """Move the dual of one level up by its bands of a volume, back to abs(p) <= weight.
 
     Parameters
@@ -68,16 +68,16 @@ def ascend_wavelets(here, after, stride, deep, counts, rise, momentum, weight, p
         1 for slices whose coefficients count, 0 for others.
     rise : float32 array of shape (SLAB,)
         Step of the dual in each slice.
-    momentum, weight : float
-        The step is from p + momentum (p - last); the weight of this level.
-    p, last : float32 array of shape (7 or 3, z, y, SLAB)
-        Dual of the bands but for the first, and the one before; the latter is overwritten.
+    weight : float
+        Weight of this level.
+    p : float32 array of shape (7 or 3, z, y, SLAB)
+        Dual of the bands but for the first, changed.
     low : float32 array of shape (z, y, SLAB)
         Filled with the first band.
     """
     rows, columns, _ = here.shape
     bands = np.empty((4, 2, SLAB), np.float32)
-    momentum, weight = np.float32(momentum), np.float32(weight)
+    weight = np.float32(weight)
     reach = 2 * stride - 1
     for r in range(rows):
         for c in range(columns):
@@ -90,9 +90,8 @@ def ascend_wavelets(here, after, stride, deep, counts, rise, momentum, weight, p
             for b in range(len(p)):
                 k, j = (b + 1) // 2 if deep else b + 1, (b + 1) % 2 if deep else 0
                 for s in range(SLAB):
-                    old = p[b, r, c, s]
-                    new = old + momentum * (old - last[b, r, c, s]) + rise[s] * bands[k, j, s]
-                    last[b, r, c, s] = counts[s] * min(weight, max(-weight, new))
+                    new = p[b, r, c, s] + rise[s] * bands[k, j, s]
+                    p[b, r, c, s] = counts[s] * min(weight, max(-weight, new))
 
 
 @numba.njit(**OPTIONS)
@@ -121,16 +120,16 @@ def size_of_wavelets(here, after, stride, deep, counts, n_bands, low):
 
 
 @numba.njit(**OPTIONS)
-def merge_wavelets(low, low_before, p, p_before, last, last_before, stride, deep, momentum, out):
+def merge_wavelets(low, low_before, p, p_before, stride, deep, out):
     """Add up what the bands of one level lead to: the adjoint of the transform.
 
     Parameters
     ----------
     low, low_before : float32 array of shape (z, y, SLAB)
         First band of this slab and of the one before it.
-    p, p_before, last, last_before : float32 array of shape (7 or 3, z, y, SLAB)
-        The other bands are p + momentum (p - last), of both slabs.
-    stride, deep, momentum
+    p, p_before : float32 array of shape (7 or 3, z, y, SLAB)
+        The other bands of both slabs.
+    stride, deep
         As in `ascend_wavelets`.
     out : float32 array of shape (z, y, SLAB)
         Filled.
@@ -138,15 +137,14 @@ def merge_wavelets(low, low_before, p, p_before, last, last_before, stride, deep
     rows, columns, _ = out.shape
     bands = np.empty((4, 2, SLAB), np.float32)
     ends = np.empty((4, 2, SLAB), np.float32)
-    momentum = np.float32(momentum)
     out[:] = _ZERO
     for r in range(rows):
         for c in range(columns):
-            _gather(low, p, last, r, c, 0, deep, momentum, bands)
+            _gather(low, p, r, c, 0, deep, bands)
             _unite(bands, deep, 0)
             if deep:
                 first = SLAB - stride
-                _gather(low_before, p_before, last_before, r, c, first, deep, momentum, ends)
+                _gather(low_before, p_before, r, c, first, deep, ends)
                 _unite(ends, deep, first)
             for k in range(4):
                 row, column = r + stride * (k // 2), c + stride * (k % 2)
@@ -162,14 +160,14 @@ def merge_wavelets(low, low_before, p, p_before, last, last_before, stride, deep
 
 
 @numba.njit(**OPTIONS)
-def _gather(low, p, last, r, c, first, deep, momentum, bands):
+def _gather(low, p, r, c, first, deep, bands):
     """Fill `bands` (4, 2, SLAB), from the slice number `first` on, with all bands of a voxel."""
     for s in range(first, SLAB):
         bands[0, 0, s] = low[r, c, s]
     for b in range(len(p)):
         k, j = (b + 1) // 2 if deep else b + 1, (b + 1) % 2 if deep else 0
         for s in range(first, SLAB):
-            bands[k, j, s] = p[b, r, c, s] + momentum * (p[b, r, c, s] - last[b, r, c, s])
+            bands[k, j, s] = p[b, r, c, s]
 
 
 @numba.njit(**OPTIONS)

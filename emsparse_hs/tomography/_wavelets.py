@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import SLAB
-from ._prior import EachSlab, Prior, momenta, steps_of_dual
+from ._prior import EachSlab, Prior, steps_of_dual
 from ._problem import Problem
 
 
@@ -24,9 +23,13 @@ class Wavelets(Prior):
 
     Attributes
     ----------
-    p, last : float32 array of slabs (slab, level, band, z, y, slice)
-        The dual, and the one before it.
+    p : float32 array of slabs (slab, level, band, z, y, slice)
+        The dual.
     """
+
+    #: With 3 accelerated sweeps, and 30 before a look, it took a quarter less iterations and half
+    #: as long again, in the room of one more dual.
+    n_sweeps = 1
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -34,7 +37,7 @@ class Wavelets(Prior):
         self.n_bands = 7 if self.deep else 3
         shape = problem.operator.image_shape
         size = problem.n_slabs, self.n_levels, self.n_bands, *shape
-        self.p, self.last = problem.device.zeros(*size), problem.device.zeros(*size)
+        self.p = problem.device.zeros(*size)
         # Of one slab more before the first and after the last, which stay zero.
         self.volumes = problem.device.zeros(2, problem.n_slabs + 2, *shape)
         self.nothing = problem.device.zeros(self.n_bands, *shape)
@@ -68,7 +71,7 @@ class Wavelets(Prior):
 
     def add_slope(self, slope: NDArray, each_slab: EachSlab) -> None:
         """See `Prior`."""
-        lead = self._lead(0.0, each_slab)
+        lead = self._lead(each_slab)
 
         def of_slab(b: int) -> None:
             slope[b] += lead[b + 1]
@@ -80,33 +83,23 @@ class Wavelets(Prior):
     ) -> None:
         """See `Prior`."""
         rise = steps_of_dual(step, 1.0)
-        for momentum in momenta(n):
-            lead = self._lead(momentum, each_slab)
+        for _ in range(n):
+            lead = self._lead(each_slab)
 
             def of_slab(b: int, lead: Any = lead) -> None:
                 volume, high = lead[b + 1], self.problem.high
                 self.problem.loops.descend(x[b], slope[b], volume, step[b], high, keep, volume)
 
             each_slab(of_slab)
-            self._ascend(lead, rise, momentum, each_slab)
-            self.p, self.last = self.last, self.p
+            self._ascend(lead, rise, each_slab)
 
-    def take_over(self, coarse: Wavelets, enlarge: Callable[..., NDArray]) -> None:
-        """See `Prior`. A level of the coarse grid is the next one of the fine grid."""
-        for level in range(self.n_levels - 1):
-            for band in range(self.n_bands):
-                self.p[:, level + 1, band] = enlarge(2 * coarse.p[:, level, band])
-            self._clear_beyond(level + 1)
+    def brace(
+        self, n: int, x: NDArray, slope: NDArray, step: NDArray, keep: float, each_slab: EachSlab
+    ) -> None:
+        """See `Prior`. Half as many sweeps do: the gap closed after as many iterations."""
+        self.sweep(n // 2, x, slope, step, keep, each_slab)
 
-    def _clear_beyond(self, level: int) -> None:
-        """No dual where coefficients would reach beyond the volume."""
-        reach = 2 ** (level + 1) - 1
-        self.p[:, level, :, -reach:] = 0
-        self.p[:, level, :, :, -reach:] = 0
-        for b in range(self.problem.n_slabs):
-            self.p[b, level] *= self.counts[b][level]
-
-    def _lead(self, momentum: float, each_slab: EachSlab) -> NDArray[np.float32]:
+    def _lead(self, each_slab: EachSlab) -> NDArray[np.float32]:
         """What the dual leads to, of the slab number b at b + 1; one of `volumes`."""
         low = self.volumes[self.n_levels % 2]
         low[:] = 0
@@ -114,18 +107,13 @@ class Wavelets(Prior):
             out = self.volumes[level % 2]
 
             def of_slab(b: int, level: int = level, low: Any = low, out: Any = out) -> None:
-                before = [self.p[b - 1, level], self.last[b - 1, level]]
-                before = before if b else [self.nothing, self.nothing]
                 self.problem.loops.merge_wavelets(
                     low[b + 1],
                     low[b],
                     self.p[b, level],
-                    before[0],
-                    self.last[b, level],
-                    before[1],
+                    self.p[b - 1, level] if b else self.nothing,
                     2**level,
                     self.deep,
-                    momentum,
                     out[b + 1],
                 )
 
@@ -133,7 +121,7 @@ class Wavelets(Prior):
             low = out
         return low
 
-    def _ascend(self, here: NDArray, rise: NDArray, momentum: float, each_slab: EachSlab) -> None:
+    def _ascend(self, here: NDArray, rise: NDArray, each_slab: EachSlab) -> None:
         """Move the dual up by the coefficients of a volume."""
         for level in range(self.n_levels):
             low = self.volumes[1 - level % 2]
@@ -146,10 +134,8 @@ class Wavelets(Prior):
                     self.deep,
                     self.counts[b][level],
                     rise[b],
-                    momentum,
                     self._weight(level),
                     self.p[b, level],
-                    self.last[b, level],
                     low[b + 1],
                 )
 

@@ -232,9 +232,8 @@ __global__ void data_step(const float* projection, const float* measured, const 
 // Wavelets. Duals have 7 parts, the bands 1 to 7, or in two dimensions 3, the bands 2, 4 and 6.
 
 __global__ void ascend_wavelets(const float* here, const float* after, int stride, bool deep,
-                                const float* counts, const float* rise, float momentum,
-                                float weight, const float* p, float* last, float* low, int n_rows,
-                                int n_columns) {
+                                const float* counts, const float* rise, float weight,
+                                float* p, float* low, int n_rows, int n_columns) {
     PLACE
     float bands[8];
     split(here, after, stride, deep, r, c, s, n_rows, n_columns, bands);
@@ -243,15 +242,14 @@ __global__ void ascend_wavelets(const float* here, const float* after, int strid
     if (r + reach >= n_rows || c + reach >= n_columns) return;
     for (int b = 0; b < (deep ? 7 : 3); ++b) {
         long i = b * part + at;
-        float fresh = p[i] + momentum * (p[i] - last[i]) + rise[s] * bands[deep ? b + 1 : 2 * b + 2];
-        last[i] = counts[s] * fminf(weight, fmaxf(-weight, fresh));
+        float fresh = p[i] + rise[s] * bands[deep ? b + 1 : 2 * b + 2];
+        p[i] = counts[s] * fminf(weight, fmaxf(-weight, fresh));
     }
 }
 
 __global__ void merge_wavelets(const float* low, const float* low_before, const float* p,
-                               const float* p_before, const float* last, const float* last_before,
-                               int stride, bool deep, float momentum, float* out, int n_rows,
-                               int n_columns) {
+                               const float* p_before, int stride, bool deep, float* out,
+                               int n_rows, int n_columns) {
     PLACE
     float total = 0;
     for (int k = 0; k < (deep ? 8 : 4); ++k) {
@@ -260,11 +258,10 @@ __global__ void merge_wavelets(const float* low, const float* low_before, const 
         long i = at - dz * stride * row - (long)dy * stride * SLAB - dx * stride;
         bool beside = s < dx * stride;
         if (beside) i += SLAB;
-        const float *q = beside ? p_before : p, *old = beside ? last_before : last;
+        const float* q = beside ? p_before : p;
         float sum = (beside ? low_before : low)[i];
         for (int b = 0; b < (deep ? 7 : 3); ++b) {
-            long j = b * part + i;
-            float value = q[j] + momentum * (q[j] - old[j]);
+            float value = q[b * part + i];
             // Differences count with a minus where the further voxel is this one.
             sum += __popc((b + 1) & k) % 2 ? -value : value;
         }

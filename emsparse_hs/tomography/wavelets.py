@@ -53,7 +53,7 @@ def reconstruct_wavelets(
         :math:`\lambda`, in units of the projections.
     levels : int, optional
         K, up to 7. The volume needs :math:`2^K` voxels at least along each axis. The dual takes 7
-        (3) volumes a level, and as many again for the one before it.
+        (3) volumes a level.
 
     Returns
     -------

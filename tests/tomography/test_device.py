@@ -149,13 +149,13 @@ def _wavelets(loops, random, across, rise, x, slope) -> list:
     rows, columns = SIZES[1]
     found = []
     for deep, n_bands in ((False, 3), (True, 7)):
-        p, last, before, last_before = (0.1 * random(n_bands, rows, columns, SLAB) for _ in "1234")
+        p, before = (0.1 * random(n_bands, rows, columns, SLAB) for _ in "12")
         low, out = x.copy(), x.copy()
         total = loops.size_of_wavelets(x, slope, 2, deep, across, n_bands, low)
         found += [total, low.copy()]
-        loops.merge_wavelets(x, slope, p, before, last, last_before, 2, deep, 0.4, out)
-        loops.ascend_wavelets(x, slope, 2, deep, across, rise, 0.4, 0.2, p, last, low)
-        found += [out.copy(), last, low]
+        loops.merge_wavelets(x, slope, p, before, 2, deep, out)
+        loops.ascend_wavelets(x, slope, 2, deep, across, rise, 0.2, p, low)
+        found += [out.copy(), p, low]
         loops.descend(x, slope, low, rise, 1.2, 0.7, out)
         found.append(out)
     return found
