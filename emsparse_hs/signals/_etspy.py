@@ -64,7 +64,9 @@ def _shifts_of(series: TiltSeries) -> Any:
     known = series.metadata.get_item("Tomography.alignment", default=None)
     if known is None:
         return None
-    return -np.stack([known.shifts, known.slides], axis=1).astype(float)
+    moved = -np.stack([np.asarray(known.shifts), np.asarray(known.slides)], axis=1).astype(float)
+    # Of a part of the images it can't be told whose they are.
+    return moved if len(moved) == len(series.tilts) else None
 
 
 def _named(axes: Sequence, names: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ Cheng et al., J. Struct. Biol. 192 (2015) 146.
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,9 @@ def write_mrc(tomogram: Tomogram, filename: str | os.PathLike, overwrite: bool |
     if not (ask_to_overwrite(path) if overwrite is None else overwrite or not path.exists()):
         return
     # A tomogram may be read from the very file, and what was there stays if anything goes wrong.
-    part = path.with_name(path.name + ".part")
+    handle, name_of_part = tempfile.mkstemp(".part", path.name, path.parent)
+    os.close(handle)
+    part = Path(name_of_part)
     shape = tuple(axis.size for axis in reversed(axes))
     try:
         with mrcfile.new_mmap(part, shape, mrc_mode=_FLOAT32, overwrite=True) as file:
@@ -91,6 +94,11 @@ def _in_angstrom(axes: Sequence) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return (1.0,) * 3, (0.0,) * 3
     units = [_angstrom_per_unit(axis) for axis in axes]
     scales = tuple(axis.scale * unit for axis, unit in zip(axes, units, strict=True))
+    if min(scales) <= 0:
+        raise ValueError(
+            f"Voxels have sizes of {scales} Å, and an MRC file needs positive ones. Reverse the "
+            "axis that has a negative scale first."
+        )
     return scales, tuple(axis.offset * unit for axis, unit in zip(axes, units, strict=True))
 
 

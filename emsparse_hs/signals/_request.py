@@ -174,10 +174,12 @@ def refined(
 ) -> Imaging:
     """What each tilt did to its image, from the slices in which most is.
 
-    From all of them where the angle is to be found, since images turn about their middle.
+    From those in the middle, about which images turn, where the angle is to be found.
     """
-    some = slice(None)
-    if "angle" not in request.refine:
+    if "angle" in request.refine:
+        beside = 0 if most is None else max(0, (len(sinogram) - most) // 2)
+        some = slice(beside, len(sinogram) - beside)
+    else:
         some = selection.richest_slices(sinogram, operator, request.dims, most)
     part = np.asarray(sinogram[some])
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}

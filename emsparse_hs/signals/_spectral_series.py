@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from emsparse_hs.signals._tomogram import Tomogram
 
 #: What is the same for all maps, since it was asked for.
-_SHARED = {"prior", "method", "dims", "tilts", "window", "n_iterations", "bounds", "map_axis"}
+_SHARED = {"prior", "method", "dims", "tilts", "window", "n_iterations", "bounds"}
+_SHARED |= {"map_axis", "n_maps"}
 #: What may be refined of each map by itself. All others are of the specimen and its holder.
 _OF_EACH_MAP = {"gain", "background"}
 
@@ -68,11 +69,13 @@ def reconstruct_maps(signal: TiltSeries, request: Request) -> Tomogram:
             "shifts=total.metadata.Reconstruction.shifts; or take s.align() first."
         )
 
+    n_maps, x0 = _axis_of_maps(signal).size, request.x0
+    of_each = x0 is not None and not isinstance(x0, str) and has_maps(x0)
+    if of_each and _axis_of_maps(x0).size != n_maps:
+        raise ValueError(f"x0 has {_axis_of_maps(x0).size} maps, and the series {n_maps}.")
+
     def one(part: TiltSeries, k: int) -> Tomogram:
-        x0 = request.x0
-        if x0 is not None and not isinstance(x0, str) and has_maps(x0):
-            x0 = _map_of(x0, k)
-        return reconstruct(part, replace(request, x0=x0))
+        return reconstruct(part, replace(request, x0=_map_of(x0, k) if of_each else x0))
 
     return _of_each_map(one, signal)
 
@@ -98,7 +101,8 @@ def align_maps(signal: TiltSeries, angle: float | str) -> TiltSeries:
         part = moved(_map_of(signal, k), found, turned)
         # A view of the result.
         _map_of(result, k)._data_aligned_with_axes[:] = part.data
-    result.metadata.Tomography.add_dictionary(part.metadata.Tomography.as_dictionary())
+    found_of_all = part.metadata.Tomography.alignment.as_dictionary()
+    result.metadata.set_item("Tomography.alignment", found_of_all)
     return result
 
 
@@ -118,11 +122,20 @@ def pick_figures(tomogram: Tomogram, part: Tomogram, slices: Sequence) -> None:
     names = [str(axis.name) for axis in tomogram.axes_manager._axes]
     if name is None or names.count(name) != 1:
         return
-    index = slices[names.index(name)]
+    index, size = slices[names.index(name)], tomogram.axes_manager._axes[names.index(name)].size
     known = tomogram.metadata.Reconstruction.as_dictionary()
-    figures = {key: v if key in _SHARED else _picked(v, index) for key, v in known.items()}
-    if not isinstance(index, slice):
-        del figures["map_axis"]
+    # Files that were opened lazily have lazy figures.
+    known = {key: np.asarray(v) if isinstance(v, da.Array) else v for key, v in known.items()}
+    if known["n_maps"] != size:
+        # Maps were cropped or summed since: which figures are whose can't be told.
+        known = {key: v for key, v in known.items() if key in _SHARED}
+    figures = {key: _picked(v, index) if _is_of_maps(v, size) else v for key, v in known.items()}
+    figures |= {key: known[key] for key in known.keys() & _SHARED}
+    if isinstance(index, slice):
+        figures["n_maps"] = len(range(*index.indices(size)))
+    else:
+        for key in ("map_axis", "n_maps"):
+            figures.pop(key, None)
         if "gap_history" in figures:
             history = figures["gap_history"]
             figures["gap_history"] = history[np.isfinite(history).all(axis=1)]
@@ -172,7 +185,7 @@ def _of_each_map(function: Callable[[Any, int], Any], signal: Signal2D) -> Any:
     metadata = first.metadata.as_dictionary()
     if "Reconstruction" in metadata:
         known = [each.metadata.Reconstruction.as_dictionary() for each in results]
-        metadata["Reconstruction"] = _joined(known) | {"map_axis": name}
+        metadata["Reconstruction"] = _joined(known) | {"map_axis": name, "n_maps": len(known)}
     stack = da.stack if first._lazy else np.stack
     return type(first)(stack([each.data for each in results]), axes=axes, metadata=metadata)
 
@@ -202,6 +215,11 @@ def _rows(values: list) -> NDArray | list:
                 for a, pad in zip(arrays, pads, strict=True)
             ]
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else values
+
+
+def _is_of_maps(values: Any, n_maps: int) -> bool:
+    """Whether there is one for each map."""
+    return isinstance(values, (np.ndarray, list)) and np.ndim(values) > 0 and len(values) == n_maps
 
 
 def _picked(values: Any, index: int | slice) -> Any:

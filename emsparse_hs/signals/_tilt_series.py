@@ -183,7 +183,7 @@ class TiltSeries(TiltGeometry, Signal2D):
             halo=halo,
             device=device,
             lazy_output=self._lazy if lazy_output is None else lazy_output,
-            how=_how(show_progressbar, num_workers, device),
+            how={"show_progressbar": show_progressbar, "num_workers": num_workers},
         )
         if has_maps(self):
             return reconstruct_maps(self, request)
@@ -218,7 +218,7 @@ class TiltSeries(TiltGeometry, Signal2D):
             As `reconstruct` does, or if the window is unknown.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
-        how = _how(show_progressbar, num_workers, device)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
         return directly(self, "wbp", {"window": window}, shifts, lazy_output, how, device)
 
@@ -254,7 +254,7 @@ class TiltSeries(TiltGeometry, Signal2D):
             As `reconstruct` does.
         """
         lazy_output = self._lazy if lazy_output is None else lazy_output
-        how = _how(show_progressbar, num_workers, device)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         settings = {"n_iterations": max_iter, "bounds": tuple(bounds)}
         directly = reconstruct_maps_directly if has_maps(self) else reconstruct_directly
         return directly(self, "sirt", settings, shifts, lazy_output, how, device)
@@ -349,9 +349,3 @@ class TiltSeries(TiltGeometry, Signal2D):
         from emsparse_hs.plotting import plot_sinogram
 
         return plot_sinogram(self, tomogram, **kwargs)
-
-
-def _how(show_progressbar: bool | None, num_workers: int | None, device: str) -> dict[str, Any]:
-    """How blocks are computed: on a graphics card one after the other."""
-    num_workers = 1 if device == "cuda" else num_workers
-    return {"show_progressbar": show_progressbar, "num_workers": num_workers}

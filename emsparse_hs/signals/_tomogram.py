@@ -111,6 +111,8 @@ class Tomogram(Signal2D):
         UserWarning
             If the axes have no units. The file then says 1 Å for each voxel.
         """
+        if extension is not None and is_mrc(f"{filename}.{extension.lstrip('.')}"):
+            filename, extension = f"{filename}.{extension.lstrip('.')}", None
         if is_mrc(filename) and extension is None and file_format is None:
             write_mrc(self, filename, overwrite, **kwds)
         else:

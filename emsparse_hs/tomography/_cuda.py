@@ -114,7 +114,7 @@ def variation(x, beyond, across, weight, soft):
 
 
 def squares(slab):
-    """See `_problem.squares`."""
+    """See `_slabs.squares`."""
     total = cupy().zeros(SLAB)
     _sum("squares", slab, slab, total)
     return total

@@ -8,7 +8,9 @@ CuPy takes over for its own arrays.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from threading import RLock
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +54,8 @@ class Device:
 
     name: str
     loops: SimpleNamespace
+    #: Held while blocks are computed that may not be side by side.
+    turn: AbstractContextManager = nullcontext()
 
     def zeros(self, *shape: int) -> Any:
         """Slabs (..., slice) of zeros; the slice axis is not given."""
@@ -80,7 +84,7 @@ class Device:
 
     def from_slabs(self, slabs: Any, n_slices: int) -> NDArray[np.float32]:
         """Undo `to_slabs` but for the margin."""
-        return self.get(_slabs.slices_of(slabs, n_slices))
+        return np.ascontiguousarray(self.get(_slabs.slices_of(slabs, n_slices)))
 
 
 class Processor(Device):
@@ -116,6 +120,7 @@ class GraphicsCard(Device):
     """
 
     name = "cuda"
+    turn = RLock()
 
     def __init__(self) -> None:
         if not _cuda.cupy().cuda.is_available():

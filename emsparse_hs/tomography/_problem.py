@@ -14,7 +14,7 @@ from ._kernels import SLAB
 from .projector import ParallelBeam
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Penalty:
     """What a volume is to have little of.
 

@@ -33,7 +33,7 @@ class Reconstruction:
     volume : float32 array of shape (slice, z, y)
         Densities.
     weight : float
-        Weight of total variation.
+        Weight of the prior.
     n_iterations : int
         Iterations taken.
     gap : float
@@ -230,7 +230,7 @@ def check_settings(
 ) -> None:
     """Say what is wrong with arguments of `reconstruct_tv`, if anything is."""
     for name, value in (
-        ("weight of total variation", weight),
+        ("weight of the prior", weight),
         ("edge", edge),
         ("sparsity", sparsity),
     ):

@@ -49,7 +49,8 @@ class Wavelets(Prior):
     def value(self, x: NDArray) -> NDArray[np.float64]:
         """See `Prior`."""
         problem, totals = self.problem, np.zeros(self.problem.n_slices)
-        here = self._padded(x, 0)
+        here = self.volumes[0]
+        here[1:-1] = x
         for level in range(self.n_levels):
             low, weight = self.volumes[1 - level % 2], self._weight(level)
 
@@ -141,11 +142,6 @@ class Wavelets(Prior):
 
             each_slab(of_slab)
             here = low
-
-    def _padded(self, x: NDArray, which: int) -> NDArray[np.float32]:
-        """Copy of a volume with an empty slab before and after."""
-        self.volumes[which, 1:-1] = x
-        return self.volumes[which]
 
     def _weight(self, level: int) -> float:
         """Weight of a level's coefficients: an edge counts alike at each distance."""

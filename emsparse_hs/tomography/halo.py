@@ -144,8 +144,13 @@ def largest_seam(differences: list[NDArray], volume: NDArray[np.float32]) -> flo
         Root mean square difference over that of the volume; 0 without seams.
     """
     n = volume[0].size
-    largest = max((np.square(each[:n]).mean(dtype=float) for each in differences), default=0.0)
-    return float(np.sqrt(largest / (np.square(volume).mean(dtype=float) or 1.0)))
+    largest = max((_mean_square(each[:n]) for each in differences), default=0.0)
+    # Slice by slice: there may be no room for the volume once more.
+    return float(np.sqrt(largest / (np.mean([_mean_square(each) for each in volume]) or 1.0)))
+
+
+def _mean_square(values: NDArray) -> float:
+    return float(np.einsum("i,i->", values.ravel(), values.ravel(), dtype=float) / values.size)
 
 
 def reconstruct_windows(

@@ -2,8 +2,9 @@
 // This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 //
 // The loops of _kernels.py, _tv_kernels.py and _wavelet_kernels.py for a graphics card, over one
-// slab of slices: what they compute, and how arguments are called, is said there. A slab is (row, column, SLAB), with
-// the slice innermost, so that neighbouring threads read neighbouring slices.
+// slab of slices: what they compute, and how arguments are called, is said there. A slab is
+// (row, column, SLAB), with the slice innermost, so that neighbouring threads read neighbouring
+// slices.
 
 #define SLAB 64
 // Slices are read four at a time by the projector.
@@ -29,7 +30,7 @@ __device__ void raise_to(double* place, double value) {
 __device__ float voxel(const float* here, const float* after, int r, int c, int s, int n_rows,
                        int n_columns) {
     if (r >= n_rows || c >= n_columns) return 0;
-    long pixel = ((long)r * n_columns + c) * SLAB;
+    long long pixel = ((long long)r * n_columns + c) * SLAB;
     return s < SLAB ? here[pixel + s] : after[pixel + s - SLAB];
 }
 
@@ -61,8 +62,8 @@ __global__ void project(const float4* volume, const double* rays, const bool* by
     const double* ray = rays + 4 * tilt;
     bool rows = by_row[tilt];
     int n_lines = rows ? n_rows : n_columns, n_points = rows ? n_columns : n_rows;
-    long to_next_line = QUADS * (rows ? (long)n_columns : 1);
-    long to_next_point = QUADS * (rows ? 1 : (long)n_columns);
+    long long to_next_line = QUADS * (rows ? (long long)n_columns : 1);
+    long long to_next_point = QUADS * (rows ? 1 : (long long)n_columns);
     float slope = (float)ray[2];
     float4 one = make_float4(0, 0, 0, 0), other = one;
     for (int line = 0; line < n_lines; line += STRETCH) {
@@ -86,7 +87,7 @@ __global__ void project(const float4* volume, const double* rays, const bool* by
     }
     float length = (float)ray[3];
     float4 sum = add_scaled(one, 1, other);
-    float4* out = sinogram + ((long)tilt * (n_rays + 2) + d + 1) * QUADS + quad;
+    float4* out = sinogram + ((long long)tilt * (n_rays + 2) + d + 1) * QUADS + quad;
     *out = make_float4(length * sum.x, length * sum.y, length * sum.z, length * sum.w);
 }
 
@@ -121,13 +122,13 @@ __global__ void backproject(const float4* sinogram, const double* waves, float4*
             int i = before[k] + (int)whole;
             if (i < 0 || i > n_detector - 2) continue;
             float fall = (t - whole) * peak[k] * peak[k];
-            const float4* ray = sinogram + ((long)(first + k) * n_detector + i) * QUADS + quad;
+            const float4* ray = sinogram + ((long long)(first + k) * n_detector + i) * QUADS + quad;
             one = add_scaled(one, fmaxf(0, peak[k] - fall), ray[0]);
             other = add_scaled(other, fmaxf(0, peak[k] - peak[k] * peak[k] + fall), ray[QUADS]);
         }
     }
     if (r < n_rows && c < n_columns)
-        volume[((long)r * n_columns + c) * QUADS + quad] = add_scaled(one, 1, other);
+        volume[((long long)r * n_columns + c) * QUADS + quad] = add_scaled(one, 1, other);
 }
 
 // From here on: threads (SLAB, columns), blocks (columns, rows).
@@ -136,8 +137,8 @@ __global__ void backproject(const float4* sinogram, const double* waves, float4*
     int s = threadIdx.x, c = blockIdx.x * blockDim.y + threadIdx.y;      \
     int r = blockIdx.y;                                                  \
     if (c >= n_columns) return;                                          \
-    long row = (long)n_columns * SLAB, part = (long)n_rows * row;        \
-    long at = r * row + (long)c * SLAB + s;                              \
+    long long row = (long long)n_columns * SLAB, part = (long long)n_rows * row;        \
+    long long at = r * row + (long long)c * SLAB + s;                              \
     (void)part;
 
 // The volume that the dual leads to.
@@ -146,7 +147,7 @@ __global__ void sweep_volume(const float* x, const float* slope, const float* p,
                         float high, float keep, float momentum, float* w, int n_rows,
                         int n_columns) {
     PLACE
-    auto ahead = [&](long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
+    auto ahead = [&](long long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
     float total = slope[at] - across[s] * ahead(2 * part + at);
     if (r > 0) total += ahead(at - row);
     if (r < n_rows - 1) total -= ahead(at);
@@ -158,16 +159,16 @@ __global__ void sweep_volume(const float* x, const float* slope, const float* p,
 }
 
 // `last` is overwritten with the new dual.
-__global__ void sweep_dual(const float* w, const float* beyond, const float* across, const float* rise,
-                       float momentum, float weight, float soft, const float* p, float* last,
-                       int n_rows, int n_columns) {
+__global__ void sweep_dual(const float* w, const float* beyond, const float* across,
+                           const float* rise, float momentum, float weight, float soft,
+                           const float* p, float* last, int n_rows, int n_columns) {
     PLACE
     float here = w[at];
     float next = s < SLAB - 1 ? w[at + 1] : beyond[r * n_columns + c];
     float gz = r < n_rows - 1 ? w[at + row] - here : 0;
     float gy = c < n_columns - 1 ? w[at + SLAB] - here : 0;
     float gx = across[s] * (next - here);
-    auto ahead = [&](long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
+    auto ahead = [&](long long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
     float pz = ahead(at) + rise[s] * gz;
     float py = ahead(part + at) + rise[s] * gy;
     float px = ahead(2 * part + at) + rise[s] * gx;
@@ -185,9 +186,9 @@ __global__ void first_slice(const float* x, const float* slope, const float* p, 
                             int n_columns) {
     int c = blockIdx.x * blockDim.x + threadIdx.x, r = blockIdx.y;
     if (c >= n_columns) return;
-    long row = (long)n_columns * SLAB, part = (long)n_rows * row;
-    long at = r * row + (long)c * SLAB, end = 2 * part + at + SLAB - 1;
-    auto ahead = [&](long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
+    long long row = (long long)n_columns * SLAB, part = (long long)n_rows * row;
+    long long at = r * row + (long long)c * SLAB, end = 2 * part + at + SLAB - 1;
+    auto ahead = [&](long long i) { return (1 + momentum) * p[i] - momentum * last[i]; };
     float total = slope[at] - ahead(2 * part + at);
     total += (1 + momentum) * before[end] - momentum * last_before[end];
     if (r > 0) total += ahead(at - row);
@@ -241,7 +242,7 @@ __global__ void ascend_wavelets(const float* here, const float* after, int strid
     int reach = 2 * stride - 1;
     if (r + reach >= n_rows || c + reach >= n_columns) return;
     for (int b = 0; b < (deep ? 7 : 3); ++b) {
-        long i = b * part + at;
+        long long i = b * part + at;
         float fresh = p[i] + rise[s] * bands[deep ? b + 1 : 2 * b + 2];
         p[i] = counts[s] * fminf(weight, fmaxf(-weight, fresh));
     }
@@ -255,7 +256,7 @@ __global__ void merge_wavelets(const float* low, const float* low_before, const 
     for (int k = 0; k < (deep ? 8 : 4); ++k) {
         int dz = deep ? k >> 2 : k >> 1, dy = deep ? k >> 1 & 1 : k & 1, dx = deep ? k & 1 : 0;
         if (r < dz * stride || c < dy * stride) continue;
-        long i = at - dz * stride * row - (long)dy * stride * SLAB - dx * stride;
+        long long i = at - dz * stride * row - (long long)dy * stride * SLAB - dx * stride;
         bool beside = s < dx * stride;
         if (beside) i += SLAB;
         const float* q = beside ? p_before : p;
@@ -281,9 +282,9 @@ __global__ void descend(const float* x, const float* slope, const float* lead, c
 #define LANES 8
 #define EACH_PIXEL                                                                \
     int s = threadIdx.x;                                                          \
-    long n = (long)n_rows * n_columns;                                            \
-    for (long pixel = blockIdx.x * (long)LANES + threadIdx.y; pixel < n;          \
-         pixel += gridDim.x * (long)LANES)
+    long long n = (long long)n_rows * n_columns;                                            \
+    for (long long pixel = blockIdx.x * (long long)LANES + threadIdx.y; pixel < n;          \
+         pixel += gridDim.x * (long long)LANES)
 
 __device__ void add_up(double value, double* total) {
     __shared__ double parts[LANES][SLAB];
@@ -306,11 +307,11 @@ __global__ void squares(const float* values, double* total, int n_rows, int n_co
 
 __global__ void variation(const float* x, const float* beyond, const float* across, float edge,
                           double* total, int n_rows, int n_columns) {
-    long row = (long)n_columns * SLAB;
+    long long row = (long long)n_columns * SLAB;
     double sum = 0;
     EACH_PIXEL {
         int r = pixel / n_columns, c = pixel % n_columns;
-        long at = pixel * SLAB + s;
+        long long at = pixel * SLAB + s;
         float here = x[at], next = s < SLAB - 1 ? x[at + 1] : beyond[pixel];
         float gz = r < n_rows - 1 ? x[at + row] - here : 0;
         float gy = c < n_columns - 1 ? x[at + SLAB] - here : 0;

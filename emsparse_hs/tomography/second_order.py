@@ -86,7 +86,7 @@ def reconstruct_tgv(
     for name, value in (("length", length), ("slope", slope)):
         if not isinstance(value, Real) or not (np.isfinite(value) and value >= 0):
             raise ValueError(f"The {name} must be a number of 0 or more, not {value!r}.")
-    penalty = Penalty(weight, length=length, slope=slope, dimensions=dimensions)
+    penalty = Penalty(variation=weight, length=length, slope=slope, dimensions=dimensions)
     return minimise(
         sinogram,
         operator,

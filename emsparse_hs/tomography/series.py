@@ -186,8 +186,9 @@ def reconstruct_slices(
     """
     operator = operator.in_one_thread()
     sinogram = rows.reshape(len(rows), operator.n_tilts, operator.detector_size)
-    result = reconstruct_regularised(sinogram, operator, settings)
-    residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
+    with operator.device.turn:
+        result = reconstruct_regularised(sinogram, operator, settings)
+        residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
     return SliceRows(operator.detector_size, operator.n_tilts).join(
         result.volume,
         result.iterations_per_slice,
@@ -221,9 +222,9 @@ def reconstruct_slices_directly(
     """
     operator = operator.in_one_thread()
     sinogram = rows.reshape(len(rows), operator.n_tilts, operator.detector_size)
-    if method == "wbp":
-        return reconstruct_wbp(sinogram, operator, **settings)
-    return reconstruct_sirt(sinogram, operator, **settings)
+    reconstruct = reconstruct_wbp if method == "wbp" else reconstruct_sirt
+    with operator.device.turn:
+        return reconstruct(sinogram, operator, **settings)
 
 
 def project_slices(rows: NDArray, tilts: ArrayLike, image_shape: tuple[int, int]) -> NDArray:

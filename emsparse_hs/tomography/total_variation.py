@@ -104,7 +104,7 @@ def reconstruct_tv(
         data are not finite.
     """
     check_settings(weight, edge, sparsity, dimensions, tolerance, max_iterations)
-    penalty = Penalty(weight, edge, sparsity, dimensions=dimensions)
+    penalty = Penalty(variation=weight, edge=edge, total=sparsity, dimensions=dimensions)
     return minimise(
         sinogram,
         operator,

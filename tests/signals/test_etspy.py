@@ -82,6 +82,10 @@ def test_shifts_are_what_images_were_moved_by(recorded, axis):
     assert about.shifts.any()
     # (y, x) in pixels, as of scipy.ndimage.shift.
     np.testing.assert_array_equal(stack.shifts, -np.stack([about.shifts, about.slides], 1))
+    # Shifts do not know which images were picked since.
+    assert (
+        aligned.inav[1:4].to_etspy().shifts is None or not aligned.inav[1:4].to_etspy().shifts.any()
+    )
     assert stack.shifts[4].tolist() == pytest.approx(stack.shifts[3] + [-2, 1], abs=1)
 
 

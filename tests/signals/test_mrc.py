@@ -85,6 +85,10 @@ def test_what_no_mrc_file_holds(tmp_path):
     for bad in (tomogram.inav[2], Tomogram(np.ones((2, 5, 4, 3)))):
         with pytest.raises(ValueError, match="single volume"):
             bad.save(path)
+    mirrored = tomogram.deepcopy()
+    mirrored.axes_manager[1].scale *= -1
+    with pytest.raises(ValueError, match="positive ones"):
+        mirrored.save(path)
     uneven = tomogram.deepcopy()
     uneven.axes_manager[0].convert_to_non_uniform_axis()
     with pytest.raises(ValueError, match="not evenly spaced"):
@@ -111,6 +115,19 @@ def test_overwrite_is_that_of_hyperspy(lazy, tmp_path, monkeypatch):
     np.testing.assert_array_equal(hs.load(path).data, tomogram.data)
     with pytest.raises(ValueError, match="overwrite"):
         other.save(path, overwrite="yes")
+
+
+def test_an_extension_names_the_format(tmp_path):
+    tomogram = make_tomogram()
+    tomogram.save(tmp_path / "volume", extension="mrc")
+    np.testing.assert_array_equal(hs.load(tmp_path / "volume.mrc").data, tomogram.data)
+
+
+def test_a_file_of_the_user_with_a_similar_name_stays(tmp_path):
+    (tmp_path / "volume.mrc.part").write_text("mine")
+    make_tomogram().save(tmp_path / "volume.mrc")
+    assert (tmp_path / "volume.mrc.part").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_file_may_be_overwritten_by_what_is_read_from_it(tmp_path):

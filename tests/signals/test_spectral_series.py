@@ -310,3 +310,37 @@ def test_as_tilt_series(first, lazy):
     found = pick(series, 2).reconstruct_wbp(**QUIET).data
     np.testing.assert_allclose(found, alone(2).reconstruct_wbp(**QUIET).data, rtol=1e-4, atol=1e-4)
     assert plain._signal_type == "" and plain.axes_manager["z"].size == 9
+
+
+@pytest.mark.parametrize("ending", ["hspy", "zspy"])
+def test_figures_of_a_lazily_loaded_map(ending, tmp_path):
+    settings = QUIET | {"lambda_": 4.0, "tol": 1e-2}
+    make_series().reconstruct(**settings).save(tmp_path / f"maps.{ending}")
+    one = hs.load(tmp_path / f"maps.{ending}", lazy=True).inav[:, 1]
+    about = one.metadata.Reconstruction
+    assert isinstance(about.gap, float) and len(about.gap_history)
+    one.plot_slices()
+    one.plot_convergence()
+    plt.close("all")
+    one.save(tmp_path / f"one.{ending}")
+    assert hs.load(tmp_path / f"one.{ending}").metadata.Reconstruction.gap == about.gap
+
+
+def test_figures_whose_maps_are_unknown_are_dropped():
+    tomogram = make_series().reconstruct(lambda_=4.0, tol=1e-2, **QUIET)
+    tomogram.metadata.Reconstruction.note = "mine"
+    gaps = tomogram.metadata.Reconstruction.gap
+    assert tomogram.inav[:, 2].metadata.Reconstruction.note == "mine"
+    assert tomogram.inav[:, 1:].inav[:, 1].metadata.Reconstruction.gap == gaps[2]
+    cropped = tomogram.deepcopy()
+    cropped.crop("Element", 1, 3)
+    for changed in (cropped, tomogram.rebin(scale=(1, 3, 1, 1))):
+        about = changed.inav[:, 0].metadata.Reconstruction
+        assert "gap" not in about and about.prior == "tv"
+
+
+def test_a_start_needs_as_many_maps():
+    series = make_series()
+    start = series.reconstruct(lambda_=4.0, tol=1e-1, **QUIET)
+    with pytest.raises(ValueError, match="x0 has 2 maps, and the series 3"):
+        series.reconstruct(lambda_=4.0, x0=start.inav[:, :2], **QUIET)

@@ -71,3 +71,17 @@ def test_each_window_is_its_own_problem_with_one_noise_model():
         )
         assert figures["iterations"] == expected.n_iterations
         assert figures["gap"] == pytest.approx(expected.gap, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-25, 1e22])
+def test_the_largest_seam_has_no_units(unit):
+    rng = np.random.default_rng(51)
+    volume = (unit * rng.random((4, 5, 6))).astype(np.float32)
+    # Rows of slices have figures behind their voxels.
+    rows = [
+        np.r_[volume[k].ravel() * part, 1e30].astype(np.float32) for k, part in ((0, 0.1), (1, 0.3))
+    ]
+    expected = np.sqrt((0.3 * volume[1].astype(float) / unit) ** 2).ravel()
+    expected = np.sqrt((expected**2).mean() / ((volume.astype(float) / unit) ** 2).mean())
+    assert halo.largest_seam(rows, volume) == pytest.approx(expected, rel=1e-5)
+    assert halo.largest_seam([], volume) == 0

@@ -261,7 +261,7 @@ def test_gap_of_data_without_noise_is_at_most_one(weight):
 
 def test_a_broken_proof_is_no_proof(tiny):
     operator, sinogram = tiny
-    certificate = Certificate(Problem(sinogram[:1], operator, Penalty(0.7), np.inf))
+    certificate = Certificate(Problem(sinogram[:1], operator, Penalty(variation=0.7), np.inf))
     room = np.zeros((1, *operator.image_shape, SLAB), np.float32)
     duals = np.zeros_like(certificate.problem.measured), Prior(certificate.problem)
     for bound, expected in [(0.75, 0.25), (1 + 1e-6, 0), (1.1, np.nan), (np.nan, 1)]:
@@ -292,7 +292,7 @@ def random_solver(dimensions, edge=0.0):
     rng = np.random.default_rng(21)
     n_slices = SLAB + 5
     operator = ParallelBeam([0, 30], 6, (5, 6))
-    penalty = Penalty(0.3, edge, dimensions=dimensions)
+    penalty = Penalty(variation=0.3, edge=edge, dimensions=dimensions)
     problem = Problem(rng.random((n_slices, 2, 6)), operator, penalty, 0.9)
     solver = PrimalDual(problem)
     x, slope = rng.random((2, n_slices, 5, 6)).astype(np.float32)
@@ -355,7 +355,7 @@ def test_a_coarse_problem_has_the_geometry_of_the_fine_one(odd):
     fine = ParallelBeam(tilts, detector, (rows, columns), np.linspace(-1, 2, 9))
     z, y = np.arange(rows)[:, None] - 17, np.arange(columns) - 22.3
     cloud = np.exp(-(z**2 + y**2) / 18)
-    problem = Problem(fine.forward(np.stack([cloud] * 5)), fine, Penalty(0.4), np.inf)
+    problem = Problem(fine.forward(np.stack([cloud] * 5)), fine, Penalty(variation=0.4), np.inf)
     other = coarser(problem)
     assert other.n_slices == 3 and other.penalty.variation == pytest.approx(0.1)
     # Mean of four voxels; the grid of an odd size reaches one further.
@@ -375,7 +375,8 @@ def test_a_coarse_solution_starts_the_fine_one_well():
     operator = ParallelBeam(series.tilts, 65)
     weight = default_weight(estimate_noise(series.images), len(series.tilts))
     for dimensions in (2, 3):
-        fine = PrimalDual(Problem(sinogram, operator, Penalty(weight, 0, 0, dimensions), np.inf))
+        penalty = Penalty(variation=weight, dimensions=dimensions)
+        fine = PrimalDual(Problem(sinogram, operator, penalty, np.inf))
         empty = fine.evaluate().sum()
         coarse = PrimalDual(coarser(fine.problem))
         for _ in range(60):
