@@ -10,8 +10,8 @@ import pytest
 
 from emsparse_hs import _reading
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
-from emsparse_hs.signals import LazyTomogram, TiltSeries, Tomogram, _halo_blocks
-from emsparse_hs.tomography import ParallelBeam, halo
+from emsparse_hs.signals import LazyTomogram, TiltSeries, Tomogram, _halo_blocks, _request
+from emsparse_hs.tomography import Imaging, ParallelBeam, halo
 
 TILTS = np.linspace(-60, 60, 13)
 QUIET = {"show_progressbar": False}
@@ -203,3 +203,22 @@ def test_nothing_is_lost_along_y():
 def test_bad_blocks_are_said(series, settings, message):
     with pytest.raises(ValueError, match=message):
         series.reconstruct(**settings)
+
+
+@pytest.mark.parametrize("what", ["shift", "angle"])
+def test_no_more_slices_are_refined_with_than_a_block_has(what, monkeypatch):
+    found = []
+
+    def refine(sinogram, operator, *_):
+        found.append(np.asarray(sinogram))
+        return Imaging.ideal(operator.n_tilts)
+
+    monkeypatch.setattr(_request, "refine", refine)
+    series = make_series(64).as_lazy()
+    settings = {"lambda_": 8.0, "block": 16, "halo": 4, "tol": 1.0} | QUIET
+    series.reconstruct(refine=what, **settings)
+    assert len(found[0]) == 24
+    if what == "angle":
+        # Images turn about their middle.
+        middle = np.asarray(series.data)[:, :, 20:44].transpose(2, 0, 1)
+        np.testing.assert_array_equal(found[0], middle)
