@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import shift as shift_array
 
 from .alignment import (
     checked_images,
@@ -23,6 +24,9 @@ _PIXELS = 128
 _FEWEST = 0.25
 #: How often images are turned back by what was found.
 _ROUNDS = 6
+#: How often images are aligned, and the angle is found anew. Of specimens that were displaced by
+#: 3 px it was off by 0.6 degrees without (root mean square; seeds 11 and 12).
+_ALIGNMENTS = 2
 
 
 def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
@@ -64,6 +68,17 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     images = _coarse(without_level(images))
     if len(images) < _FEWEST * images.shape[2]:
         return 0.0
+    angle = _believed(images, tilts)
+    # Displacements are known the better the less images are turned, and the other way round.
+    for _ in range(_ALIGNMENTS):
+        back = turned_back(images, angle)
+        shifts, slides = estimate_displacements(back, tilts)
+        angle += _believed(_displaced(back, -slides, -shifts), tilts)
+    return angle if abs(angle) <= _LARGEST else 0.0
+
+
+def _believed(images: NDArray, tilts: NDArray) -> float:
+    """Angle in degrees, 0 if it is too large or uncertain."""
     # Alignment by common lines leads astray where there are none: aligned first, or as they are?
     both = (_angle(images, tilts, aligned) for aligned in (True, False))
     angle, error = min(both, key=lambda found: found[1])
@@ -90,6 +105,13 @@ def _moved_back(images: NDArray, tilts: NDArray) -> NDArray:
     moves = np.rint(estimate_displacements(images, tilts)).astype(int).T
     pairs = zip(images.transpose(1, 0, 2), moves, strict=True)
     return np.stack([moved_image(image, -slide, -shift) for image, (shift, slide) in pairs], axis=1)
+
+
+def _displaced(images: NDArray, slides: NDArray, shifts: NDArray) -> NDArray:
+    """Images displaced by fractions of pixels, linearly interpolated."""
+    moves = zip(images.transpose(1, 0, 2), slides, shifts, strict=True)
+    moved = [shift_array(image, move, order=1, mode="nearest") for image, *move in moves]
+    return np.stack(moved, axis=1)
 
 
 def _coarse(images: NDArray) -> NDArray:
