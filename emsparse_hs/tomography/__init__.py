@@ -10,6 +10,7 @@ from .filtered import reconstruct_wbp
 from .noise import counting_precision, default_weight, estimate_noise
 from .projector import ParallelBeam
 from .refinement import Imaging, refine
+from .second_order import reconstruct_tgv
 from .selection import select_weight
 from .sirt import reconstruct_sirt
 from .total_variation import reconstruct_tv
@@ -25,6 +26,7 @@ __all__ = [
     "estimate_displacements",
     "estimate_noise",
     "reconstruct_sirt",
+    "reconstruct_tgv",
     "reconstruct_tv",
     "reconstruct_wavelets",
     "reconstruct_wbp",

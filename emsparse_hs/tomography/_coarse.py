@@ -34,6 +34,8 @@ def coarser(problem: Problem) -> Problem:
         wavelets=penalty.wavelets / 4,
         edge=penalty.edge * 2,
         total=penalty.total / 2,
+        length=penalty.length / 2,
+        slope=penalty.slope * 2,
     )
     from_slabs = problem.operator.sinogram_from_slabs
     data: NDArray = from_slabs(problem.measured, problem.n_slices)

@@ -13,15 +13,12 @@ from ._certificate import Certificate
 from ._kernels import SLAB
 from ._prior import Prior
 from ._problem import Problem
+from ._second_order import SecondOrder
 from ._variation import Variation
 from ._wavelets import Wavelets
 
 #: Over-relaxation; any value below 2 converges. It saves a quarter of the iterations.
 _RELAXATION = 1.8
-#: Sweeps of the gradient's dual an iteration, each of which costs a quarter of a projection and a
-#: back-projection. With 2, 3 and 5 the gap was 0.001 after 105, 85 and 75 iterations; with 1 it was
-#: 0.008 after 120.
-_SWEEPS = 3
 #: Sweeps before a look at the gap. 15, 30 and 60 gave gaps of 0.0018, 0.0013 and 0.0010.
 _SWEEPS_TO_LOOK = 30
 #: Step of the volume in these sweeps, in steps of an iteration. With an upper bound, 1, 10 and 100
@@ -78,7 +75,7 @@ class PrimalDual:
         self.n_iterations += 1
         self.n_since += 1
         self._each_slab(lambda b: self.problem.leave_slope(b, self.q, self.slope))
-        self._sweep(_SWEEPS, self.step, 1.0)
+        self.prior.sweep(self.prior.n_sweeps, self.x, self.slope, self.step, 1.0, self._each_slab)
         self.prior.add_slope(self.slope, self._each_slab)
         self._each_slab(lambda b: self._move_volume(b, relaxation))
         self._each_slab(lambda b: self._move_data_dual(b, relaxation))
@@ -86,9 +83,6 @@ class PrimalDual:
     def evaluate(self) -> NDArray[np.float64]:
         """What is minimised, of each problem; leaves the projection of x in its place."""
         return self.problem.objective(self.x, self.projection) + self.prior.value(self.x)
-
-    def _sweep(self, n: int, step: NDArray, keep: float) -> None:
-        self.prior.sweep(n, self.x, self.slope, step, keep, self._each_slab)
 
     def look(self, tolerance: float, last: bool = False) -> NDArray[np.float64]:
         """Relative gap of each problem; keeps x where it is within the tolerance."""
@@ -99,7 +93,7 @@ class PrimalDual:
         # bound it is to be negative, and a short dual is what Huber's function wants as well.
         keep = 1.0 if np.isfinite(problem.high) or problem.penalty.soft else 0.0
         far = np.minimum(self.step, np.float32(1e30)) * _FAR
-        self._sweep(_SWEEPS_TO_LOOK, far, keep)
+        self.prior.brace(_SWEEPS_TO_LOOK, self.x, self.slope, far, keep, self._each_slab)
         self.prior.add_slope(self.slope, self._each_slab)
         gap = self.certificate.gap(objective, self.q, self.prior, self.slope)
         finished = ~self.done & ((gap <= tolerance) | last)
@@ -187,4 +181,7 @@ def prior_of(problem: Problem) -> Prior:
     """Prior that the penalty of a problem asks for."""
     if problem.penalty.wavelets > 0:
         return Wavelets(problem)
-    return Variation(problem) if problem.penalty.variation > 0 else Prior(problem)
+    if problem.penalty.variation > 0:
+        # Without slopes that are free, what is left is total variation.
+        return SecondOrder(problem) if problem.penalty.slope > 0 else Variation(problem)
+    return Prior(problem)

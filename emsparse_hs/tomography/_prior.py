@@ -21,7 +21,16 @@ class Prior:
 
     A prior is the largest of <p, K x> over the duals p that are allowed, with an operator K such as
     the gradient. The solver sees the slope K^T p only.
+
+    Attributes
+    ----------
+    n_sweeps : int
+        Sweeps of an iteration of the solver.
     """
+
+    #: A sweep of total variation costs a quarter of a projection and a back-projection. With 2, 3
+    #: and 5 its gap was 0.001 after 105, 85 and 75 iterations; with 1 it was 0.008 after 120.
+    n_sweeps = 3
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -40,6 +49,12 @@ class Prior:
 
         That is the dual of min_w <slope, w> + |w - keep x|^2 / 2 step + prior(w) within the bounds.
         """
+
+    def brace(
+        self, n: int, x: NDArray, slope: NDArray, step: NDArray, keep: float, each_slab: EachSlab
+    ) -> None:
+        """Bring the dual to where the gap is small, in n steps, with arguments as in `sweep`."""
+        self.sweep(n, x, slope, step, keep, each_slab)
 
     def price(self, b: int) -> NDArray[np.float64] | float:
         """What the dual itself costs in the lower bound, of each slice of the slab number b."""

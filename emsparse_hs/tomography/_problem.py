@@ -30,6 +30,10 @@ class Penalty:
         Weight of the absolute wavelet coefficients, instead of total variation.
     levels : int
         Distances, each twice the one before, at which wavelets compare voxels.
+    length : float
+        In px, the weight of the slopes' derivative over that of variation.
+    slope : float
+        Largest density a px, along each axis, that is no variation where it is even; 0 for none.
     dimensions : {3, 2}
         Gradient in the volume, or in each slice by itself.
     """
@@ -39,6 +43,8 @@ class Penalty:
     total: float = 0.0
     wavelets: float = 0.0
     levels: int = 1
+    length: float = 0.0
+    slope: float = 0.0
     dimensions: int = 3
 
     def in_units_of(self, unit: float) -> Penalty:
@@ -49,6 +55,7 @@ class Penalty:
             edge=self.edge / unit,
             total=self.total / unit,
             wavelets=self.wavelets / unit,
+            slope=self.slope / unit,
         )
 
     @property
