@@ -301,7 +301,7 @@ def test_a_coarse_solution_starts_the_fine_one_well():
         coarse.best[:] = coarse.x
         take_over(fine, coarse)
         began = fine.evaluate().sum()
-        settings = {"dimensions": dimensions, "tolerance": 3e-3}
+        settings = {"dimensions": dimensions, "length": 1.4, "tolerance": 3e-3}
         least = reconstruct_tgv(sinogram, operator, weight, **settings).objective
         assert began - least < 0.004 * (empty - least)
         # The duals came along: without that of the derivative it would be 0.008.
