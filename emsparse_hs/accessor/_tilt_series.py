@@ -48,7 +48,7 @@ class TiltSeriesMethods(SignalMethods):
 
         Parameters
         ----------
-        prior : {"tv", "huber", "wavelet", "identity"}
+        prior : {"tv", "huber", "tgv", "wavelet", "identity"}
             What the volume is expected to have little of.
         **kwargs
             As for `TiltSeries.reconstruct`.
@@ -73,7 +73,7 @@ class TiltSeriesMethods(SignalMethods):
         ----------
         step : int, optional
             One in so many tilts is left out.
-        method : {"tv", "huber", "wavelet", "identity", "wbp", "sirt"}, optional
+        method : {"tv", "huber", "tgv", "wavelet", "identity", "wbp", "sirt"}, optional
             Prior or method.
         **kwargs
             As for `TiltSeries.score_tilts`.

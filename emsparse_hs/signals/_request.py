@@ -27,13 +27,14 @@ from emsparse_hs.tomography import (
 from emsparse_hs.tomography._solving import check_iterations, check_settings, checked_bounds
 from emsparse_hs.tomography.noise import CountingNoise
 from emsparse_hs.tomography.refinement import REFINABLE, Imaging, refine
+from emsparse_hs.tomography.second_order import TYPICAL_SLOPE, check_processor
 
 if TYPE_CHECKING:
     from emsparse_hs.signals._tilt_series import TiltSeries
     from emsparse_hs.signals._tomogram import Tomogram
 
 #: Priors that `TiltSeries.reconstruct` knows.
-PRIORS = ("tv", "huber", "wavelet", "identity")
+PRIORS = ("tv", "huber", "tgv", "wavelet", "identity")
 #: Edge of Huber's function, in typical densities.
 _EDGE = 0.05
 #: Tilts in degrees that span less are hardly meant.
@@ -83,6 +84,8 @@ def check(signal: TiltSeries, request: Request) -> None:
     if unknown:
         raise ValueError(f"refine takes one or more of {REFINABLE}, not {request.refine!r}.")
     check_blocks(request.block, request.halo)
+    if prior == "tgv":
+        check_processor(request.device)
     check_images(signal)
     # All numbers now, and not after the search for lambda_.
     weight = 0.0 if isinstance(lambda_, str) else lambda_
@@ -157,6 +160,9 @@ def settings_of(
         if edge is None:
             edge = _EDGE * typical_density(np.asarray(some))
         settings["edge"] = figures["edge"] = float(edge)
+    elif request.prior == "tgv":
+        slope = TYPICAL_SLOPE * typical_density(np.asarray(some))
+        settings["slope"] = figures["slope"] = float(slope)
     name = "sparsity" if request.prior == "identity" else "weight"
     if isinstance(request.lambda_, str):
         weight = _selected_weight(sinogram, operator, sigma, settings, name, request, most)

@@ -73,9 +73,10 @@ class TiltSeries(TiltGeometry, Signal2D):
 
         Parameters
         ----------
-        prior : {"tv", "huber", "wavelet", "identity"}, optional
+        prior : {"tv", "huber", "tgv", "wavelet", "identity"}, optional
             What the volume is expected to have little of: total variation; the same without steps
-            in gradients of density, Huber's; wavelet coefficients, see
+            in gradients of density, Huber's; total generalised variation, which leaves even slopes
+            free, see `emsparse_hs.tomography.reconstruct_tgv`; wavelet coefficients, see
             `emsparse_hs.tomography.reconstruct_wavelets`; or the densities themselves, as of single
             atoms or particles of a few voxels in nothing, and of nothing larger.
         lambda_ : float, "auto" or "cv", optional
@@ -128,7 +129,7 @@ class TiltSeries(TiltGeometry, Signal2D):
             slices next to a seam were off by 0.0005 in the median of 32 simulations, and by 0.003
             at most, which is less than `tol` leaves of one problem.
         device : {"cpu", "cuda"}, optional
-            What computes: the processor, or a graphics card of Nvidia through CuPy.
+            What computes: the processor, or, but for "tgv", a graphics card of Nvidia through CuPy.
         show_progressbar : bool, optional
             As HyperSpy's preferences say by default.
         num_workers : int, optional
@@ -157,7 +158,8 @@ class TiltSeries(TiltGeometry, Signal2D):
         ------
         ValueError
             If the tilts are not set, there are fewer than two, the images' pixels are not evenly
-            spaced, the prior is unknown, data are not finite, or a parameter is out of range.
+            spaced, the prior is unknown, or on a graphics card "tgv", data are not finite, or a
+            parameter is out of range.
 
         Warns
         -----
@@ -305,7 +307,7 @@ class TiltSeries(TiltGeometry, Signal2D):
         ----------
         step : int, optional
             One in so many tilts is left out; never the first nor the last one.
-        method : {"tv", "huber", "wavelet", "identity", "wbp", "sirt"}, optional
+        method : {"tv", "huber", "tgv", "wavelet", "identity", "wbp", "sirt"}, optional
             Prior of `reconstruct`, or another method.
         **kwargs
             As for `reconstruct`, `reconstruct_wbp` or `reconstruct_sirt`.

@@ -183,6 +183,5 @@ def prior_of(problem: Problem) -> Prior:
         return Wavelets(problem)
     if problem.penalty.variation > 0:
         # Without slopes that are free, what is left is total variation.
-        curved = problem.penalty.length > 0 and problem.penalty.slope > 0
-        return SecondOrder(problem) if curved else Variation(problem)
+        return SecondOrder(problem) if problem.penalty.slope > 0 else Variation(problem)
     return Prior(problem)

@@ -31,9 +31,9 @@ class Penalty:
     levels : int
         Distances, each twice the one before, at which wavelets compare voxels.
     length : float
-        In px, with which changes of the gradient count beside the gradient itself, 0 if not.
+        In px, the weight of the slopes' derivative over that of variation.
     slope : float
-        Largest density a px, in each direction, that changes of the gradient are counted for.
+        Largest density a px, along each axis, that is no variation where it is even; 0 for none.
     dimensions : {3, 2}
         Gradient in the volume, or in each slice by itself.
     """

@@ -23,7 +23,7 @@ def reconstruct_tgv(
     operator: ParallelBeam,
     weight: float,
     *,
-    length: float = 1.0,
+    length: float = 2.0,
     slope: float | None = None,
     bounds: tuple[float, float | None] = (0, None),
     dimensions: int = 3,
@@ -61,8 +61,8 @@ def reconstruct_tgv(
     weight : float
         :math:`\lambda`, in units of the projections.
     length : float, optional
-        :math:`\ell`, in px. Slopes bend more where it is shorter, down to 0 where the prior is
-        none at all; where it is long, all that is left is total variation.
+        :math:`\ell`, in px. The shorter it is, the more slopes may bend, and the more edges are
+        rounded; where it is long, what is left is total variation.
     slope : float, optional
         V, the largest slope that is smooth, in density a px along each axis. By default 0.4 of
         the typical density.

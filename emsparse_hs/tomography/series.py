@@ -15,9 +15,16 @@ from ._solving import Reconstruction
 from .filtered import reconstruct_wbp
 from .noise import noise_variances
 from .projector import ParallelBeam
+from .second_order import reconstruct_tgv
 from .sirt import reconstruct_sirt
 from .total_variation import reconstruct_tv
 from .wavelets import reconstruct_wavelets
+
+#: Solvers of priors that have one of their own.
+_SOLVERS: dict[str, Callable[..., Reconstruction]] = {
+    "wavelet": reconstruct_wavelets,
+    "tgv": reconstruct_tgv,
+}
 
 
 @dataclass(frozen=True)
@@ -144,9 +151,9 @@ def reconstruct_regularised(
     operator : ParallelBeam
         Projector.
     settings : dict
-        As for `reconstruct_tv`, or, with a ``prior`` of "wavelet", `reconstruct_wavelets`; in place
-        of ``precision`` ``noise``, a `CountingNoise` or None,
-        and ``start`` may be "wbp", for weighted back-projection.
+        As for `reconstruct_tv`, or, with a ``prior`` of "wavelet" or "tgv", `reconstruct_wavelets`
+        or `reconstruct_tgv`; in place of ``precision`` ``noise``, a `CountingNoise` or None, and
+        ``start`` may be "wbp", for weighted back-projection.
     callback : callable, optional
         As for `reconstruct_tv`.
 
@@ -161,7 +168,7 @@ def reconstruct_regularised(
         settings["precision"] = noise.precision(sinogram)
     if isinstance(settings.get("start"), str):
         settings["start"] = reconstruct_wbp(sinogram, operator)
-    kind = reconstruct_wavelets if settings.pop("prior", "") == "wavelet" else reconstruct_tv
+    kind = _SOLVERS.get(settings.pop("prior", ""), reconstruct_tv)
     return kind(sinogram, operator, callback=callback, **settings)
 
 

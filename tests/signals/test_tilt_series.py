@@ -17,10 +17,12 @@ from emsparse_hs.tomography import (
     default_weight,
     estimate_noise,
     reconstruct_sirt,
+    reconstruct_tgv,
     reconstruct_tv,
     reconstruct_wbp,
     select_weight,
     selection,
+    typical_density,
 )
 from emsparse_hs.tomography.noise import CountingNoise
 
@@ -404,6 +406,7 @@ def test_figures_survive_any_units(unit, dims):
     "arguments, message",
     [
         ({"prior": "ridge"}, "tv"),
+        ({"prior": "tgv", "device": "cuda"}, "processor"),
         ({"lambda_": "best"}, "auto"),
         ({"weights": "gauss"}, "poisson"),
         ({"x0": "sirt"}, "wbp"),
@@ -494,7 +497,23 @@ def test_priors_and_weights_are_passed_on():
         series.reconstruct(**quiet, x0=first, dims=2)
 
 
-@pytest.mark.parametrize("prior", ["tv", "huber", "identity"])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_slopes_are_bounded_alike_in_all_slices(lazy, dims):
+    series = make_series()
+    sinogram, operator = series.data.transpose(2, 0, 1), ParallelBeam(series.tilts, 18)
+    settings = {"dimensions": dims, "slope": 0.4 * typical_density(sinogram), "tolerance": 1e-2}
+    expected = reconstruct_tgv(sinogram, operator, 4.0, **settings).volume
+    series = series.as_lazy() if lazy else series
+    found = series.reconstruct(
+        "tgv", 4.0, dims, tol=1e-2, show_progressbar=False, lazy_output=False
+    )
+    np.testing.assert_allclose(found.data, expected, atol=1e-3 * expected.max())
+    about = found.metadata.Reconstruction
+    assert about.prior == "tgv" and about.slope == pytest.approx(settings["slope"])
+
+
+@pytest.mark.parametrize("prior", ["tv", "huber", "tgv", "identity"])
 @pytest.mark.parametrize("lambda_", ["auto", "cv"])
 def test_lambda_is_found_for_each_prior(prior, lambda_):
     series = make_series()
@@ -503,6 +522,7 @@ def test_lambda_is_found_for_each_prior(prior, lambda_):
     assert np.isfinite(about.lambda_) and about.lambda_ > 0
     assert about.prior == prior and about.gap <= 1e-2
     assert ("edge" in about) == (prior == "huber")
+    assert ("slope" in about) == (prior == "tgv")
 
 
 def test_refined_images_and_their_figures():
