@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Colour and length, as a part of the axis, of the marks where the other slices cut.
 _MARK, _MARK_LENGTH = "tab:orange", 0.06
+#: How priors are written.
+_PRIORS = {"tv": "TV", "tgv": "TGV", "huber": "Huber"}
 
 
 def plot_orthogonal_slices(
@@ -156,7 +158,7 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
     if history is None or not len(history):
         raise ValueError(
             "It is not known how the gap closed: metadata.Reconstruction.gap_history is missing. "
-            "Only s.reconstruct(dims=3) stores it."
+            "Only s.reconstruct(dims=3) stores it, where all slices are one problem."
         )
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     iterations, gap = np.asarray(history).T
@@ -234,6 +236,6 @@ def _summary(tomogram: Tomogram) -> str:
     parts = [metadata.get_item("General.title", default="")]
     gap = metadata.get_item("Reconstruction.gap", default=None)
     if gap is not None and not metadata.has_item("Reconstruction.map_axis"):
-        lambda_ = metadata.Reconstruction.lambda_
-        parts.append(f"{metadata.Reconstruction.prior.upper()}, λ = {lambda_:.3g}, gap {gap:.1e}")
+        lambda_, prior = metadata.Reconstruction.lambda_, metadata.Reconstruction.prior
+        parts.append(f"{_PRIORS.get(prior, prior)}, λ = {lambda_:.3g}, gap {gap:.1e}")
     return "   ".join(part for part in parts if part)

@@ -179,7 +179,8 @@ def _warn(figures: dict, request: Request) -> None:
             stacklevel=4,
         )
     automatic = isinstance(request.lambda_, str)
-    hint = "" if request.refine else ", and try refine=('shift', 'gain', 'background')"
+    everything = ", and try refine=('shift', 'slide', 'gain', 'background', 'angle')"
+    hint = "" if request.refine else everything
     if automatic and figures.get("chi_squared", 0) > _LARGEST_CHI_SQUARED:
         warnings.warn(
             f"chi_squared is {figures['chi_squared']:.3g}: the residuals exceed the noise, which "

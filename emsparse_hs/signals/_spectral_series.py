@@ -66,7 +66,8 @@ def reconstruct_maps(signal: TiltSeries, request: Request) -> Tomogram:
         raise ValueError(
             f"refine={shared!r} is the same for all maps. Find it with their sum, "
             f"total = s.sum(axis={str(axis.name)!r}).reconstruct(refine='shift'), and pass "
-            "shifts=total.metadata.Reconstruction.shifts; or take s.align() first."
+            "shifts=total.metadata.Reconstruction.shifts; or take s.align() first, or "
+            "s.align(angle='auto') for the angle."
         )
 
     n_maps, x0 = _axis_of_maps(signal).size, request.x0

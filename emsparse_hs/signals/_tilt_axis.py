@@ -59,12 +59,17 @@ def tilts_of(signal: BaseSignal) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If there is none, or all are zero.
+        If there is none, all are zero, or some are beyond 180 degrees.
     """
     axis = signal.axes_manager.navigation_axes[place_of_tilts(signal)]
     tilts = np.array(axis.axis, dtype=np.float64)
     if len(tilts) > 1 and not tilts.any():
         raise ValueError("All tilts are zero. Set them with s.set_tilts(angles).")
+    if np.abs(tilts).max(initial=0.0) > 180:
+        raise ValueError(
+            f"The tilts go from {tilts[0]:g} to {tilts[-1]:g} degrees, beyond 180: HyperSpy counts "
+            "on where it stacks series. Set them with s.set_tilts(angles)."
+        )
     return tilts
 
 

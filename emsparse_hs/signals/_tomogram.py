@@ -88,10 +88,11 @@ class Tomogram(Signal2D):
         """Save the tomogram, as .mrc, .rec or .map for tomviz, ParaView, IMOD and others.
 
         All other endings are HyperSpy's. Files of the MRC2014 format hold float32 and, of all that
-        is known, the size of a voxel and the title. Their sections are the slices across the tilt
-        axis, rows z and columns y, as `tilt` of IMOD writes them; ``trimvol -rx`` there makes
-        sections across the beam of them. `hyperspy.api.load` reads all three with
-        ``file_format="MRC"``. Lazy tomograms are written some slices at a time. It needs the
+        is known, the size of a voxel and, as a label, the title. Their sections are the slices
+        across the tilt axis, rows z and columns y, as `tilt` of IMOD writes them; ``trimvol -rx``
+        there makes sections across the beam of them. `hyperspy.api.load` reads all three with
+        ``file_format="MRC"``, with the axes along x, y and z called "z", "x" and "y", and without
+        the scale of the first. Lazy tomograms are written some slices at a time. It needs the
         package mrcfile.
 
         Parameters
@@ -113,7 +114,7 @@ class Tomogram(Signal2D):
         """
         if extension is not None and is_mrc(f"{filename}.{extension.lstrip('.')}"):
             filename, extension = f"{filename}.{extension.lstrip('.')}", None
-        if is_mrc(filename) and extension is None and file_format is None:
+        if is_mrc(filename) and extension is None and file_format in (None, "MRC"):
             write_mrc(self, filename, overwrite, **kwds)
         else:
             super().save(filename, overwrite, extension, file_format, **kwds)

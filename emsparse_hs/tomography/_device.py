@@ -123,7 +123,12 @@ class GraphicsCard(Device):
     turn = RLock()
 
     def __init__(self) -> None:
-        if not _cuda.cupy().cuda.is_available():
+        try:
+            found = _cuda.cupy().cuda.is_available()
+        except ImportError as error:
+            error.add_note("And a graphics card of Nvidia is needed. device='cpu' needs neither.")
+            raise
+        if not found:
             raise RuntimeError("No graphics card that CUDA can use was found. Use device='cpu'.")
         self.loops = _loops(_cuda)
 
