@@ -26,6 +26,7 @@ from emsparse_hs.tomography import (
     default_weight,
     estimate_noise,
     reconstruct_sirt,
+    reconstruct_tgv,
     reconstruct_tv,
     reconstruct_wavelets,
     select_weight,
@@ -247,6 +248,7 @@ def priors(seeds: list[int]) -> None:
     # above those of nothing at all.
     methods = {
         "tv": (reconstruct_tv, 1),
+        "tgv": (reconstruct_tgv, 1),
         "wavelets, 1 level": (reconstruct_wavelets, 1),
         "wavelets, 2 levels": (partial(reconstruct_wavelets, levels=2), 1),
         "identity": (sparse, 16),

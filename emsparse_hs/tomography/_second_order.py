@@ -110,11 +110,11 @@ class SecondOrder(Variation):
         super().take_over(coarse, enlarge)
 
         def take(k: int) -> None:
-            if k < 3:
-                self.v[:, k] = enlarge(coarse.v[:, k] / 2, between=k)
-            self.r[:, k] = enlarge(8 * coarse.r[:, k])
+            self.v[:, k] = enlarge(coarse.v[:, k] / 2, between=k)
+            for part in (k, k + 3):
+                self.r[:, part] = enlarge(8 * coarse.r[:, part])
 
-        self.problem.operator.each_slab(take, 6)
+        self.problem.operator.each_slab(take, 3)
         self.ahead[:] = self.v
 
     def _ascend(

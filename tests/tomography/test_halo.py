@@ -40,6 +40,7 @@ def test_a_block_is_as_large_as_memory_allows():
     slab = 64 * 4 * (11 * 32**2 + 18 * 9 * 32)
     assert halo.slices_within(0.9 * slab, operator) == 0
     assert halo.slices_within(3.5 * slab, operator) == 192
+    assert halo.slices_within(3.5 * slab, operator, "tgv") == 128
     assert halo.block_within(3.5 * slab, 192, operator, 32) is None
     assert halo.block_within(3.5 * slab, 193, operator, 32) == 128
     assert halo.block_within(3.5 * slab, 193, operator, 8) == 176
