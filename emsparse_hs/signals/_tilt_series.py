@@ -83,8 +83,8 @@ class TiltSeries(TiltGeometry, Signal2D):
             Weight of the prior, in units of the images. "auto" leaves out every fifth tilt, finds
             the weight that predicts them best from the others on a coarse grid, and takes as much
             more as brings volumes nearest to the truth. "cv" is the weight that predicts best
-            itself, with all slices and pixels; where residuals are far above the noise, "auto" is
-            the same with some of the slices.
+            itself, with all slices and pixels; "auto" is the same of "tgv", "wavelet" and
+            "identity", and, with some of the slices, where residuals are far above the noise.
         dims : {3, 2}, optional
             Gradient in three dimensions, or in each slice across the tilt axis by itself. In two,
             slices are reconstructed some at a time. In three they are one problem, which takes more
