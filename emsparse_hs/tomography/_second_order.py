@@ -88,7 +88,7 @@ class SecondOrder(Variation):
     ) -> None:
         """See `Prior`. Only the gradient's dual moves, so that the slopes stay good for the volume.
 
-        With all of them, and steps as far as here, the gap stayed above 0.03.
+        Without an upper bound of the volume, moving all of them left the gap above 0.03.
         """
         if not keep:
             # Away from the volume its slopes mean nothing.
