@@ -19,7 +19,7 @@ from ._variation import _NORM, Variation
 #: Step of the slopes over that of the volume. With 0.1, 0.25 and 0.5 the gap was 0.0014, 0.0010 and
 #: 0.0016 after 250 iterations with three sweeps.
 _FIELD = 0.25
-#: Part of the steps that is left to the gradient's dual, of what the slopes allow.
+#: Part of what that step allows to the steps of both duals that the gradient's has.
 _SHARE = 0.25
 #: Parts of the derivative's dual that tell of differences along the slices, of slopes along z, y
 #: and the slices.
@@ -88,7 +88,7 @@ class SecondOrder(Variation):
     ) -> None:
         """See `Prior`. Only the gradient's dual moves, so that the slopes stay good for the volume.
 
-        With all of them, and steps as far as here, the gap stayed above 0.03.
+        Without an upper bound of the volume, moving all of them left the gap above 0.03.
         """
         if not keep:
             # Away from the volume its slopes mean nothing.
