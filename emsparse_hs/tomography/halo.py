@@ -15,10 +15,9 @@ from .projector import ParallelBeam
 from .series import SliceRows, reconstruct_regularised
 
 #: Volumes and sinograms, in float32, that a reconstruction has in memory at most. 128 px had 10 to
-#: 11 volumes, and besides 5 to 9 sinograms, or 18 with weights of counted electrons. Wavelets have
-#: 7 volumes of duals where gradients have 6, and 2 more; total generalised variation took 10 to 11
-#: more than gradients (64 px).
-_VOLUMES, _SINOGRAMS = {"tv": 11, "wavelet": 14, "tgv": 22}, 18
+#: 11 volumes, and besides 5 to 9 sinograms, or 18 with weights of counted electrons. In two slabs
+#: wavelets, and total generalised variation, took 10 to 11 volumes more than gradients.
+_VOLUMES, _SINOGRAMS = {"tv": 11, "wavelet": 22, "tgv": 22}, 18
 
 
 class Window(NamedTuple):
