@@ -61,10 +61,8 @@ def _mismatch(p, r, beyond, across, back, row, column, out):
         out[1, s] += across[s] * r[5, row, column, s + 1]
     for s in range(SLAB - 1):
         out[2, s] += across[s] * r[2, row, column, s + 1]
-    last = across[SLAB - 1]
-    out[0, SLAB - 1] += last * beyond[0, row, column]
-    out[1, SLAB - 1] += last * beyond[1, row, column]
-    out[2, SLAB - 1] += last * beyond[2, row, column]
+    for k in range(3):
+        out[k, SLAB - 1] += across[SLAB - 1] * beyond[k, row, column]
 
 
 @numba.njit(**OPTIONS)
