@@ -8,11 +8,11 @@ Cheng et al., J. Struct. Biol. 192 (2015) 146.
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
+from uuid import uuid4
 
 import numpy as np
 from rsciio.utils.path import overwrite as ask_to_overwrite
@@ -51,9 +51,7 @@ def write_mrc(tomogram: Tomogram, filename: str | os.PathLike, overwrite: bool |
     if not (ask_to_overwrite(path) if overwrite is None else overwrite or not path.exists()):
         return
     # A tomogram may be read from the very file, and what was there stays if anything goes wrong.
-    handle, name_of_part = tempfile.mkstemp(".part", path.name, path.parent)
-    os.close(handle)
-    part = Path(name_of_part)
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     shape = tuple(axis.size for axis in reversed(axes))
     try:
         with mrcfile.new_mmap(part, shape, mrc_mode=_FLOAT32, overwrite=True) as file:

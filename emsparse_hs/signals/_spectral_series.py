@@ -127,7 +127,7 @@ def pick_figures(tomogram: Tomogram, part: Tomogram, slices: Sequence) -> None:
     known = tomogram.metadata.Reconstruction.as_dictionary()
     # Files that were opened lazily have lazy figures.
     known = {key: np.asarray(v) if isinstance(v, da.Array) else v for key, v in known.items()}
-    if known["n_maps"] != size:
+    if known.get("n_maps", size) != size:
         # Maps were cropped or summed since: which figures are whose can't be told.
         known = {key: v for key, v in known.items() if key in _SHARED}
     figures = {key: _picked(v, index) if _is_of_maps(v, size) else v for key, v in known.items()}
