@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+from hyperspy.signal import BaseSignal
 from numpy.typing import NDArray
 
 from emsparse_hs.signals._alignment import displacements, moved
@@ -71,7 +72,7 @@ def reconstruct_maps(signal: TiltSeries, request: Request) -> Tomogram:
         )
 
     n_maps, x0 = _axis_of_maps(signal).size, request.x0
-    of_each = x0 is not None and not isinstance(x0, str) and has_maps(x0)
+    of_each = isinstance(x0, BaseSignal) and has_maps(x0)
     if of_each and _axis_of_maps(x0).size != n_maps:
         raise ValueError(f"x0 has {_axis_of_maps(x0).size} maps, and the series {n_maps}.")
 
@@ -137,8 +138,8 @@ def pick_figures(tomogram: Tomogram, part: Tomogram, slices: Sequence) -> None:
     else:
         for key in ("map_axis", "n_maps"):
             figures.pop(key, None)
-        if "gap_history" in figures:
-            history = figures["gap_history"]
+        if np.ndim(figures.get("gap_history", 0)) == 2:
+            history = np.asarray(figures["gap_history"])
             figures["gap_history"] = history[np.isfinite(history).all(axis=1)]
     part.metadata.set_item("Reconstruction", figures)
 
@@ -220,7 +221,8 @@ def _rows(values: list) -> NDArray | list:
 
 def _is_of_maps(values: Any, n_maps: int) -> bool:
     """Whether there is one for each map."""
-    return isinstance(values, (np.ndarray, list)) and np.ndim(values) > 0 and len(values) == n_maps
+    is_sequence = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim)
+    return bool(is_sequence) and len(values) == n_maps
 
 
 def _picked(values: Any, index: int | slice) -> Any:

@@ -67,8 +67,8 @@ def tilts_of(signal: BaseSignal) -> NDArray[np.float64]:
         raise ValueError("All tilts are zero. Set them with s.set_tilts(angles).")
     if np.abs(tilts).max(initial=0.0) > 180:
         raise ValueError(
-            f"The tilts go from {tilts[0]:g} to {tilts[-1]:g} degrees, beyond 180: HyperSpy counts "
-            "on where it stacks series. Set them with s.set_tilts(angles)."
+            f"The tilts go from {tilts[0]:g} to {tilts[-1]:g} degrees, beyond 180, as where "
+            "HyperSpy stacks series. Set them with s.set_tilts(angles)."
         )
     return tilts
 

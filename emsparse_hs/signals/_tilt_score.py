@@ -61,8 +61,8 @@ class TiltScore:
 def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, Any]) -> TiltScore:
     """Score of a method; see `TiltSeries.score_tilts`."""
     check_images(signal)
-    # What is a prior to `reconstruct` is one of the methods here.
-    method = kwargs.pop("prior", method)
+    if "prior" in kwargs:
+        raise ValueError(f"Priors are methods here: s.score_tilts({step}, {kwargs['prior']!r}).")
     if not isinstance(step, Integral):
         raise ValueError(f"step must be a whole number, not {step!r}.")
     if method not in _METHODS:

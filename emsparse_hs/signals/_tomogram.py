@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,8 +113,9 @@ class Tomogram(Signal2D):
         UserWarning
             If the axes have no units. The file then says 1 Å for each voxel.
         """
-        if extension is not None and is_mrc(f"{filename}.{extension.lstrip('.')}"):
-            filename, extension = f"{filename}.{extension.lstrip('.')}", None
+        if filename is not None and extension is not None:
+            named = Path(filename).with_suffix("." + extension.lstrip("."))
+            filename, extension = (named, None) if is_mrc(named) else (filename, extension)
         if is_mrc(filename) and extension is None and file_format in (None, "MRC"):
             write_mrc(self, filename, overwrite, **kwds)
         else:

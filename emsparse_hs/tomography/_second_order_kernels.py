@@ -30,7 +30,7 @@ def _mismatch(p, r, beyond, across, back, row, column, out):
     has_left, has_right = _ONE * (column > 0), _ONE * (column < columns - 1)
     for s in range(SLAB):
         out[0, s] = (
-            p[0, row, column, s]
+            has_below * p[0, row, column, s]
             - has_above * r[0, row, column, s]
             + has_below * r[0, down, column, s]
             - has_left * r[3, row, column, s]
@@ -39,7 +39,7 @@ def _mismatch(p, r, beyond, across, back, row, column, out):
         )
     for s in range(SLAB):
         out[1, s] = (
-            p[1, row, column, s]
+            has_right * p[1, row, column, s]
             - has_above * r[3, row, column, s]
             + has_below * r[3, down, column, s]
             - has_left * r[1, row, column, s]
@@ -48,7 +48,7 @@ def _mismatch(p, r, beyond, across, back, row, column, out):
         )
     for s in range(SLAB):
         out[2, s] = (
-            p[2, row, column, s]
+            across[s] * p[2, row, column, s]
             - has_above * r[4, row, column, s]
             + has_below * r[4, down, column, s]
             - has_left * r[5, row, column, s]

@@ -359,7 +359,7 @@ def price_of_descent(slope, seen, least, high, reach, shift, n, n_bins, span):
                 if value < 0:
                     # Where nothing is seen, the bound of the least seen pixel holds: cutting
                     # unseen pixels at the largest seen value changes no projection, and can't
-                    # raise the total variation.
+                    # raise the total variation. Of other priors it is taken to hold.
                     bound = min(high, reach[s] / max(here, least[s]))
                     price[s] -= bound * value
                     if here > 0:

@@ -98,6 +98,11 @@ class Variation(Prior):
             self.p[:, k] = enlarge(4 * coarse.p[:, k], between=k)
 
         self.problem.operator.each_slab(take, 3)
+        # There is no difference beyond the last voxel.
+        self.p[:, 0, -1] = 0
+        self.p[:, 1, :, -1] = 0
+        for b, across in enumerate(self.across):
+            self.p[b, 2] *= across
 
     def _across(self, b: int) -> NDArray[np.float32]:
         """Weight of the difference from each slice of a slab to the next."""

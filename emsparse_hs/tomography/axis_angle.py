@@ -22,6 +22,8 @@ _LARGEST, _LARGEST_ERROR = 10.0, 0.5
 _PIXELS = 128
 #: Slices that are needed, as a part of the detector's pixels.
 _FEWEST = 0.25
+#: Slices that must be left of turned images.
+_FEWEST_LEFT = 4
 #: How often images are turned back by what was found.
 _ROUNDS = 6
 #: How often images are aligned, and the angle is found anew. Of specimens that were displaced by
@@ -71,7 +73,10 @@ def estimate_axis_angle(sinogram: ArrayLike, tilts: ArrayLike) -> float:
     angle = _believed(images, tilts)
     # Displacements are known the better the less images are turned, and the other way round.
     for _ in range(_ALIGNMENTS):
-        back = turned_back(images, angle)
+        edge = _edge(angle, images.shape[2])
+        if len(images) - 2 * edge < _FEWEST_LEFT:
+            break
+        back = turned_back(images, angle)[edge : len(images) - edge]
         shifts, slides = estimate_displacements(back, tilts)
         angle += _believed(_displaced(back, -slides, -shifts), tilts)
     return angle if abs(angle) <= _LARGEST else 0.0
@@ -85,14 +90,18 @@ def _believed(images: NDArray, tilts: NDArray) -> float:
     return angle if abs(angle) <= _LARGEST and error < _LARGEST_ERROR else 0.0
 
 
+def _edge(angle: float, n_pixels: int) -> int:
+    """Slices at either end that were turned in from outside."""
+    return int(np.ceil(abs(np.tan(np.deg2rad(angle))) * n_pixels / 2))
+
+
 def _angle(images: NDArray, tilts: NDArray, aligned: bool) -> tuple[float, float]:
     """Angle in degrees and its standard deviation, of images as they are or aligned first."""
     n_slices, _, n_pixels = images.shape
     angle, error = 0.0, np.inf
     for _ in range(_ROUNDS):
-        # What was turned in from outside is left out.
-        edge = int(np.ceil(abs(np.tan(np.deg2rad(angle))) * n_pixels / 2))
-        if n_slices - 2 * edge < 4 or abs(angle) > 2 * _LARGEST:
+        edge = _edge(angle, n_pixels)
+        if n_slices - 2 * edge < _FEWEST_LEFT or abs(angle) > 2 * _LARGEST:
             return 0.0, np.inf
         back = turned_back(images, angle)[edge : n_slices - edge]
         step, error = _step(_moved_back(back, tilts) if aligned else back, tilts)

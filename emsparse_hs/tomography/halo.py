@@ -182,7 +182,7 @@ def reconstruct_windows(
     sinograms = rows.reshape(len(rows), -1, operator.n_tilts, operator.detector_size)
     found = np.empty((*sinograms.shape[:2], layout.length), np.float32)
     for sinogram, slices in zip(sinograms, found, strict=True):
-        with turn:
+        with turn, operator.device.turn:
             result = reconstruct_regularised(sinogram, operator, settings)
             residual = np.subtract(sinogram, operator.forward(result.volume), dtype=np.float64)
         every = np.ones(len(sinogram))

@@ -4,7 +4,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import rotate
+from scipy.ndimage import rotate, shift
 
 from emsparse_hs.data._simulated_tilt_series import simulate_tilt_series
 from emsparse_hs.tomography import Imaging, axis_angle, estimate_axis_angle
@@ -54,6 +54,23 @@ def test_specimens_may_go_on_beyond_the_images(kind):
     # Positive angles of scipy turn the first of both axes towards the second one.
     turned = rotate(whole, -3.0, axes=(0, 2), reshape=False, order=3)[15:-15]
     assert estimate_axis_angle(turned, TILTS) == pytest.approx(-3, abs=0.3)
+
+
+@pytest.mark.parametrize("angle", [-8, 5])
+def test_what_comes_in_from_outside_is_left_out_of_each_alignment(angle):
+    series = simulate_tilt_series("particles", 64, 64, TILTS, counts=100, seed=31)
+    turned = rotate(series.images.transpose(2, 0, 1), angle, axes=(0, 2), reshape=False, order=3)
+    assert estimate_axis_angle(turned[12:-12], TILTS) == pytest.approx(angle, abs=0.35)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "particles"])
+def test_images_that_are_far_off_do_not_lead_astray(kind):
+    rng = np.random.default_rng(85)
+    series = simulate_tilt_series(kind, 64, 48, TILTS, counts=100, seed=86)
+    images = rotate(series.images, -4, axes=(2, 1), reshape=False, order=3, mode="nearest")
+    moved = [shift(image, rng.normal(0, 3, 2), order=1, mode="nearest") for image in images]
+    sinogram = np.stack(moved).transpose(2, 0, 1)[4:-4]
+    assert estimate_axis_angle(sinogram, TILTS) == pytest.approx(4, abs=0.5)
 
 
 def test_a_rod_tells_by_its_direction():

@@ -300,6 +300,10 @@ def test_a_coarse_solution_starts_the_fine_one_well():
             coarse.iterate()
         coarse.best[:] = coarse.x
         take_over(fine, coarse)
+        # No dual of differences that are not there, which has a price.
+        p = fine.prior.p
+        assert p.any() and not p[:, 0, -1].any() and not p[:, 1, :, -1].any()
+        assert not p[0, 2, ..., 8:].any() and (dimensions == 3) == p[0, 2].any()
         began = fine.evaluate().sum()
         settings = {"dimensions": dimensions, "length": 1.4, "tolerance": 3e-3}
         least = reconstruct_tgv(sinogram, operator, weight, **settings).objective
