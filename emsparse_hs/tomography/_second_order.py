@@ -94,7 +94,6 @@ class SecondOrder(Variation):
             # Away from the volume its slopes mean nothing.
             super().sweep(n, x, slope, step, keep, each_slab)
             self.ahead = self.last
-            self.ahead[:] = self.v
             return
         rise = steps_of_dual(step, _NORM[self.problem.penalty.dimensions])
         for _ in range(n):
@@ -115,7 +114,6 @@ class SecondOrder(Variation):
                 self.r[:, part] = enlarge(8 * coarse.r[:, part])
 
         self.problem.operator.each_slab(take, 3)
-        self.ahead[:] = self.v
 
     def _ascend(
         self,

@@ -77,6 +77,7 @@ def minimise(
     operator: ParallelBeam,
     weight: float,
     penalty: Penalty,
+    *,
     bounds: tuple[float, float | None],
     precision: ArrayLike | None,
     start: ArrayLike | None,

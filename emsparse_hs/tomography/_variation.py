@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import SLAB
-from ._prior import EachSlab, Prior, momenta, steps_of_dual
+from ._prior import EachSlab, Prior, steps_of_dual
 from ._problem import Problem
 
 #: Squared norm of the gradient in two and three dimensions.
@@ -25,6 +25,10 @@ class Variation(Prior):
     p, last : float32 array of slabs (slab, 3, z, y, slice)
         The dual, and the one before it.
     """
+
+    #: Each costs a quarter of a projection and a back-projection. With 2, 3 and 5 the gap was 0.001
+    #: after 105, 85 and 75 iterations; with 1 it was 0.008 after 120.
+    n_sweeps = 3
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -144,3 +148,13 @@ class Variation(Prior):
 
         if problem.penalty.dimensions == 3:
             problem.operator.each_slab(lambda b: of_slab(b + 1), problem.n_slabs - 1)
+
+
+def momenta(n: int) -> Iterator[float]:
+    """Momentum of each of n accelerated steps (Nesterov, Sov. Math. Dokl. 27 (1983) 372)."""
+    t = 1.0
+    for _ in range(n):
+        following = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        # The very first step has nothing before it.
+        yield (t - 1) / following
+        t = following

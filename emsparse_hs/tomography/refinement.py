@@ -72,17 +72,9 @@ class Imaging:
     def between(self, tilts: NDArray, wanted: NDArray) -> Imaging:
         """The same at other tilts, linear between these."""
         order = np.argsort(tilts)
-
-        def interpolated(values: NDArray) -> NDArray[np.float64]:
-            return np.interp(wanted, tilts[order], values[order])
-
-        return Imaging(
-            interpolated(self.shifts),
-            interpolated(self.slides),
-            interpolated(self.gains),
-            interpolated(self.backgrounds),
-            self.axis_angle,
-        )
+        names = ("shifts", "slides", "gains", "backgrounds")
+        known = {name: getattr(self, name)[order] for name in names}
+        return replace(self, **{n: np.interp(wanted, tilts[order], v) for n, v in known.items()})
 
 
 def refine(

@@ -92,12 +92,12 @@ def reconstruct_tgv(
         operator,
         weight,
         penalty,
-        bounds,
-        precision,
-        start,
-        tolerance,
-        max_iterations,
-        callback,
+        bounds=bounds,
+        precision=precision,
+        start=start,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        callback=callback,
     )
 
 
