@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,10 +67,8 @@ def in_blocks(
         lazy_output=True,
     )
     if request.lazy_output:
-        # Copies, so that no halo stays in memory with what is kept.
-        kept = [found[i, part.inner].map_blocks(np.copy) for i, part in enumerate(parts)]
-        return layout.split(da.concatenate(kept))
-    rows, differences = _computed(found, parts, request)
+        return layout.split(_blended(found, parts))
+    rows, differences = _computed(found, parts, layout, request)
     volume, figures = layout.split(rows)
     seam = halo.largest_seam(differences, volume)
     # Blocks overlap, and have no objective in common.
@@ -87,24 +86,45 @@ def _overlapping(sinogram, parts: Sequence[halo.Window]) -> da.Array:
     return da.stack(chunks)
 
 
+def _blended(found: da.Array, parts: Sequence[halo.Window]) -> da.Array:
+    """Rows of all slices, lazily, from one border of a window to the next."""
+    shares = halo.shares(parts)
+    borders = sorted({border for part in parts for border in part[:2]})
+    return da.concatenate(
+        [
+            sum(
+                found[i, first - part.first : stop - part.first]
+                * shares[i][first - part.first : stop - part.first, None]
+                for i, part in enumerate(parts)
+                if part.first <= first and stop <= part.stop
+            )
+            for first, stop in itertools.pairwise(borders)
+        ]
+    )
+
+
 def _computed(
-    found: da.Array, parts: Sequence[halo.Window], request: Request
+    found: da.Array, parts: Sequence[halo.Window], layout: SliceRows, request: Request
 ) -> tuple[NDArray[np.float32], list[NDArray]]:
     """Rows of all slices, each block put in place before the next one is begun.
 
     And by how much both blocks at each seam differ in the first slice after it.
     """
-    rows = np.empty((parts[-1].stop, found.shape[-1]), np.float32)
+    rows = np.zeros((parts[-1].stop, layout.length), np.float32)
     beyond, differences = rows[:0], []
-    remaining = iter(parts)
+    remaining = iter(zip(parts, halo.shares(parts), strict=True))
+    n_voxels = layout.size**2
     shown = is_shown(request.how["show_progressbar"])
     with progressbar(total=len(parts), desc="blocks", disable=not shown) as bar:
         for chunk in found.blocks.ravel():
             for window in compute(chunk, False, request.how["num_workers"]):
-                part = next(remaining)
-                rows[part.kept] = window[part.inner]
-                differences += [rows[part.kept.start] - each for each in beyond]
+                part, share = next(remaining)
+                differences += [window[part.inner.start] - each for each in beyond]
                 # A copy, so that nothing else of the block stays in memory.
                 beyond = window[part.inner.stop :][:1].copy()
+                # Figures have no mean: a slice has those of the block that is nearest.
+                rows[part.kept, n_voxels:] = window[part.inner, n_voxels:]
+                window *= share[:, None]
+                rows[part.first : part.stop, :n_voxels] += window[:, :n_voxels]
                 bar.update()
     return rows, differences

@@ -62,9 +62,15 @@ def take_over(fine: PrimalDual, coarse: PrimalDual) -> None:
         slabs = _doubled(slabs, 1, between == 0)[:, :rows]
         return _doubled(slabs, 2, between == 1)[:, :, :columns]
 
-    fine.x[:] = enlarge(coarse.best)
-    q = _doubled(_more_slices(2 * coarse.q, coarse, fine)[:, :, 1:-1], 2)
-    fine.q[:, :, 1:-1] = q[:, :, : fine.problem.operator.detector_size]
+    def take_volume() -> None:
+        fine.x[:] = enlarge(coarse.best)
+
+    def take_data_dual() -> None:
+        q = _doubled(_more_slices(2 * coarse.q, coarse, fine)[:, :, 1:-1], 2)
+        fine.q[:, :, 1:-1] = q[:, :, : fine.problem.operator.detector_size]
+
+    takes = take_volume, take_data_dual
+    fine.problem.operator.each_slab(lambda k: takes[k](), len(takes))
     fine.prior.take_over(coarse.prior, enlarge)
     fine.set_steps()
 

@@ -77,8 +77,7 @@ class PrimalDual:
         self._each_slab(lambda b: self.problem.leave_slope(b, self.q, self.slope))
         self.prior.sweep(self.prior.n_sweeps, self.x, self.slope, self.step, 1.0, self._each_slab)
         self.prior.add_slope(self.slope, self._each_slab)
-        self._each_slab(lambda b: self._move_volume(b, relaxation))
-        self._each_slab(lambda b: self._move_data_dual(b, relaxation))
+        self._each_slab(lambda b: self._move(b, relaxation))
 
     def evaluate(self) -> NDArray[np.float64]:
         """What is minimised, of each problem; leaves the projection of x in its place."""
@@ -157,12 +156,9 @@ class PrimalDual:
             active = [b for b in active if not self.done[self.problem.slices(b)].all()]
         self.problem.operator.each_slab(lambda i: function(active[i]), len(active))
 
-    def _move_volume(self, b: int, relaxation: float) -> None:
+    def _move(self, b: int, relaxation: float) -> None:
         problem = self.problem
         problem.loops.volume_step(self.x[b], self.slope[b], self.step[b], problem.high, relaxation)
-
-    def _move_data_dual(self, b: int, relaxation: float) -> None:
-        problem = self.problem
         projection = self.projection[b : b + 1]
         # The slope has become the volume ahead.
         problem.operator.forward_slabs(self.slope[b : b + 1], projection)

@@ -77,10 +77,11 @@ def test_figures_are_those_of_all_blocks(series):
     assert "objective" not in about and "gap_history" not in about
     sinogram = np.asarray(series.data).transpose(2, 0, 1)
     residual = sinogram - ParallelBeam(TILTS, 20).forward(tomogram.data)
+    # Those of a slice are of the nearest block, and it has a share of the next one as well.
     np.testing.assert_allclose(
-        about.residual_per_tilt, np.sqrt(np.square(residual).mean((0, 2))), rtol=1e-4
+        about.residual_per_tilt, np.sqrt(np.square(residual).mean((0, 2))), rtol=1e-3
     )
-    assert about.chi_squared == pytest.approx(np.square(residual).mean() / about.sigma**2, 1e-4)
+    assert about.chi_squared == pytest.approx(np.square(residual).mean() / about.sigma**2, 1e-3)
     assert 0 < about.gap <= 1e-2 and about.iterations >= 20
 
 
@@ -97,6 +98,19 @@ def test_seam_is_what_two_blocks_differ_by():
     found = tomogram.metadata.Reconstruction.seam
     assert found == pytest.approx(expected / np.sqrt(np.square(tomogram.data).mean()), rel=1e-2)
     assert series.reconstruct(block=12, halo=0, **settings).metadata.Reconstruction.seam == 0
+
+
+def test_one_block_goes_over_into_the_next(series):
+    settings = {"lambda_": 8.0, "max_iter": 20, "tol": 1.0} | QUIET
+    found = np.asarray(series.reconstruct(block=36, halo=4, **settings).data)
+    parts = halo.windows(48, 36, 4)
+    assert len(parts) == 2
+    expected = np.zeros_like(found)
+    for part, share in zip(parts, halo.shares(parts), strict=True):
+        window = series.isig[part.first : part.stop, :]
+        block = window.reconstruct(block=44, lazy_output=False, **settings).data
+        expected[part.first : part.stop] += share[:, None, None] * block
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
 
 
 def test_gap_of_the_worst_block():

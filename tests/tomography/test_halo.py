@@ -35,6 +35,30 @@ def test_a_window_may_hold_all_slices(n_slices):
     assert halo.windows(n_slices, 10, 3) == [(0, n_slices, slice(0, n_slices))]
 
 
+@pytest.mark.parametrize("n_slices, block, h", [(100, 10, 3), (101, 7, 5), (64, 1, 2), (37, 20, 8)])
+def test_windows_share_slices_by_how_far_their_ends_are(n_slices, block, h):
+    parts = halo.windows(n_slices, block, h)
+    total = np.zeros(n_slices)
+    for part, share in zip(parts, halo.shares(parts), strict=True):
+        total[part.first : part.stop] += share
+        # The ends of the series are no ends of the window.
+        ends = share[:1] if part.first else share[-1:]
+        assert 0 < ends < 0.5
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+def test_shares_go_with_the_squared_distance():
+    one, other = halo.shares(halo.windows(12, 6, 2))
+    np.testing.assert_allclose(one[:2], 1)
+    np.testing.assert_allclose(other[-2:], 1)
+    squares = (np.arange(8) + 0.5) ** 2
+    np.testing.assert_allclose(other[:8], squares / (squares + squares[::-1]), rtol=1e-6)
+    np.testing.assert_allclose(one[::-1], other, rtol=1e-6)
+    assert halo.shares(halo.windows(5, 10, 3))[0].tolist() == [1] * 5
+    # Without halos there is nothing to share.
+    assert all((share == 1).all() for share in halo.shares(halo.windows(12, 4, 0)))
+
+
 def test_a_block_is_as_large_as_memory_allows():
     operator = ParallelBeam(TILTS, 32)
     slab = 64 * 4 * (11 * 32**2 + 18 * 9 * 32)

@@ -2,6 +2,9 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """The projector against a slow twin, ASTRA, and what must hold for any projection."""
 
+import multiprocessing
+import os
+
 import numpy as np
 import pytest
 
@@ -128,6 +131,21 @@ def test_threads_change_nothing(case):
     )
     np.testing.assert_array_equal(operator.forward(volume), other.forward(volume))
     np.testing.assert_array_equal(operator.adjoint(sinogram), other.adjoint(sinogram))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system forks no processes.")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    operator = ParallelBeam(TILTS, 6, num_workers=2)
+    volume = np.ones((3 * SLAB, 6, 6), np.float32)
+    operator.forward(volume)
+    forked = multiprocessing.get_context("fork").Process(target=operator.forward, args=(volume,))
+    forked.start()
+    forked.join(60)
+    # It would wait for ever for threads that only the first process has.
+    has_ended = forked.exitcode == 0
+    forked.kill()
+    assert has_ended
 
 
 def test_linear_operator_agrees(case):
