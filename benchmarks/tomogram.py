@@ -34,7 +34,7 @@ from emsparse_hs.tomography import (
 )
 
 TILTS = np.linspace(-70, 70, 71)
-KINDS = ("particles", "porous", "needle", "smooth")
+KINDS = ("particles", "porous", "needle", "clouds")
 #: Runs in the other environment: seconds and volume of etspy's SIRT.
 ETSPY = """
 import sys, time

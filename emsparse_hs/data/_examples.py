@@ -292,7 +292,7 @@ def simulated_tilt_series(
     seed : int, optional
         Of everything that is drawn at random.
     **parameters
-        ``kind`` ("particles", "porous", "needle" or "smooth"), ``size`` and ``n_slices`` in px,
+        ``kind`` ("particles", "porous", "needle" or "clouds"), ``size`` and ``n_slices`` in px,
         ``tilts`` in degrees, ``counts``, ``background``, ``pixel_size`` in nm.
 
     Returns

@@ -37,6 +37,13 @@ class SimulatedTiltSeries:
     tilts: NDArray[np.float64]
     pixel_size: float
 
+    def __repr__(self) -> str:
+        n_slices, *_, size = self.volume.shape
+        return (
+            f"<SimulatedTiltSeries {len(self.tilts)} tilts, volume of {n_slices} slices of "
+            f"{size} x {size} px>"
+        )
+
 
 def simulate_tilt_series(
     kind: str = "particles",
@@ -56,7 +63,7 @@ def simulate_tilt_series(
 
     Parameters
     ----------
-    kind : {"particles", "porous", "needle", "smooth"}, optional
+    kind : {"particles", "porous", "needle", "clouds"}, optional
         Spheres with a dense core, one particle with many pores, a needle along the tilt axis that
         holds a dense precipitate and voids, or clouds without any edge.
     size : int, optional
@@ -91,7 +98,7 @@ def simulate_tilt_series(
     rng = np.random.default_rng(seed)
     angles = np.linspace(-70, 70, 41) if tilts is None else np.asarray(tilts, dtype=np.float64)
     parts = _SPECIMENS[kind](rng, size, n_slices)
-    project, voxels = (_cloud_images, _cloud_voxels) if kind == "smooth" else (_project, _voxels)
+    project, voxels = (_cloud_images, _cloud_voxels) if kind == "clouds" else (_project, _voxels)
     clean = project(parts, angles, size, n_slices)
     unit = clean.max() / counts
     noisy = (rng.poisson(clean / unit + background) - background) * unit
@@ -150,7 +157,7 @@ def _porous(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
     return np.array(rows)
 
 
-def _smooth(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
+def _clouds(rng: np.random.Generator, size: int, n_slices: int) -> NDArray:
     """Rows as in `_particles`, with the standard deviation instead of semi-axis and radius."""
     widths = rng.uniform(0.05, 0.11, 8) * size
     places = rng.uniform(-0.2, 0.2, (8, 2)) * size
@@ -162,7 +169,7 @@ _SPECIMENS = {
     "particles": _particles,
     "porous": _porous,
     "needle": _needle,
-    "smooth": _smooth,
+    "clouds": _clouds,
 }
 
 

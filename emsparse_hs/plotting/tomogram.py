@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from emsparse_hs.plotting._axes import edges, extent, known, label
 from emsparse_hs.signals._imaging import fitted_sinogram
 from emsparse_hs.signals._spectral_series import check_one_map, check_own_figures
+from emsparse_hs.tomography.series import sinogram_of
 
 if TYPE_CHECKING:
     from emsparse_hs.signals import TiltSeries, Tomogram
@@ -90,7 +91,7 @@ def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = No
     tomogram : Tomogram
         What was reconstructed from it.
     index : int, optional
-        Index of the slice. The one in the middle by default.
+        Index of the slice. By default the one with most in the image at the least tilt.
 
     Returns
     -------
@@ -105,10 +106,9 @@ def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = No
         If the two do not have the same slices, or the index lies outside.
     """
     x, y, _ = _volume_axes(tomogram)
-    index = x.size // 2 if index is None else index
-    if not 0 <= index < x.size:
+    if index is not None and not 0 <= index < x.size:
         raise ValueError(f"There is no slice {index}, only 0 to {x.size - 1}.")
-    measured, fitted = _sinograms(series, tomogram, index)
+    measured, fitted, index = _sinograms(series, tomogram, index)
     tilts = series.tilts
     figure, axes = plt.subplots(
         1, 4, figsize=(14, 4.2), layout="constrained", width_ratios=(1, 1, 1, 0.55), sharey=True
@@ -174,21 +174,25 @@ def plot_convergence(tomogram: Tomogram) -> Figure:
     return figure
 
 
-def _sinograms(series: TiltSeries, tomogram: Tomogram, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Measured and fitted projections (tilt, y) of one slice."""
+def _sinograms(
+    series: TiltSeries, tomogram: Tomogram, index: int | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Measured and fitted projections (tilt, y) of one slice, and its index."""
     check_one_map(series)
-    images = series._data_aligned_with_axes
-    along = 2 if series.tilt_axis == "x" else 1
-    slices, detector = images.shape[along], images.shape[3 - along]
+    sinogram = sinogram_of(series._data_aligned_with_axes, series.tilt_axis)
+    slices, _, detector = sinogram.shape
     n_slices, _, width = tomogram._data_aligned_with_axes.shape
     if (slices, detector) != (n_slices, width):
         raise ValueError(
             f"The series has {slices} slices of {detector} pixels, and the tomogram {n_slices} of "
             f"{width}. Pass the tomogram that was reconstructed from this series."
         )
-    measured = np.asarray(images.take(index, axis=along) if along == 1 else images[:, :, index])
+    if index is None:
+        # One image is enough to see where most is, and quick to read.
+        image = np.asarray(sinogram[:, np.argmin(np.abs(series.tilts))])
+        index = int(np.argmax(image.sum(axis=1, dtype=float)))
     fitted = fitted_sinogram(tomogram, series.tilts, index)
-    return measured.astype(float), fitted.astype(float)
+    return np.asarray(sinogram[index]).astype(float), fitted.astype(float), index
 
 
 def _plot_residuals(ax: Axes, difference: np.ndarray, tilts: np.ndarray, label: str) -> None:

@@ -86,7 +86,7 @@ def _overlapping(sinogram, parts: Sequence[halo.Window]) -> da.Array:
     return da.stack(chunks)
 
 
-def _blended(found: da.Array, parts: Sequence[halo.Window]) -> da.Array:
+def _blended(found: da.Array, parts: Sequence[halo.Window]) -> Any:
     """Rows of all slices, lazily, from one border of a window to the next."""
     shares = halo.shares(parts)
     borders = sorted({border for part in parts for border in part[:2]})

@@ -26,7 +26,7 @@ from emsparse_hs.tomography import (
 )
 from emsparse_hs.tomography._solving import check_iterations, check_settings, checked_bounds
 from emsparse_hs.tomography.noise import CountingNoise
-from emsparse_hs.tomography.refinement import REFINABLE, Imaging, refine
+from emsparse_hs.tomography.refinement import REFINABLE, ROUNDS, Imaging, refine
 from emsparse_hs.tomography.second_order import TYPICAL_SLOPE, check_processor
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ def check(signal: TiltSeries, request: Request) -> None:
     if unknown:
         raise ValueError(f"refine takes one or more of {REFINABLE}, not {request.refine!r}.")
     check_blocks(request.block, request.halo)
+    if request.dims == 2 and request.block not in (None, "auto"):
+        raise ValueError("With dims=2 each slice is by itself: there are no blocks, leave block.")
+    if prior != "huber" and request.edge is not None:
+        raise ValueError(f"edge is for prior='huber', and the prior is {prior!r}.")
     if prior == "tgv":
         check_processor(request.device)
     check_images(signal)
@@ -190,7 +194,7 @@ def refined(
     part = np.asarray(sinogram[some])
     loose = settings | {"tolerance": 1e-2, "max_iterations": 80}
     shown = is_shown(request.how["show_progressbar"])
-    with progressbar(desc="refine", disable=not shown) as bar:
+    with progressbar(total=ROUNDS, desc="refine", disable=not shown) as bar:
 
         def volume(images: NDArray, projector: ParallelBeam) -> NDArray:
             bar.update()

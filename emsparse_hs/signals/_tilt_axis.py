@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from emsparse_hs.signals._stored_tilts import stored_tilts
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -158,7 +159,7 @@ def read_tilts(
             "one series of several."
         )
     if tilts is None:
-        tilts = _stored(signal)
+        tilts = stored_tilts(signal)
     elif isinstance(tilts, (str, PathLike)):
         tilts = _from_file(tilts)
     try:
@@ -175,51 +176,6 @@ def sort_images(signal: BaseSignal, order: NDArray[np.intp]) -> None:
     """Put the images of a signal in this order."""
     axis = signal.axes_manager.navigation_axes[_place_for_tilts(signal, len(order))]
     signal.data = np.take(signal.data, order, axis=axis.index_in_array)
-
-
-def _stored(signal: BaseSignal) -> ArrayLike:
-    """What etspy has in memory or wrote into the metadata, or what the microscope wrote."""
-    # Of a TomoStack. They follow when it is sliced, as what it wrote when it was saved does not;
-    # they are zero where etspy lost them, which is refused if they are nowhere else.
-    own = None if signal._signal_type == "tilt_series" else getattr(signal, "tilts", None)
-    if own is not None and np.any(_values(own)):
-        return _values(own)
-    stored = signal.metadata.get_item("Tomography.tilts", default=None)
-    if stored is None:
-        stored = own if own is not None else _of_the_stage(signal)
-    if stored is None:
-        raise ValueError(
-            "There are no tilts in metadata.Tomography.tilts, where etspy stores them, nor one an "
-            "image in metadata.Acquisition_instrument.TEM.Stage.tilt_alpha. Pass the angles in "
-            "degrees, or the path of a .rawtlt, .tlt or .mdoc file."
-        )
-    return _values(stored)
-
-
-def _values(stored: Any) -> ArrayLike:
-    """Numbers of a signal, also of one that was saved as a dictionary, or of an array."""
-    if hasattr(stored, "as_dictionary"):
-        stored = stored.as_dictionary()
-    return stored["data"] if isinstance(stored, Mapping) else getattr(stored, "data", stored)
-
-
-def _of_the_stage(signal: BaseSignal) -> NDArray | None:
-    """Tilts in the metadata of MRC and DM files: one an image, filled up with zeros or none.
-
-    A single number there is the tilt of one image, and says nothing of the others.
-    """
-    path = "Acquisition_instrument.TEM.Stage.tilt_alpha"
-    stored = np.atleast_1d(np.asarray(signal.metadata.get_item(path, default=()), dtype=object))
-    if stored.ndim != 1:
-        return None
-    try:
-        values = stored.astype(np.float64)
-    except (TypeError, ValueError):
-        return None
-    for n in sorted(axis.size for axis in signal.axes_manager.navigation_axes):
-        if 1 < n <= len(values) and not values[n:].any():
-            return values[:n]
-    return None
 
 
 def _from_file(path: str | PathLike) -> NDArray[np.float64]:

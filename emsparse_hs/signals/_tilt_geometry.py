@@ -64,7 +64,8 @@ class TiltGeometry(BaseSignal):
             In degrees, in the order of the images; or a text file with one number a line (.rawtlt,
             .tlt) or of SerialEM (.mdoc). None takes what etspy stored in
             ``metadata.Tomography.tilts``, or else what the microscope stored for each image in
-            ``metadata.Acquisition_instrument.TEM.Stage.tilt_alpha``.
+            ``metadata.Acquisition_instrument.TEM.Stage.tilt_alpha``, there or in each file of
+            those that `hyperspy.api.load` stacked, or what DigitalMicrograph was told to take.
         axis : {"x", "y"}, optional
             Axis of the images along which the tilt axis lies: "x", the horizontal one, or "y". As
             it was by default, which is "x" as in etspy.

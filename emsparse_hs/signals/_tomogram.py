@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from hyperspy.signals import Signal2D
 from numpy.typing import ArrayLike
 
 from emsparse_hs.signals._etspy import to_rec_stack
-from emsparse_hs.signals._mrc import is_mrc, write_mrc
+from emsparse_hs.signals._mrc import VOLUMES, mrc_path, write_volume
 from emsparse_hs.signals._reconstruction import project
 from emsparse_hs.signals._spectral_series import has_maps, pick_figures, project_maps
 from emsparse_hs.signals._tilt_axis import checked_tilts
@@ -113,13 +112,11 @@ class Tomogram(Signal2D):
         UserWarning
             If the axes have no units. The file then says 1 Å for each voxel.
         """
-        if filename is not None and extension is not None:
-            named = Path(filename).with_suffix("." + extension.lstrip("."))
-            filename, extension = (named, None) if is_mrc(named) else (filename, extension)
-        if is_mrc(filename) and extension is None and file_format in (None, "MRC"):
-            write_mrc(self, filename, overwrite, **kwds)
-        else:
+        path = mrc_path(filename, extension, file_format, VOLUMES)
+        if path is None:
             super().save(filename, overwrite, extension, file_format, **kwds)
+        else:
+            write_volume(self, path, overwrite, **kwds)
 
     def to_etspy(self) -> Any:
         """Return the tomogram as RecStack of etspy, with the data shared.

@@ -151,7 +151,7 @@ def block_within(
     -------
     int or None
         At least as many as both halos have, whatever the memory, so that no more than half is
-        thrown away; None if all slices can be reconstructed at once.
+        done twice; None if all slices can be reconstructed at once.
     """
     fitting = slices_within(memory, operator, prior)
     if fitting >= n_slices:

@@ -21,6 +21,8 @@ REFINABLE = ("shift", "slide", "gain", "background", "angle")
 _PART, _PARTS = 0.25, (0.04, 1.0)
 #: Standard deviation in px of the blur of what angles are found from.
 _BLUR = 1.0
+#: Rounds of reconstruction and refinement.
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def refine(
     operator: ParallelBeam,
     reconstruct: Callable[[NDArray, ParallelBeam], NDArray],
     what: Sequence[str] = ("shift", "gain", "background"),
-    n_rounds: int = 5,
+    n_rounds: int = ROUNDS,
 ) -> Imaging:
     r"""Find what each tilt did to its image, alternating with the reconstruction.
 

@@ -62,6 +62,21 @@ def test_sinogram_shows_measured_minus_fitted(pair, lazy):
     figure.canvas.draw()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_sinogram_of_the_slice_with_most_at_the_least_tilt(pair, along, lazy):
+    series = pair[0].deepcopy()
+    series.data *= 1e-3
+    # Brighter at another tilt.
+    series.data[3, :, 7], series.data[0, :, 2] = 1, 5
+    if along == "y":
+        series = series.transpose(signal_axes=("y", "x"))
+    figure = (series.as_lazy() if lazy else series).plot_sinogram(pair[1])
+    assert "= 14 " in figure.get_suptitle()
+    measured = np.asarray(figure.axes[0].collections[0].get_array()).reshape(7, 14)
+    assert (measured[3] == 1).all() and measured[0].max() < 1
+
+
 def test_empty_and_uncalibrated_volumes_are_drawn():
     figure = Tomogram(np.zeros((3, 4, 5))).plot_slices()
     assert figure.axes[0].get_xlabel() == "axis (px)"

@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Tomograms as files of the MRC format, read back by two other packages."""
+"""Tomograms and tilt series as files of the MRC format, read back by two other packages."""
 
 import sys
 import tracemalloc
@@ -11,7 +11,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from emsparse_hs.signals import LazyTomogram, Tomogram
+from emsparse_hs.signals import LazyTomogram, TiltSeries, Tomogram
 
 mrcfile = pytest.importorskip("mrcfile")
 
@@ -83,7 +83,7 @@ def test_units_that_are_no_lengths(units, tmp_path):
 def test_what_no_mrc_file_holds(tmp_path):
     path, tomogram = tmp_path / "volume.mrc", make_tomogram()
     for bad in (tomogram.inav[2], Tomogram(np.ones((2, 5, 4, 3)))):
-        with pytest.raises(ValueError, match="single volume"):
+        with pytest.raises(ValueError, match="single stack"):
             bad.save(path)
     mirrored = tomogram.deepcopy()
     mirrored.axes_manager[1].scale *= -1
@@ -190,3 +190,52 @@ def test_without_mrcfile(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mrcfile", None)
     with pytest.raises(ImportError, match=r"pip install \"emsparse-hs\[tomography\]\""):
         make_tomogram().save(tmp_path / "volume.mrc")
+
+
+def make_series(units=("nm", "nm")):
+    images = np.random.default_rng(61).integers(0, 900, (5, 4, 3)).astype(np.uint16)
+    axes = [{"name": "Tilt", "size": 5, "navigate": True}]
+    axes += [
+        {"name": n, "size": size, "scale": s, "offset": 2.0, "units": u}
+        for n, size, s, u in zip("yx", (4, 3), (0.5, 0.25), units, strict=True)
+    ]
+    series = TiltSeries(images, axes=axes, metadata={"General": {"title": "Pt"}})
+    series.set_tilts([-60.123456, -1 / 3, 0.0, 31, 62], axis="y")
+    return series
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("ending", ["mrc", "st", "ALI"])
+def test_series_are_read_back(ending, lazy, tmp_path):
+    series, path = make_series(), tmp_path / f"series.{ending}"
+    (series.as_lazy() if lazy else series).save(path)
+    again = hs.load(path, file_format="MRC")
+    np.testing.assert_array_equal(again.data, series.data)
+    again.set_signal_type("tilt_series")
+    again.set_tilts(tmp_path / "series.rawtlt", axis="y")
+    np.testing.assert_allclose(again.tilts, series.tilts, rtol=1e-9)
+    assert [axis.scale for axis in again.axes_manager.signal_axes] == pytest.approx([0.25, 0.5])
+    assert mrcfile.validate(path)
+    with mrcfile.open(path) as file:
+        assert file.is_image_stack()
+        assert file.voxel_size.item() == pytest.approx((2.5, 5, 2.5))
+        assert "axis along y" in " ".join(file.get_labels())
+
+
+@pytest.mark.parametrize("there", ["series.mrc", "series.rawtlt"])
+def test_neither_file_of_a_series_is_overwritten_unasked(there, tmp_path):
+    series = make_series()
+    (tmp_path / there).write_text("mine")
+    series.save(tmp_path / "series.mrc", overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+    assert (tmp_path / there).read_text() == "mine"
+    series.save(tmp_path / "series.mrc", overwrite=True)
+    np.testing.assert_array_equal(hs.load(tmp_path / "series.mrc").data, series.data)
+
+
+def test_series_without_units_or_with_those_of_time(tmp_path):
+    with pytest.warns(UserWarning, match="1 Å on all axes"):
+        make_series(("px", "px")).save(tmp_path / "series.mrc")
+    with pytest.raises(ValueError, match="hold lengths"):
+        make_series(("nm", "s")).save(tmp_path / "other.mrc")
+    assert not (tmp_path / "other.rawtlt").exists()

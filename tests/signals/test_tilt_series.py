@@ -422,6 +422,8 @@ def test_figures_survive_any_units(unit, dims):
         ({"shifts": [0, 1]}, "shifts"),
         ({"max_iter": 0}, "max_iterations"),
         ({"tol": np.nan}, "tolerance"),
+        ({"edge": 0.1}, "prior='huber'"),
+        ({"dims": 2, "block": 4}, "no blocks"),
     ],
 )
 def test_says_what_is_wrong(arguments, message):

@@ -63,7 +63,7 @@ def test_what_comes_in_from_outside_is_left_out_of_each_alignment(angle):
     assert estimate_axis_angle(turned[12:-12], TILTS) == pytest.approx(angle, abs=0.35)
 
 
-@pytest.mark.parametrize("kind", ["smooth", "particles"])
+@pytest.mark.parametrize("kind", ["clouds", "particles"])
 def test_images_that_are_far_off_do_not_lead_astray(kind):
     rng = np.random.default_rng(85)
     series = simulate_tilt_series(kind, 64, 48, TILTS, counts=100, seed=86)

@@ -284,7 +284,7 @@ def test_nothing_changes_when_units_do(tiny):
 
 
 def test_a_coarse_solution_starts_the_fine_one_well():
-    series = simulate_tilt_series("smooth", size=49, n_slices=9, seed=25)
+    series = simulate_tilt_series("clouds", size=49, n_slices=9, seed=25)
     sinogram = series.images.transpose(2, 0, 1)
     operator = ParallelBeam(series.tilts, 49)
     weight = default_weight(estimate_noise(series.images), len(series.tilts))
@@ -333,7 +333,7 @@ def test_ramps_are_free_where_total_variation_makes_stairs():
 
 
 def test_clouds_come_nearer_to_the_truth():
-    series = simulate_tilt_series("smooth", size=48, n_slices=20, seed=22)
+    series = simulate_tilt_series("clouds", size=48, n_slices=20, seed=22)
     sinogram = series.images.transpose(2, 0, 1)
     operator = ParallelBeam(series.tilts, 48)
     weight = default_weight(estimate_noise(series.images), len(series.tilts))

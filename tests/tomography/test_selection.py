@@ -30,7 +30,7 @@ def selected(series, start_factor=1.0, **kwargs):
     return sinogram, operator, select_weight(sinogram, operator, loosely, start, **kwargs)
 
 
-@pytest.mark.parametrize("kind", ["particles", "porous", "needle", "smooth"])
+@pytest.mark.parametrize("kind", ["particles", "porous", "needle", "clouds"])
 def test_is_near_the_best_weight_and_better_than_sirt(kind):
     tilts = np.linspace(-70, 70, 21)
     series = simulate_tilt_series(kind, 66, 24, tilts, counts=50, seed=63)
