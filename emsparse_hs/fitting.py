@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from hyperspy.external.progressbar import progressbar
 
-from emsparse_hs._computing import is_shown
+from emsparse_hs._computing import free_memory, is_shown
 from emsparse_hs.blocks import Blocks
 
 #: Data up to so many bytes in float64 are fitted at once, as if they had come in one piece.
 AT_ONCE = 2**29
+#: Data that take more than this part of the free memory are kept in files, in whatever form.
+PART_OF_FREE = 0.5
 
 
 class Fit(NamedTuple):
@@ -117,7 +119,9 @@ def held_rows(estimator, blocks: Blocks, **how) -> Any:
     Parameters
     ----------
     estimator : object
-        With ``convert_block`` and ``stack_blocks``.
+        With ``convert_block(rows, to_file)``, and ``stack_blocks(blocks, order, to_file)``, whose
+        row number i is the row number ``order[i]`` of all blocks. They are to be kept in files if
+        the data take more than half of the memory that is free.
     blocks : Blocks
         The data.
     **how
@@ -128,11 +132,10 @@ def held_rows(estimator, blocks: Blocks, **how) -> Any:
     object
         One row a kept pixel.
     """
-    held = blocks.hold(estimator.convert_block, **how)
-    rows = estimator.stack_blocks(list(held))
-    # The blocks are not needed any more, and putting rows in order takes as much memory again.
-    del held
-    return rows[blocks.scan_order]
+    size = blocks.n_pixels * blocks.n_features * np.dtype(blocks.dtype).itemsize
+    to_file = size > PART_OF_FREE * free_memory()
+    held = blocks.hold(estimator.convert_block, to_file, **how)
+    return estimator.stack_blocks(list(held), blocks.scan_order, to_file)
 
 
 def check_contract(estimator) -> None:

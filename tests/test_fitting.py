@@ -4,6 +4,7 @@
 
 import contextlib
 import itertools
+import mmap
 
 import dask.array as da
 import hyperspy.api as hs
@@ -259,3 +260,23 @@ def test_few_channels_are_reduced_to_as_many_axes(monkeypatch):
     model = SparseNMF(4, random_state=0, max_iter=5, tol=0)
     fit = fit_blocks(model, Blocks.of(hs.signals.Signal1D(rows)), show_progressbar=False)
     assert fit.components.shape == (4, 6)
+
+
+def is_in_file(array):
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
+def test_data_beyond_memory_are_kept_in_files(counts, mask, monkeypatch):
+    expected = None
+    for free in (2**40, 0):
+        monkeypatch.setattr(fitting, "free_memory", lambda free=free: free)
+        for signal in signals(counts):
+            blocks, estimator = Blocks.of(signal, navigation_mask=mask.T), PoissonNMF(3)
+            rows = fitting.held_rows(estimator, blocks, show_progressbar=False)
+            assert is_in_file(rows.data) is (free == 0)
+            np.testing.assert_array_equal(rows.toarray(), counts[~mask])
+            fit = fit_blocks(PoissonNMF(3, random_state=0), blocks, show_progressbar=False)
+            expected = fit.loadings if expected is None else expected
+            np.testing.assert_allclose(fit.loadings, expected, rtol=1e-5)

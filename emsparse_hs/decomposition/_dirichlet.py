@@ -11,6 +11,7 @@ from . import _dirichlet_kernels
 from ._kernels import TINY
 from ._model import in_threads, normalised, ranges
 from ._neighbours import Neighbours
+from .counts import pixel_sums
 from .start import feature_sums
 
 #: Iterations of a pixel's posterior in each pass over the counts, and the relative change at which
@@ -75,7 +76,7 @@ class DirichletModel:
         self.ranges = ranges(counts, self.spectra.size)
         means = feature_sums(counts)
         self._of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
-        self.totals = counts.sum(1, dtype=np.float64).astype(np.float32)[:, None]
+        self.totals = pixel_sums(counts).astype(np.float32)[:, None]
         self.prior = np.tile(self.alpha, (counts.shape[0], 1))
         self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
         self._momentum, self._last_step = 0.0, None

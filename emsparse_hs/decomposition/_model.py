@@ -12,6 +12,7 @@ from joblib import cpu_count
 from scipy import sparse
 
 from . import _kernels
+from .counts import pixel_sums
 
 #: Stored counts that a thread takes at once. Not a matter of the number of threads, so that sums
 #: come out the same with any.
@@ -43,7 +44,7 @@ def abundances(counts: sparse.csr_array, components: np.ndarray) -> np.ndarray:
 
 def flat_loadings(counts: sparse.csr_array, n_components: int) -> np.ndarray:
     """Each pixel's counts, shared equally."""
-    totals = counts.sum(1, dtype=np.float64) / n_components
+    totals = pixel_sums(counts) / n_components
     return np.repeat(totals[:, None], n_components, axis=1)
 
 

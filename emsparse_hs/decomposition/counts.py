@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
 
+from ._counts_kernels import place_rows, sum_rows
 from ._kernels import count_stored, fill_stored
 
 #: Types that counts are kept in, the smallest first.
@@ -19,7 +22,7 @@ _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 MOST_IN_PIXEL, LEAST_MAXIMUM = 1e30, 1e-20
 
 
-def as_counts(rows) -> sparse.csr_array:
+def as_counts(rows, to_file: bool = False) -> sparse.csr_array:
     """Keep what is not zero of a block of counts.
 
     At 97 % zeros this takes a thirtieth of the memory of float32, and is up to ten times faster
@@ -29,6 +32,8 @@ def as_counts(rows) -> sparse.csr_array:
     ----------
     rows : array or SciPy sparse array of shape (n_pixels, n_features)
         Counts of any real dtype. Never changed.
+    to_file : bool, optional
+        Keep them in a file, where memory is short; see `stack_counts`.
 
     Returns
     -------
@@ -66,42 +71,93 @@ def as_counts(rows) -> sparse.csr_array:
         counts = _csr(counts.data.astype(dtype), counts.indices, counts.indptr, counts.shape)
         # What is below the range of float32 is zero by now.
         counts = _of_sparse(counts) if dtype.kind == "f" else counts
-    return counts
+    return stack_counts([counts], to_file=True) if to_file else counts
 
 
-def stack_counts(blocks: Sequence[sparse.csr_array]) -> sparse.csr_array:
+def stack_counts(
+    blocks: Sequence[sparse.csr_array], order: np.ndarray | None = None, to_file: bool = False
+) -> sparse.csr_array:
     """Join blocks of counts, one below the other.
 
     Parameters
     ----------
     blocks : sequence of csr_array
         As `as_counts` makes them, each with the same number of features.
+    order : integer array of shape (n_pixels,), optional
+        Which of all rows each row of the result is. One block after the other by default.
+    to_file : bool, optional
+        Keep values and features in a temporary file without a name, which goes with the counts.
+        They are used like others, and the system reads them where they are needed.
 
     Returns
     -------
     csr_array
-        Of the smallest of the blocks' dtypes that holds all. The block itself if it is one.
+        Of the smallest of the blocks' dtypes that holds all. The block itself if it is one, in
+        memory, and in order.
 
     Raises
     ------
     ValueError
         If there are no blocks, or they differ in the number of features.
+    OSError
+        If there is no room for the file, in the folder that `tempfile.gettempdir` says.
     """
     widths = sorted({block.shape[1] for block in blocks})
     if len(widths) != 1:
         raise ValueError(
             f"Blocks have {widths or 'no'} features. Pass at least one, all with the same number."
         )
-    if len(blocks) == 1:
+    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
+    places = np.arange(len(lengths))
+    if order is not None and not np.array_equal(order, places):
+        places[order], lengths = np.arange(len(order)), lengths[order]
+    elif len(blocks) == 1 and not to_file:
         return blocks[0]
     dtypes = [block.dtype for block in blocks]
     # NumPy would make float64 of uint32 and float32.
     floats = any(dtype.kind == "f" for dtype in dtypes)
     dtype = np.dtype(np.float32) if floats else max(dtypes, key=lambda dtype: dtype.itemsize)
-    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
-    data = np.concatenate([block.data.astype(dtype, copy=False) for block in blocks])
-    indices = np.concatenate([block.indices for block in blocks])
-    return _csr(data, indices, _offsets(lengths), (len(lengths), widths[0]))
+    indptr, room = _offsets(lengths), _in_file if to_file else np.empty
+    indices = room(indptr[-1], np.result_type(*(block.indices for block in blocks)))
+    data = room(indptr[-1], dtype)
+    first = 0
+    for block in blocks:
+        own = places[first : first + block.shape[0]]
+        place_rows(block.indptr, block.indices, block.data, own, indptr, indices, data)
+        first += len(own)
+    return _csr(data, indices, indptr, (len(lengths), widths[0]))
+
+
+def _in_file(n: int, dtype: np.dtype) -> np.ndarray:
+    """Array in a file that is gone when the array is."""
+    if not n:
+        return np.empty(0, dtype)
+    with tempfile.TemporaryFile(prefix="emsparse_hs_") as file:
+        size = n * np.dtype(dtype).itemsize
+        if hasattr(os, "posix_fallocate"):
+            # Room that turned out to be missing later would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.asarray(np.memmap(file, dtype, "r+", shape=(n,)))
+
+
+def pixel_sums(counts: sparse.csr_array) -> np.ndarray:
+    """Sum all features.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_pixels, n_features)
+        As `as_counts` makes them.
+
+    Returns
+    -------
+    float64 array of shape (n_pixels,)
+        Counts of each pixel.
+    """
+    sums = np.empty(counts.shape[0])
+    sum_rows(counts.indptr, counts.data, sums)
+    return sums
 
 
 def thin_counts(
@@ -196,7 +252,7 @@ def _check(data: np.ndarray) -> None:
 
 
 def _check_range(counts: sparse.csr_array) -> None:
-    largest, most = counts.data.max(initial=0), counts.sum(1, dtype=np.float64).max(initial=0)
+    largest, most = counts.data.max(initial=0), pixel_sums(counts).max(initial=0)
     if most > MOST_IN_PIXEL:
         raise ValueError(
             f"Counts add up to {most:g} in a pixel, and {MOST_IN_PIXEL:g} or less is needed. "

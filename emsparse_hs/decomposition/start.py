@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from ._gram import bins_of
 from ._kernels import sum_by_label
 from .clustering import SphericalKMeans
+from .counts import pixel_sums
 from .pca import WeightedGramPCA
 from .sparse_nmf import SparseNMF
 
@@ -119,7 +120,7 @@ def _clusters(counts, n_components: int, random, scan) -> np.ndarray:
     scores = WeightedGramPCA(n_components).fit(_few_enough(counts, n_components, random))
     seed = random.randint(2**31 - 1)
     # A pixel's direction is as certain as it has counts.
-    weights = counts.sum(1, dtype=np.float64)
+    weights = pixel_sums(counts)
     means = SphericalKMeans(n_components, random_state=seed)
     return means.fit(scores.transform(counts), sample_weight=weights, scan=scan).labels_
 

@@ -2,11 +2,16 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Counts in CSR against SciPy's conversion, for every kind of array, and what is refused."""
 
+import mmap
+import os
+import pickle
+import tempfile
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from emsparse_hs.decomposition.counts import as_counts, stack_counts, thin_counts
+from emsparse_hs.decomposition.counts import as_counts, pixel_sums, stack_counts, thin_counts
 
 DTYPES = ["?", "u1", "i2", ">u2", "u4", "i8", "f2", "f4", ">f4", "f8", "g"]
 
@@ -72,6 +77,52 @@ def test_blocks_are_stacked():
     np.testing.assert_array_equal(stacked.toarray(), np.concatenate(blocks))
     assert stacked.dtype == np.uint16
     assert stacked.has_canonical_format
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_stacked_in_any_order(n_blocks, to_file):
+    rng = np.random.default_rng(8)
+    blocks = [some_counts("u2", (n, 7), mean) for n, mean in [(5, 0.5), (1, 0), (4, 300)]]
+    blocks = blocks[:n_blocks]
+    kept = [as_counts(block, to_file) for block in blocks]
+    before = [block.toarray() for block in kept]
+    order = rng.permutation(sum(map(len, blocks)))
+    stacked = stack_counts(kept, order, to_file)
+    np.testing.assert_array_equal(stacked.toarray(), np.concatenate(blocks)[order])
+    assert stacked.has_canonical_format and stacked.indices.dtype == np.int32
+    for block, old in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(block.toarray(), old)
+    in_order = stack_counts(kept, np.arange(len(order)), to_file)
+    np.testing.assert_array_equal(in_order.toarray(), np.concatenate(blocks))
+
+
+def is_in_file(array):
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
+def test_files_go_with_the_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = some_counts("u2", (50, 7), 300)
+    counts = as_counts(rows, to_file=True)
+    assert is_in_file(counts.data) and is_in_file(counts.indices)
+    assert not is_in_file(as_counts(rows).data)
+    # Nobody has to delete anything.
+    assert not list(tmp_path.iterdir()) or os.name == "nt"
+    again = pickle.loads(pickle.dumps(counts))
+    np.testing.assert_array_equal(again.toarray(), rows)
+    assert as_counts(np.zeros((3, 4)), to_file=True).nnz == 0
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_sums_of_pixels(dtype):
+    rows = some_counts(dtype, (9, 7), 50)
+    rows[4] = 0
+    sums = pixel_sums(as_counts(rows))
+    assert sums.dtype == np.float64
+    np.testing.assert_allclose(sums, rows.sum(1, dtype=float), rtol=1e-12)
 
 
 def test_stacked_dtype_holds_all():
