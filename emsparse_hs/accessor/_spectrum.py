@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ from emsparse_hs.accessor._base import SignalMethods
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
+
+#: Percent by which noise alone may bring a composition below nothing.
+_NOISE = 1.0
 
 
 class SpectrumMethods(SignalMethods):
@@ -86,6 +90,12 @@ class SpectrumMethods(SignalMethods):
         ValueError
             If the signal is no EDS map of a thin sample, there is no decomposition, factors are not
             as many as lines, or a window of the background is beyond the energy axis.
+
+        Warns
+        -----
+        UserWarning
+            If there is less than -1 % of an element: its line is below the background that was
+            estimated beside it, by noise, or since another line is there.
         """
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
@@ -113,4 +123,23 @@ class SpectrumMethods(SignalMethods):
         intensities = spectra.get_lines_intensity(lines, background_windows=windows)
         # Components are no pixels: none of them is vacuum.
         kwargs = {"show_progressbar": False, "navigation_mask": None, **kwargs}
-        return spectra.quantification(intensities, method="CL", factors=factors, **kwargs)
+        found = spectra.quantification(intensities, method="CL", factors=factors, **kwargs)
+        _warn_of_negative(found if isinstance(found, list) else found[0], lines)
+        return found
+
+
+def _warn_of_negative(compositions: list[BaseSignal], lines: list[str]) -> None:
+    """Say which components have less than nothing of which line's element."""
+    negative = [
+        f"{line} in component {k}: {share:.2g}"
+        for line, composition in zip(lines, compositions, strict=True)
+        for k, share in enumerate(np.ravel(composition.data))
+        if share < -_NOISE
+    ]
+    if negative:
+        warnings.warn(
+            "Lines are below the background beside them, and so are parts of the compositions ("
+            f"{'; '.join(negative)}). Leave these lines out with xray_lines, or pass another "
+            "line_width if a line of another element is in the background.",
+            stacklevel=3,
+        )

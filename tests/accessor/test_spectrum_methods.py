@@ -2,6 +2,8 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Decompositions of spectrum images through the accessor: neighbours, numbers, compositions."""
 
+import warnings
+
 import hyperspy.api as hs
 import matplotlib.pyplot as plt
 import numpy as np
@@ -150,6 +152,32 @@ def test_composition_of_components():
     assert nickel_iron["Fe"] + nickel_iron["Ni"] > 95
     with pytest.raises(ValueError, match="Al_Ka.*smaller line_width"):
         s.emsparse.quantify_components([1.0] * 4, line_width=(30, 2))
+
+
+@pytest.mark.parametrize("level", [0.2, -0.2])
+def test_less_than_nothing_of_an_element_is_said(level):
+    pytest.importorskip("exspy")
+    s = hs.signals.Signal1D(np.ones((2, 400), np.float32))
+    s.axes_manager[-1].scale, s.axes_manager[-1].units, s.axes_manager[-1].name = 0.02, "keV", "E"
+    s.set_signal_type("EDS_TEM")
+    s.set_microscope_parameters(beam_energy=200, energy_resolution_MnKa=130)
+    lines = ["Al_Ka", "Fe_Ka", "Ni_Ka"]
+    s.add_lines(lines)
+    energies = s.axes_manager[-1].axis
+    near = {"Al_Ka": np.abs(energies - 1.487) < 0.08, "Fe_Ka": np.abs(energies - 6.404) < 0.08}
+    near["Ni_Ka"] = np.abs(energies - 7.478) < 0.08
+    s.data[:, near["Fe_Ka"] | near["Ni_Ka"]] += 1
+    # A line, or a dip, of aluminium in the second component alone.
+    s.data[1, near["Al_Ka"]] += level
+    s.learning_results.factors, s.learning_results.loadings = s.data.T.copy(), np.eye(2)
+    s.learning_results.output_dimension = 2
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        aluminium, *_ = s.emsparse.quantify_components([1.0] * 3)
+    said = [str(w.message) for w in caught if "below the background" in str(w.message)]
+    assert (aluminium.data[1] < 0) == (level < 0) == bool(said)
+    assert all("Al_Ka in component 1" in text and "Fe_Ka" not in text for text in said)
+    assert all(w.filename == __file__ for w in caught if str(w.message) in said)
 
 
 def test_what_is_missing_is_said(truth):
