@@ -12,7 +12,7 @@ import numpy as np
 from ._climb import Climb, rough_climb
 from ._dirichlet import DirichletModel
 from ._judge import Judge, is_better
-from ._kernels import sum_by_label
+from ._csr_kernels import sum_by_label
 from ._likeness import most_nearly_one
 from ._neighbours import Neighbours, some_tiles
 from .residuals import misfit, worst_region

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from ._kernels import count_stored, fill_stored
+from ._csr_kernels import count_stored, fill_stored
 
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
