@@ -85,7 +85,7 @@ def _reborn(model: DirichletModel, estimator, keep, region: np.ndarray, random) 
     counts, neighbours = model.counts[rows], Neighbours(scan)
     starts = _starts(model, counts, rows, np.isin(rows, region))
     climbs = [rough_climb(estimator, counts, neighbours, start) for start in starts]
-    best = int(np.argmax([climb.bounds[-1] for climb in climbs]))
+    best = int(np.argmax([climb.bounds()[-1] for climb in climbs]))
     return climbs[best].model.components()
 
 

@@ -91,8 +91,7 @@ def _infer(found, n_components, counts, length, prior, most, tol, shape, w, rati
     """Shapes of one pixel by coordinate ascent, and the geometric means that go with them."""
     _geometric_means(shape, w)
     for _ in range(most):
-        _find_ratios(found, w, n_components, counts, length, ratio)
-        _climb(found, n_components, ratio, length, w)
+        _climb(found, n_components, counts, length, ratio, w)
         change, all_shapes = np.float32(0), np.float32(0)
         for q in range(n_components):
             new = prior[q] + w[q]

@@ -113,8 +113,7 @@ def multiplicative_update(
         for q in range(n_components):
             loadings[i, q] *= scale[q]
             w[q] = loadings[i, q]
-        _find_ratios(found, w, n_components, counts, length, ratio)
-        _climb(found, n_components, ratio, length, w)
+        _climb(found, n_components, counts, length, ratio, w)
         for q in range(n_components):
             further = w[q] + beyond * (w[q] - loadings[i, q])
             loadings[i, q] = max(further, np.float32(0.1) * w[q])
@@ -150,8 +149,7 @@ def maximise_likelihood(indptr, indices, data, first, last, spectra, max_iter, t
         own = counts[:n].sum()
         w[:n_components] = loadings[i]
         for _ in range(max_iter):
-            _find_ratios(found, w, n_components, counts, length, ratio)
-            _climb(found, n_components, ratio, length, w)
+            _climb(found, n_components, counts, length, ratio, w)
             change = np.float32(0)
             for q in range(n_components):
                 change = max(change, abs(w[q] - loadings[i, q]))
@@ -245,10 +243,25 @@ def _find_ratios(found, w, n_components, counts, length, ratio):
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _climb(found, n_components, ratio, length, w):
-    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing."""
+def _climb(found, n_components, counts, length, ratio, w):
+    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing.
+
+    Ratios x / y are 0 where the model says a count can't be.
+    """
     longest = ratio.shape[0]
-    for q in range(0, n_components, 4):
+    a = b = c = d = zeros()
+    for p in range(0, length, LANES):
+        y = zeros()
+        for q in range(n_components):
+            y = add_scaled(y, w[q], load(found, q * longest + p))
+        r = quotient(load(counts, p), y, TINY)
+        store(ratio, p, r)
+        a = add_product(a, r, load(found, p))
+        b = add_product(b, r, load(found, longest + p))
+        c = add_product(c, r, load(found, 2 * longest + p))
+        d = add_product(d, r, load(found, 3 * longest + p))
+    store_four(w, 0, product_of_fours(load_four(w, 0), row_of_totals(a, b, c, d)))
+    for q in range(4, n_components, 4):
         a = b = c = d = zeros()
         place = q * longest
         for p in range(0, length, LANES):
@@ -257,14 +270,19 @@ def _climb(found, n_components, ratio, length, w):
             b = add_product(b, r, load(found, place + longest + p))
             c = add_product(c, r, load(found, place + 2 * longest + p))
             d = add_product(d, r, load(found, place + 3 * longest + p))
-        gradient = row_of_totals(a, b, c, d)
-        store_four(w, q, product_of_fours(load_four(w, q), gradient))
+        store_four(w, q, product_of_fours(load_four(w, q), row_of_totals(a, b, c, d)))
+    _flush(w, n_components)
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _flush(w, n_components):
+    """Set to zero what is next to nothing of a pixel."""
     all_of_pixel = np.float32(0)
     for q in range(n_components):
         all_of_pixel += w[q]
+    least = SMALLEST * all_of_pixel
     for q in range(n_components):
-        if w[q] < SMALLEST * all_of_pixel:
-            w[q] = 0
+        w[q] = w[q] if w[q] >= least else np.float32(0)
 
 
 @numba.njit(inline="always", **_OPTIONS)

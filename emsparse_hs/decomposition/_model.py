@@ -96,6 +96,15 @@ class CountModel:
         old, new = self._updated(self._momentum.factor)
         self._take(self._momentum.prolonged(old, new))
 
+    def pass_over(self, n_passes: int, further: bool) -> None:
+        """Make some updates, the last one of which does not go further."""
+        for _ in range(n_passes - 1):
+            if further:
+                self.update_further()
+            else:
+                self.update()
+        self.update()
+
     def _updated(self, beyond: float) -> tuple[np.ndarray, np.ndarray]:
         """Old spectra and new ones, each of sum 1; loadings are replaced."""
         self._beyond = beyond

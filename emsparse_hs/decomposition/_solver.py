@@ -81,14 +81,23 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
     constant, total = _least_divergence(counts), counts.sum(dtype=np.float64)
     objectives = [_divergence(model, constant)]
     # No decrease below what rounding to float32 makes of the objective can be told from none.
-    enough = tol * objectives[0] + 2 * np.finfo(np.float32).eps * total
-    for n_iter in range(1, estimator.max_iter + 1):
-        model.update()
-        if n_iter % CHECK_EVERY and n_iter < estimator.max_iter:
+    rounding = 2 * np.finfo(np.float32).eps * total
+    n_iter, further = 0, True
+    while n_iter < estimator.max_iter:
+        n_passes, state = min(CHECK_EVERY, estimator.max_iter - n_iter), model.state()
+        model.pass_over(n_passes, further)
+        n_iter += n_passes
+        objective = _divergence(model, constant)
+        decrease = objectives[-1] - objective
+        if further and decrease < -rounding:
+            # Steps that went too far are taken back, and shorter ones never lead upwards.
+            model.go_back(state)
+            objectives.append(objectives[-1])
+            further = False
             continue
-        objectives.append(_divergence(model, constant))
-        decrease = objectives[-2] - objectives[-1]
-        if tol > 0 and n_iter % CHECK_EVERY == 0 and decrease < enough:
+        objectives.append(objective)
+        further = True
+        if tol > 0 and n_passes == CHECK_EVERY and decrease < tol * objectives[0] + rounding:
             break
     else:
         if tol > 0:

@@ -106,7 +106,7 @@ def solve_variational(
             model = start_model(estimator, part, neighbours, spectra, fractions)
         spatial = _best_strength(model, random)
     prior = Prior(estimator.alpha, float(spatial))
-    return Solution(spectra, climb.n_iter, -np.array(climb.bounds), prior)
+    return Solution(spectra, climb.n_iter, -climb.bounds(), prior)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
