@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._climb import Climb, rough_climb
+from ._csr_kernels import sum_by_label
 from ._dirichlet import DirichletModel
 from ._judge import Judge, is_better
-from ._csr_kernels import sum_by_label
 from ._likeness import most_nearly_one
 from ._neighbours import Neighbours, some_tiles
 from .residuals import misfit, worst_region

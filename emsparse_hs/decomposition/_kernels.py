@@ -8,7 +8,6 @@ channel after the other: float32 of shape (n_groups, n_features, 4), see `in_fou
 a pixel is brought together first, so that vectors of neighbouring values can be worked on.
 """
 
-import math
 from typing import Any
 
 import numba
@@ -32,7 +31,8 @@ product_of_fours = _four.product
 #: A smaller expected count is none: the logarithm of the model is cut off there.
 TINY = np.float32(1e-30)
 
-#: Smaller fractions are set to zero: many processors are slow with denormal numbers.
+#: Smaller fractions are set to this, if they are not zero: many processors are slow with denormal
+#: numbers, and what an update has made zero would stay so, whatever comes of the rest.
 SMALLEST = np.float32(1e-12)
 
 #: Coefficients of (log(1 + f) - f + f^2 / 2) / f^3 in powers of f.
@@ -106,7 +106,7 @@ def multiplicative_update(
     """
     n_components = scale.shape[0]
     counts, places, ratio, found, w = _workspace(indptr, first, last, spectra)
-    beyond = np.float32(beyond)
+    beyond, nothing = np.float32(beyond), np.float32(0)
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
         length = _gather(indices, data, start, n, spectra, counts, places, found)
@@ -115,8 +115,10 @@ def multiplicative_update(
             w[q] = loadings[i, q]
         _climb(found, n_components, counts, length, ratio, w)
         for q in range(n_components):
-            further = w[q] + beyond * (w[q] - loadings[i, q])
-            loadings[i, q] = max(further, np.float32(0.1) * w[q])
+            # On the way down the inverse goes further, which never comes to zero.
+            step = beyond * (w[q] - loadings[i, q])
+            further = w[q] * (w[q] + max(step, nothing))
+            loadings[i, q] = further / max(w[q] + max(-step, nothing), TINY)
             totals[q] += w[q]
         _find_ratios(found, w, n_components, counts, length, ratio)
         _contribute(places, n, ratio, w, numerator)
@@ -244,7 +246,7 @@ def _find_ratios(found, w, n_components, counts, length, ratio):
 
 @numba.njit(inline="always", **_OPTIONS)
 def _climb(found, n_components, counts, length, ratio, w):
-    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing.
+    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and keep off what is next to nothing.
 
     Ratios x / y are 0 where the model says a count can't be.
     """
@@ -271,18 +273,18 @@ def _climb(found, n_components, counts, length, ratio, w):
             c = add_product(c, r, load(found, place + 2 * longest + p))
             d = add_product(d, r, load(found, place + 3 * longest + p))
         store_four(w, q, product_of_fours(load_four(w, q), row_of_totals(a, b, c, d)))
-    _flush(w, n_components)
+    _keep_up(w, n_components)
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _flush(w, n_components):
-    """Set to zero what is next to nothing of a pixel."""
+def _keep_up(w, n_components):
+    """Keep what is next to nothing of a pixel from becoming nothing."""
     all_of_pixel = np.float32(0)
     for q in range(n_components):
         all_of_pixel += w[q]
     least = SMALLEST * all_of_pixel
     for q in range(n_components):
-        w[q] = w[q] if w[q] >= least else np.float32(0)
+        w[q] = max(w[q], least) if w[q] > 0 else np.float32(0)
 
 
 @numba.njit(inline="always", **_OPTIONS)

@@ -174,7 +174,7 @@ def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
     sums = spectra.sum(0)
     spectra = of_sum_one(spectra)
-    spectra[spectra < _kernels.SMALLEST] = 0
+    spectra = np.where(spectra > 0, np.maximum(spectra, _kernels.SMALLEST), 0)
     return np.ascontiguousarray(spectra, np.float32), sums
 
 

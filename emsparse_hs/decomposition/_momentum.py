@@ -11,6 +11,9 @@ from ._kernels import TINY
 #: A step that goes on as the one before is prolonged by more and more, up to this factor.
 MOST_MOMENTUM = 4.0
 
+#: What is more than this part of a spectrum is not prolonged to less: it may have to come back.
+LEAST_PROLONGED = 1e-8
+
 
 class Momentum:
     """How much further spectra go than to their update.
@@ -41,20 +44,12 @@ class Momentum:
         array of shape (n_features, n_components)
             Each of sum 1, or zero.
         """
-        self.learn(old, new)
-        assert self._last_step is not None
-        return of_sum_one(new * np.exp(np.clip(self.factor * self._last_step, -2, 2)))
-
-    def learn(self, old: np.ndarray, new: np.ndarray) -> None:
-        """Adjust the factor to a step."""
         step = np.log(np.maximum(new, TINY)) - np.log(np.maximum(old, TINY))
         repeats = self._last_step is not None and (new * step * self._last_step).sum() > 0
         self.factor = min(1.3 * self.factor + 0.2, MOST_MOMENTUM) if repeats else 0.0
         self._last_step = step
-
-    def stop(self) -> None:
-        """Start over."""
-        self.factor, self._last_step = 0.0, None
+        further = new * np.exp(np.clip(self.factor * step, -2, 2))
+        return of_sum_one(np.maximum(further, np.minimum(new, LEAST_PROLONGED)))
 
 
 def of_sum_one(spectra: np.ndarray) -> np.ndarray:

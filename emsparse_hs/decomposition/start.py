@@ -11,8 +11,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ._gram import bins_of
 from ._csr_kernels import sum_by_label
+from ._gram import bins_of
 from .clustering import SphericalKMeans
 from .pca import WeightedGramPCA
 from .sparse_nmf import SparseNMF
