@@ -49,7 +49,7 @@ def _reading(vector: _Vector) -> dict[str, Any]:
         def generate(context, builder, signature, args):
             values = _load_first(context, builder, signature, args, lanes)
             if isinstance(dtype, types.Integer):
-                convert = builder.sitofp if dtype.signed else builder.uitofp
+                convert = builder.uitofp if dtype.name.startswith("u") else builder.sitofp
                 return convert(values, vector.llvm)
             return builder.fptrunc(values, vector.llvm) if dtype.bitwidth > 32 else values
 

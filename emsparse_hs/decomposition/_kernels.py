@@ -246,9 +246,9 @@ def _find_ratios(found, w, n_components, counts, length, ratio):
 
 @numba.njit(inline="always", **_OPTIONS)
 def _climb(found, n_components, counts, length, ratio, w):
-    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and keep off what is next to nothing.
+    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj.
 
-    Ratios x / y are 0 where the model says a count can't be.
+    The ratios x / y are kept. They are 0 where the model says a count can't be.
     """
     longest = ratio.shape[0]
     a = b = c = d = zeros()

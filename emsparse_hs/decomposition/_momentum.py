@@ -44,7 +44,7 @@ class Momentum:
         array of shape (n_features, n_components)
             Each of sum 1, or zero.
         """
-        step = np.log(np.maximum(new, TINY)) - np.log(np.maximum(old, TINY))
+        step = np.log(np.maximum(new, TINY) / np.maximum(old, TINY))
         repeats = self._last_step is not None and (new * step * self._last_step).sum() > 0
         self.factor = min(1.3 * self.factor + 0.2, MOST_MOMENTUM) if repeats else 0.0
         self._last_step = step

@@ -380,7 +380,6 @@ def test_counts_that_are_not_whole_are_taken():
         ({"known_components": np.ones((3, 37))}, "3 known spectra.*n_components=2"),
         ({"known_components": -np.ones((1, 37))}, "negative"),
         ({"known_components": np.zeros((1, 37))}, "all zero"),
-        ({"known_components": np.ones((1, 37)), "prior": None}, "prior='dirichlet'"),
     ],
 )
 def test_says_what_is_wrong_with_parameters(parameters, message):
