@@ -6,8 +6,8 @@ Maximum likelihood starts from the same values and ends where the objective is a
 after a number of iterations.
 
 Run it with ``python benchmarks/poisson_nmf.py``, and with ``--espm PYTHON``, an interpreter that
-has espm, to have its SmoothNMF among the peers. Times are CPU seconds of the whole process, the best
-of as many repetitions for each, without compilation.
+has espm, to have its SmoothNMF among the peers. Times are CPU seconds of the whole process, the
+best of as many repetitions for each, without compilation.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from joblib import cpu_count
 from scipy import sparse
 
 from . import _kernels
-from ._momentum import Momentum, of_sum_one
+from ._momentum import Momentum, column_sums, of_sum_one
 
 #: Stored counts that a thread takes at once. Not a matter of the number of threads, so that sums
 #: come out the same with any.
@@ -114,10 +114,11 @@ class CountModel:
             totals += part_totals
         old = self.spectra.astype(np.float64)
         new = old * _kernels.from_fours(numerator, len(totals))
-        sums = new.sum(0)
+        sums = column_sums(new)
         # What is known stays of sum 1.
         scale = sums / np.where(totals > 0, totals, 1)
-        new, scale[: self.n_known] = of_sum_one(new), 1
+        new *= 1 / np.where(sums > 0, sums, 1)
+        scale[: self.n_known] = 1
         new[:, : self.n_known] = old[:, : self.n_known]
         self.scale = scale.astype(np.float32)
         return old, new
@@ -172,9 +173,9 @@ class CountModel:
 
 def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
-    sums = spectra.sum(0)
-    spectra = of_sum_one(spectra)
-    spectra = np.where(spectra > 0, np.maximum(spectra, _kernels.SMALLEST), 0)
+    sums = column_sums(spectra)
+    spectra = spectra * (1 / np.where(sums > 0, sums, 1))
+    np.maximum(spectra, _kernels.SMALLEST, out=spectra, where=spectra > 0)
     return np.ascontiguousarray(spectra, np.float32), sums
 
 
