@@ -95,8 +95,8 @@ def multiplicative_update(
     scale : float32 array of shape (n_components,)
         Factor of the loadings, left over from the last normalisation of the spectra.
     beyond : float
-        By what part of the whole change loadings go further than to their update; at most to a
-        tenth of it on the way down.
+        By what part of the whole change loadings go further than to their update; on the way
+        down their inverses do.
     loadings : float32 array of shape (n_pixels, n_components)
         In counts; those of the range are replaced.
     numerator : float32 array of shape (n_groups, n_features, 4)

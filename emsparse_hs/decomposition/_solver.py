@@ -80,7 +80,7 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
     n_known = 0 if known is None else len(known)
     model = CountModel(counts, with_known(estimator, spectra), loadings, n_known)
     tol = TOL if estimator.tol is None else estimator.tol
-    constant, total = _least_divergence(counts), counts.sum(dtype=np.float64)
+    constant, total = _least_divergence(counts), counts.data.sum(dtype=np.float64)
     objectives = [_divergence(model, constant)]
     # No decrease below what rounding to float32 makes of the objective can be told from none.
     rounding = 2 * np.finfo(np.float32).eps * total
