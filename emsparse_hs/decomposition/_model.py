@@ -12,7 +12,7 @@ from joblib import cpu_count
 from scipy import sparse
 
 from . import _kernels
-from ._momentum import Momentum, column_sums, of_sum_one
+from ._momentum import Momentum, column_sums
 
 #: Stored counts that a thread takes at once. Not a matter of the number of threads, so that sums
 #: come out the same with any.
