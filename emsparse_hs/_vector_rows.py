@@ -34,7 +34,8 @@ def rows_of_four(lanes: int) -> SimpleNamespace:
     SimpleNamespace
         `load_some`, `store_places`, `take_columns` and `row_of_totals`.
     """
-    return SimpleNamespace(**_reading(_Vector(lanes)), **_columns(_Vector(lanes)))
+    vector = _Vector(lanes)
+    return SimpleNamespace(**_reading(vector), **_columns(vector), **_totals(vector))
 
 
 def _reading(vector: _Vector) -> dict[str, Any]:
@@ -76,9 +77,8 @@ def _reading(vector: _Vector) -> dict[str, Any]:
 
 
 def _columns(vector: _Vector) -> dict[str, Any]:
-    """Columns of rows that are anywhere, and back to a row."""
+    """Columns of rows that are anywhere."""
     lanes = vector.llvm.count
-    row = _Vector(4)
 
     @intrinsic
     def take_columns(typing, rows, offset, places, place, columns, to, step):
@@ -108,6 +108,13 @@ def _columns(vector: _Vector) -> dict[str, Any]:
         size = types.intp
         return types.void(rows, size, places, size, columns, size, size), generate
 
+    return {"take_columns": take_columns}
+
+
+def _totals(vector: _Vector) -> dict[str, Any]:
+    """Back from columns to a row."""
+    row = _Vector(4)
+
     @intrinsic
     def row_of_totals(typing, one, two, three, four):
         """Sums of the elements of four vectors, as a vector of four."""
@@ -128,7 +135,7 @@ def _columns(vector: _Vector) -> dict[str, Any]:
 
         return row(vector, vector, vector, vector), generate
 
-    return {"take_columns": take_columns, "row_of_totals": row_of_totals}
+    return {"row_of_totals": row_of_totals}
 
 
 def _load_first(context, builder, signature, args, lanes):

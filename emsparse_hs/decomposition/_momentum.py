@@ -11,9 +11,6 @@ from ._kernels import TINY
 #: A step that goes on as the one before is prolonged by more and more, up to this factor.
 MOST_MOMENTUM = 4.0
 
-#: What is more than this part of a spectrum is not prolonged to less: it may have to come back.
-LEAST_PROLONGED = 1e-8
-
 
 class Momentum:
     """How much further spectra go than to their update.
@@ -48,8 +45,7 @@ class Momentum:
         repeats = self._last_step is not None and (new * step * self._last_step).sum() > 0
         self.factor = min(1.3 * self.factor + 0.2, MOST_MOMENTUM) if repeats else 0.0
         self._last_step = step
-        further = new * np.exp(np.clip(self.factor * step, -2, 2))
-        return of_sum_one(np.maximum(further, np.minimum(new, LEAST_PROLONGED)))
+        return of_sum_one(new * np.exp(np.clip(self.factor * step, -2, 2)))
 
 
 def of_sum_one(spectra: np.ndarray) -> np.ndarray:
