@@ -48,8 +48,8 @@ def vectors(lanes: int) -> SimpleNamespace:
     Returns
     -------
     SimpleNamespace
-        `zeros`, `load`, `store`, `add_scaled`, `add_product`, `quotient` and `total`. Give each a
-        global name of its own: compiled loops see no attributes.
+        `zeros`, `load`, `store`, `add_scaled`, `add_product`, `product`, `quotient` and `total`.
+        Give each a global name of its own: compiled loops see no attributes.
     """
     return SimpleNamespace(**_memory(_Vector(lanes)), **_arithmetic(_Vector(lanes)))
 
@@ -111,6 +111,15 @@ def _arithmetic(vector: _Vector) -> dict[str, Any]:
         return vector(vector, vector, vector), generate
 
     @intrinsic
+    def product(typing, one, other):
+        """Return one * other, element by element."""
+
+        def generate(context, builder, signature, args):
+            return builder.fmul(args[0], args[1], flags=_FLAGS)
+
+        return vector(vector, vector), generate
+
+    @intrinsic
     def quotient(typing, one, other, least):
         """Return one / other, and 0 where the other is not above a least value."""
 
@@ -133,8 +142,8 @@ def _arithmetic(vector: _Vector) -> dict[str, Any]:
 
         return types.float32(vector), generate
 
-    functions = add_scaled, add_product, quotient, total
-    names = "add_scaled", "add_product", "quotient", "total"
+    functions = add_scaled, add_product, product, quotient, total
+    names = "add_scaled", "add_product", "product", "quotient", "total"
     return dict(zip(names, functions, strict=True))
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._climb import Climb, rough_climb
+from ._csr_kernels import sum_by_label
 from ._dirichlet import DirichletModel
 from ._judge import Judge, is_better
-from ._kernels import sum_by_label
 from ._likeness import most_nearly_one
 from ._neighbours import Neighbours, some_tiles
 from .residuals import misfit, worst_region
@@ -85,7 +85,7 @@ def _reborn(model: DirichletModel, estimator, keep, region: np.ndarray, random) 
     counts, neighbours = model.counts[rows], Neighbours(scan)
     starts = _starts(model, counts, rows, np.isin(rows, region))
     climbs = [rough_climb(estimator, counts, neighbours, start) for start in starts]
-    best = int(np.argmax([climb.bounds[-1] for climb in climbs]))
+    best = int(np.argmax([climb.bounds()[-1] for climb in climbs]))
     return climbs[best].model.components()
 
 

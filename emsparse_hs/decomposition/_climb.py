@@ -42,7 +42,7 @@ class Climb:
         self.model = model
         # Passes that were made before count, as there is a most.
         self.n_iter, self.change = n_iter, np.inf
-        self.bounds = [model.bound()]
+        self._first, self._bounds = n_iter, [model.bound()]
         self._most = estimator.max_iter
         self._tol, self._rough = _tolerances(model.counts)
         if estimator.tol is not None:
@@ -54,10 +54,14 @@ class Climb:
         while self.change >= tol and self.n_iter < self._most:
             self.change = self.model.update()
             self.n_iter += 1
-            if self.n_iter % CHECK_EVERY == 0:
-                self.bounds.append(self.model.bound())
-        if self.n_iter % CHECK_EVERY:
-            self.bounds.append(self.model.bound())
+            if (self.n_iter - self._first) % CHECK_EVERY == 0:
+                self._bounds.append(self.model.bound())
+
+    def bounds(self) -> np.ndarray:
+        """At the start, after every `CHECK_EVERY` passes from there, and now."""
+        if (self.n_iter - self._first) % CHECK_EVERY == 0:
+            return np.array(self._bounds)
+        return np.array([*self._bounds, self.model.bound()])
 
     def warn_if_moving(self) -> None:
         """Say that there were too few passes, if a tolerance was asked for."""

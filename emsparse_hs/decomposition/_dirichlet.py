@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from . import _dirichlet_kernels
-from ._kernels import TINY
+from ._kernels import TINY, from_fours, in_fours
 from ._model import in_threads, normalised, ranges
+from ._momentum import Momentum, of_sum_one
 from ._neighbours import Neighbours
 from .counts import pixel_sums
 from .start import feature_sums
@@ -25,10 +26,6 @@ SETTLING_CLIMBS, BEYOND, WEAK, FIRST_ROUNDS = 2, 0.5, 5.0, 3
 #: Counts with the mean spectrum that each spectrum gets in each pass: no channel with counts is
 #: ever impossible.
 COUNTS_OF_MEAN = 1e-3
-
-
-#: A step that goes on as the one before is prolonged by more and more, up to this factor.
-MOST_MOMENTUM = 4.0
 
 
 class DirichletModel:
@@ -68,7 +65,7 @@ class DirichletModel:
         n_known: int = 0,
     ) -> None:
         self.counts = counts
-        self.spectra, _ = normalised(np.asarray(components, np.float64).T)
+        self._take(np.asarray(components, np.float64).T)
         self.alpha = np.full(len(components), alpha, np.float32)
         self.spatial = spatial if neighbours is not None else 0.0
         self.neighbours = neighbours
@@ -79,7 +76,7 @@ class DirichletModel:
         self.totals = pixel_sums(counts).astype(np.float32)[:, None]
         self.prior = np.tile(self.alpha, (counts.shape[0], 1))
         self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
-        self._momentum, self._last_step = 0.0, None
+        self._momentum = Momentum()
 
     def components(self) -> np.ndarray:
         """Spectra of shape (n_components, n_features), of sum 1 in float64."""
@@ -104,37 +101,28 @@ class DirichletModel:
             that of standard deviations of Poisson distributed counts.
         """
         self._renew_prior()
-        numerator = np.zeros(self.spectra.shape)
-        for part in in_threads(self._update, self.ranges):
-            numerator += part
+        sums = sum(in_threads(self._update, self.ranges), np.zeros(self._fours.shape))
+        numerator = from_fours(sums, len(self.alpha))
         old = self.spectra.astype(np.float64)
         made = old * numerator + self._of_mean[:, None]
-        new = _of_sum_one(made)
+        new = of_sum_one(made)
         new[:, : self.n_known] = old[:, : self.n_known]
         noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))
         changes = np.abs(new - old).sum(0) / np.maximum(noise, TINY)
         change = float(changes[self.n_known :].max(initial=0))
-        self.spectra, _ = normalised(self._prolonged(old, new))
+        self._take(self._momentum.prolonged(old, new))
         return change
 
+    def _take(self, spectra: np.ndarray) -> None:
+        self.spectra, _ = normalised(spectra)
+        self._fours = in_fours(self.spectra)
+
     def _update(self, first: int, last: int) -> np.ndarray:
-        numerator = np.zeros_like(self.spectra)
+        numerator = np.zeros_like(self._fours)
         _dirichlet_kernels.variational_update(
             *self._arrays(first, last), self.prior, CLIMBS, CLIMB_TOL, self.shapes, numerator
         )
         return numerator
-
-    def _prolonged(self, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Go further along steps that repeat, and start over when they turn round.
-
-        Over-relaxation of EM (Salakhutdinov and Roweis, Proc. ICML (2003) 664), with the restart
-        of O'Donoghue and Candes, Found. Comput. Math. 15 (2015) 715.
-        """
-        step = np.log(np.maximum(new, TINY)) - np.log(np.maximum(old, TINY))
-        repeats = self._last_step is not None and (new * step * self._last_step).sum() > 0
-        self._momentum = min(1.3 * self._momentum + 0.2, MOST_MOMENTUM) if repeats else 0.0
-        self._last_step = step
-        return _of_sum_one(new * np.exp(np.clip(self._momentum * step, -2, 2)))
 
     def settle(self, most: int, tol: float) -> None:
         """Bring the posterior to rest, the spectra being fixed.
@@ -220,9 +208,4 @@ class DirichletModel:
 
     def _arrays(self, first: int, last: int) -> tuple:
         counts = self.counts
-        return counts.indptr, counts.indices, counts.data, first, last, self.spectra
-
-
-def _of_sum_one(spectra: np.ndarray) -> np.ndarray:
-    sums = spectra.sum(0)
-    return spectra / np.where(sums > 0, sums, 1)
+        return counts.indptr, counts.indices, counts.data, first, last, self._fours

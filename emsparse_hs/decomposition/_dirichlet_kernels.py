@@ -21,6 +21,7 @@ from ._kernels import (
     _expect,
     _find_ratios,
     _gather,
+    _sum_of_logs,
     _workspace,
 )
 
@@ -90,8 +91,7 @@ def _infer(found, n_components, counts, length, prior, most, tol, shape, w, rati
     """Shapes of one pixel by coordinate ascent, and the geometric means that go with them."""
     _geometric_means(shape, w)
     for _ in range(most):
-        _find_ratios(found, w, n_components, counts, length, ratio)
-        _climb(found, n_components, ratio, length, w)
+        _climb(found, n_components, counts, length, ratio, w)
         change, all_shapes = np.float32(0), np.float32(0)
         for q in range(n_components):
             new = prior[q] + w[q]
@@ -115,7 +115,7 @@ def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, 
         Counts in CSR.
     first, last : int
         Range of pixels.
-    spectra : float32 array of shape (n_features, n_components)
+    spectra : float32 array of shape (n_groups, n_features, 4)
         Each component sums to 1.
     prior : float32 array of shape (n_pixels, n_components)
         Shapes of the prior.
@@ -129,13 +129,13 @@ def infer_shapes(indptr, indices, data, first, last, spectra, prior, most, tol, 
     shapes : float32 array of shape (n_pixels, n_components)
         Start; those of the range are replaced.
     """
-    k = spectra.shape[1]
-    counts, ratio, found = _workspace(indptr, first, last, k)
+    k = shapes.shape[1]
+    counts, places, ratio, found, _ = _workspace(indptr, first, last, spectra)
     shape, own, w = _shapes_of_pixel(k)
     beyond, changes = np.float32(beyond), 0.0
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         shape[:k] = shapes[i]
         own[:k] = prior[i]
         _infer(found, k, counts, length, own, most, tol, shape, w, ratio)
@@ -160,22 +160,22 @@ def variational_update(
     ----------
     indptr, indices, data, first, last, spectra, prior, most, tol, shapes
         As for `infer_shapes`.
-    numerator : float32 array of shape (n_features, n_components)
+    numerator : float32 array of shape (n_groups, n_features, 4)
         Increased by the counts that a component is expected to have made in a channel, over its
         spectrum there.
     """
-    k = spectra.shape[1]
-    counts, ratio, found = _workspace(indptr, first, last, k)
+    k = shapes.shape[1]
+    counts, places, ratio, found, _ = _workspace(indptr, first, last, spectra)
     shape, own, w = _shapes_of_pixel(k)
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         shape[:k] = shapes[i]
         own[:k] = prior[i]
         _infer(found, k, counts, length, own, most, tol, shape, w, ratio)
         shapes[i] = shape[:k]
         _find_ratios(found, w, k, counts, length, ratio)
-        _contribute(indices, start, n, ratio, w, numerator)
+        _contribute(places, n, ratio, w, numerator)
 
 
 @numba.njit(**_OPTIONS)
@@ -191,13 +191,13 @@ def evidence_bound(indptr, indices, data, first, last, spectra, prior, shapes):
     indptr, indices, data, first, last, spectra, prior, shapes
         As for `infer_shapes`.
     """
-    k = spectra.shape[1]
-    counts, expected, found = _workspace(indptr, first, last, k)
+    k = shapes.shape[1]
+    counts, places, expected, found, _ = _workspace(indptr, first, last, spectra)
     shape, _, w = _shapes_of_pixel(k)
     bound = 0.0
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         shape[:k] = shapes[i]
         _geometric_means(shape, w)
         all_shapes, all_of_prior = 0.0, 0.0
@@ -212,8 +212,7 @@ def evidence_bound(indptr, indices, data, first, last, spectra, prior, shapes):
                 bound += math.lgamma(mine) - math.lgamma(own)
                 bound += (own - mine) * (_digamma(mine) - log_mean)
         _expect(found, w, k, length, expected)
-        for p in range(n):
-            bound += counts[p] * (math.log(max(expected[p], TINY)) - log_mean)
+        bound += _sum_of_logs(counts, expected, length) - counts[:n].sum() * log_mean
     return bound
 
 
@@ -232,13 +231,13 @@ def log_information(indptr, indices, data, first, last, spectra, prior, shapes, 
     information : float32 array of shape (last - first, n_components, n_components)
         Filled.
     """
-    k = spectra.shape[1]
-    counts, expected, found = _workspace(indptr, first, last, k)
+    k = shapes.shape[1]
+    counts, places, expected, found, _ = _workspace(indptr, first, last, spectra)
     shape, _, w = _shapes_of_pixel(k)
-    part = np.empty(k, np.float32)
+    part, longest = np.empty(k, np.float32), len(counts)
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         shape[:k] = shapes[i]
         _geometric_means(shape, w)
         own = information[i - first]
@@ -247,9 +246,9 @@ def log_information(indptr, indices, data, first, last, spectra, prior, shapes, 
             own[q, q] = prior[i, q]
         _expect(found, w, k, length, expected)
         for p in range(n):
-            j, y = indices[start + p], max(expected[p], TINY)
+            y = max(expected[p], TINY)
             for q in range(k):
-                part[q] = w[q] * spectra[j, q] / y
+                part[q] = w[q] * found[q * longest + p] / y
             for q in range(k):
                 for r in range(k):
                     own[q, r] += counts[p] * part[q] * part[r]

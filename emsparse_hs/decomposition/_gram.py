@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-from ._kernels import weighted_gram
+from ._csr_kernels import weighted_gram
 from ._model import in_threads
 
 #: Neighbouring features beyond this number are added up.

@@ -3,16 +3,17 @@
 """Compiled loops over sparse counts; their numpy twins are in the tests.
 
 Counts are in compressed sparse rows (CSR): `indptr`, `indices` and `data` of any real dtype, one
-row a pixel. What belongs to a pixel is brought together first, so that vectors of neighbouring
-values can be worked on.
+row a pixel. Spectra, and what is summed up to new ones, are in groups of four components, one
+channel after the other: float32 of shape (n_groups, n_features, 4), see `in_fours`. What belongs to
+a pixel is brought together first, so that vectors of neighbouring values can be worked on.
 """
 
-import math
 from typing import Any
 
 import numba
 import numpy as np
 
+from emsparse_hs._vector_rows import rows_of_four
 from emsparse_hs._vectors import vectors
 
 #: Values that are worked on at once.
@@ -20,15 +21,35 @@ LANES = 16
 _of = vectors(LANES)
 zeros, load, store, total = _of.zeros, _of.load, _of.store, _of.total
 add_scaled, add_product, quotient = _of.add_scaled, _of.add_product, _of.quotient
+_rows = rows_of_four(LANES)
+load_some, store_places = _rows.load_some, _rows.store_places
+take_columns, row_of_totals = _rows.take_columns, _rows.row_of_totals
+_four = vectors(4)
+load_four, store_four, add_scaled_four = _four.load, _four.store, _four.add_scaled
+product_of_fours = _four.product
 
 #: A smaller expected count is none: the logarithm of the model is cut off there.
 TINY = np.float32(1e-30)
 
-#: Smaller fractions are set to zero: many processors are slow with denormal numbers.
+#: Smaller fractions are set to this, if they are not zero: many processors are slow with denormal
+#: numbers, and what an update has made zero would stay so, whatever comes of the rest.
 SMALLEST = np.float32(1e-12)
 
-#: Neighbouring elements that are skipped together if all are zero.
-STRIDE = 16
+#: Coefficients of (log(1 + f) - f + f^2 / 2) / f^3 in powers of f.
+_LOG = np.array(
+    [
+        3.3333331174e-1,
+        -2.4999993993e-1,
+        2.0000714765e-1,
+        -1.6668057665e-1,
+        1.4249322787e-1,
+        -1.2420140846e-1,
+        1.1676998740e-1,
+        -1.1514610310e-1,
+        7.0376836292e-2,
+    ],
+    np.float32,
+)
 
 # Sums may be fused and reordered, which vector instructions need. NaN and infinities keep their
 # meaning.
@@ -40,9 +61,26 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+def in_fours(spectra: np.ndarray) -> np.ndarray:
+    """Spectra of shape (n_features, n_components) as the loops take them.
+
+    The number of components is rounded up to a multiple of four, with zeros.
+    """
+    n_features, n_components = spectra.shape
+    n_groups = -(-n_components // 4)
+    wide = np.zeros((n_features, 4 * n_groups), np.float32)
+    wide[:, :n_components] = spectra
+    return np.ascontiguousarray(wide.reshape(n_features, n_groups, 4).swapaxes(0, 1))
+
+
+def from_fours(sums: np.ndarray, n_components: int) -> np.ndarray:
+    """Array of shape (n_features, n_components) of what loops have summed up."""
+    return sums.swapaxes(0, 1).reshape(sums.shape[1], -1)[:, :n_components]
+
+
 @numba.njit(**_OPTIONS)
 def multiplicative_update(
-    indptr, indices, data, first, last, spectra, scale, loadings, numerator, totals
+    indptr, indices, data, first, last, spectra, scale, beyond, loadings, numerator, totals
 ):
     """Update the loadings of some pixels, and sum up what they contribute to new spectra.
 
@@ -52,32 +90,38 @@ def multiplicative_update(
         Counts in CSR.
     first, last : int
         Range of pixels.
-    spectra : float32 array of shape (n_features, n_components)
+    spectra : float32 array of shape (n_groups, n_features, 4)
         Each component sums to 1.
     scale : float32 array of shape (n_components,)
         Factor of the loadings, left over from the last normalisation of the spectra.
+    beyond : float
+        By what part of the whole change loadings go further than to their update; on the way
+        down their inverses do.
     loadings : float32 array of shape (n_pixels, n_components)
         In counts; those of the range are replaced.
-    numerator : float32 array of shape (n_features, n_components)
-        Increased by sum_i (x_ij / y_ij) w_ik, with the new loadings.
+    numerator : float32 array of shape (n_groups, n_features, 4)
+        Increased by sum_i (x_ij / y_ij) w_ik, with the updated loadings w.
     totals : float64 array of shape (n_components,)
         Increased by sum_i w_ik.
     """
-    n_components = spectra.shape[1]
-    counts, ratio, found = _workspace(indptr, first, last, n_components)
-    w = np.empty(n_components, np.float32)
+    n_components = scale.shape[0]
+    counts, places, ratio, found, w = _workspace(indptr, first, last, spectra)
+    beyond, nothing = np.float32(beyond), np.float32(0)
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         for q in range(n_components):
-            w[q] = loadings[i, q] * scale[q]
-        _find_ratios(found, w, n_components, counts, length, ratio)
-        _climb(found, n_components, ratio, length, w)
+            loadings[i, q] *= scale[q]
+            w[q] = loadings[i, q]
+        _climb(found, n_components, counts, length, ratio, w)
         for q in range(n_components):
-            loadings[i, q] = w[q]
+            # On the way down the inverse goes further, which never comes to zero.
+            step = beyond * (w[q] - loadings[i, q])
+            further = w[q] * (w[q] + max(step, nothing))
+            loadings[i, q] = further / max(w[q] + max(-step, nothing), TINY)
             totals[q] += w[q]
         _find_ratios(found, w, n_components, counts, length, ratio)
-        _contribute(indices, start, n, ratio, w, numerator)
+        _contribute(places, n, ratio, w, numerator)
 
 
 @numba.njit(**_OPTIONS)
@@ -90,7 +134,7 @@ def maximise_likelihood(indptr, indices, data, first, last, spectra, max_iter, t
         Counts in CSR.
     first, last : int
         Range of pixels.
-    spectra : float32 array of shape (n_features, n_components)
+    spectra : float32 array of shape (n_groups, n_features, 4)
         Each component sums to 1.
     max_iter : int
         Most iterations of a pixel.
@@ -99,17 +143,15 @@ def maximise_likelihood(indptr, indices, data, first, last, spectra, max_iter, t
     loadings : float32 array of shape (n_pixels, n_components)
         Start, in counts; those of the range are replaced.
     """
-    n_components = spectra.shape[1]
-    counts, ratio, found = _workspace(indptr, first, last, n_components)
-    w = np.empty(n_components, np.float32)
+    n_components = loadings.shape[1]
+    counts, places, ratio, found, w = _workspace(indptr, first, last, spectra)
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         own = counts[:n].sum()
-        w[:] = loadings[i]
+        w[:n_components] = loadings[i]
         for _ in range(max_iter):
-            _find_ratios(found, w, n_components, counts, length, ratio)
-            _climb(found, n_components, ratio, length, w)
+            _climb(found, n_components, counts, length, ratio, w)
             change = np.float32(0)
             for q in range(n_components):
                 change = max(change, abs(w[q] - loadings[i, q]))
@@ -128,68 +170,55 @@ def log_likelihood(indptr, indices, data, first, last, spectra, scale, loadings)
         Counts in CSR.
     first, last : int
         Range of pixels.
-    spectra : float32 array of shape (n_features, n_components)
+    spectra : float32 array of shape (n_groups, n_features, 4)
         Spectra of the model.
     scale : float32 array of shape (n_components,)
         Factor of the loadings.
     loadings : float32 array of shape (n_pixels, n_components)
         Loadings of the model.
     """
-    n_components = spectra.shape[1]
-    counts, expected, found = _workspace(indptr, first, last, n_components)
-    w = np.empty(n_components, np.float32)
+    n_components = scale.shape[0]
+    counts, places, expected, found, w = _workspace(indptr, first, last, spectra)
     likelihood = 0.0
     for i in range(first, last):
         start, n = indptr[i], indptr[i + 1] - indptr[i]
-        length = _gather(indices, data, start, n, spectra, counts, found)
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
         for q in range(n_components):
             w[q] = loadings[i, q] * scale[q]
         _expect(found, w, n_components, length, expected)
-        for p in range(n):
-            likelihood += counts[p] * math.log(max(expected[p], TINY))
+        likelihood += _sum_of_logs(counts, expected, length)
     return likelihood
 
 
 @numba.njit(**_OPTIONS)
-def _workspace(indptr, first, last, n_components):
-    """Room for one pixel: its counts, a value for each, and the spectra where it has counts.
+def _workspace(indptr, first, last, spectra):
+    """Room for one pixel: counts, where they are, a value for each, spectra there, loadings.
 
     The spectra are one after the other, each as long as the counts, which is a multiple of the
-    length of a vector.
+    length of a vector. Of loadings, too, there are as many as spectra in groups of four.
     """
     longest = 0
     for i in range(first, last):
         longest = max(longest, indptr[i + 1] - indptr[i])
     longest = (longest + LANES - 1) // LANES * LANES
     counts, values = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    return counts, values, np.empty(longest * n_components, np.float32)
+    places, found = np.empty(longest, np.uint32), np.empty(longest * 4 * len(spectra), np.float32)
+    return counts, places, values, found, np.zeros(4 * len(spectra), np.float32)
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _gather(indices, data, start, n, spectra, counts, found):
-    """Bring what belongs to one pixel together; how long it is, with zeros at the end."""
+def _gather(indices, data, start, n, spectra, counts, places, found):
+    """Bring what belongs to one pixel together; how long it is, with zero counts at the end."""
+    n_groups, n_features = spectra.shape[0], spectra.shape[1]
     length = (n + LANES - 1) // LANES * LANES
-    longest, n_components = counts.shape[0], spectra.shape[1]
-    for p in range(n, length):
-        counts[p] = 0
-        for q in range(n_components):
-            found[q * longest + p] = 0
-    for p in range(n):
-        counts[p] = np.float32(data[start + p])
-    # Four at once, so that the innermost loops are not over a handful of components.
-    fours = n_components - n_components % 4
-    for q in range(0, fours, 4):
-        place = q * longest
-        for p in range(n):
-            # Unsigned, so that no check for negative indices stands in the innermost loop.
-            j = np.uint32(indices[start + p])
-            found[place + p] = spectra[j, q]
-            found[place + longest + p] = spectra[j, q + 1]
-            found[place + 2 * longest + p] = spectra[j, q + 2]
-            found[place + 3 * longest + p] = spectra[j, q + 3]
-    for q in range(fours, n_components):
-        for p in range(n):
-            found[q * longest + p] = spectra[np.uint32(indices[start + p]), q]
+    longest = counts.shape[0]
+    for p in range(0, length, LANES):
+        store(counts, p, load_some(data, start + p, n - p))
+        store_places(indices, start + p, n - p, places, p)
+    for q in range(n_groups):
+        for p in range(0, length, LANES):
+            to = 4 * q * longest + p
+            take_columns(spectra, 4 * q * n_features, places, p, found, to, longest)
     return length
 
 
@@ -216,141 +245,76 @@ def _find_ratios(found, w, n_components, counts, length, ratio):
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _climb(found, n_components, ratio, length, w):
-    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj, and flush what is nothing."""
+def _climb(found, n_components, counts, length, ratio, w):
+    """Multiply the loadings of one pixel by sum_j (x_j / y_j) h_kj.
+
+    The ratios x / y are kept. They are 0 where the model says a count can't be.
+    """
     longest = ratio.shape[0]
-    all_of_pixel = np.float32(0)
-    for q in range(n_components):
-        gradient = zeros()
+    a = b = c = d = zeros()
+    for p in range(0, length, LANES):
+        y = zeros()
+        for q in range(n_components):
+            y = add_scaled(y, w[q], load(found, q * longest + p))
+        r = quotient(load(counts, p), y, TINY)
+        store(ratio, p, r)
+        a = add_product(a, r, load(found, p))
+        b = add_product(b, r, load(found, longest + p))
+        c = add_product(c, r, load(found, 2 * longest + p))
+        d = add_product(d, r, load(found, 3 * longest + p))
+    store_four(w, 0, product_of_fours(load_four(w, 0), row_of_totals(a, b, c, d)))
+    for q in range(4, n_components, 4):
+        a = b = c = d = zeros()
+        place = q * longest
         for p in range(0, length, LANES):
-            gradient = add_product(gradient, load(ratio, p), load(found, q * longest + p))
-        w[q] *= total(gradient)
-        all_of_pixel += w[q]
-    for q in range(n_components):
-        if w[q] < SMALLEST * all_of_pixel:
-            w[q] = 0
+            r = load(ratio, p)
+            a = add_product(a, r, load(found, place + p))
+            b = add_product(b, r, load(found, place + longest + p))
+            c = add_product(c, r, load(found, place + 2 * longest + p))
+            d = add_product(d, r, load(found, place + 3 * longest + p))
+        store_four(w, q, product_of_fours(load_four(w, q), row_of_totals(a, b, c, d)))
+    _keep_up(w, n_components)
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _contribute(indices, start, n, ratio, w, numerator):
+def _keep_up(w, n_components):
+    """Keep what is next to nothing of a pixel from becoming nothing."""
+    all_of_pixel = np.float32(0)
+    for q in range(n_components):
+        all_of_pixel += w[q]
+    least = SMALLEST * all_of_pixel
+    for q in range(n_components):
+        w[q] = max(w[q], least) if w[q] > 0 else np.float32(0)
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _contribute(places, n, ratio, w, numerator):
     """Add (x_j / y_j) w_k of one pixel."""
-    n_components = numerator.shape[1]
-    fours = n_components - n_components % 4
-    for q in range(0, fours, 4):
-        w0, w1, w2, w3 = w[q], w[q + 1], w[q + 2], w[q + 3]
+    n_groups, n_features = numerator.shape[0], numerator.shape[1]
+    for q in range(n_groups):
+        own, offset = load_four(w, 4 * q), 4 * q * n_features
         for p in range(n):
-            j = np.uint32(indices[start + p])
-            r = ratio[p]
-            numerator[j, q] += r * w0
-            numerator[j, q + 1] += r * w1
-            numerator[j, q + 2] += r * w2
-            numerator[j, q + 3] += r * w3
-    for q in range(fours, n_components):
-        for p in range(n):
-            numerator[np.uint32(indices[start + p]), q] += ratio[p] * w[q]
+            place = offset + np.intp(places[p])
+            sums = add_scaled_four(load_four(numerator, place), ratio[p], own)
+            store_four(numerator, place, sums)
 
 
-@numba.njit(**_OPTIONS)
-def count_stored(rows, stored):
-    """Count the elements of each row that are not zero (NaN is not).
+@numba.njit(inline="always", **_OPTIONS)
+def _sum_of_logs(counts, expected, length):
+    """Sum of x log y of one pixel, each logarithm good to 2e-7 of itself.
 
-    Parameters
-    ----------
-    rows : array of shape (n_pixels, n_features)
-        C-contiguous, of any real dtype.
-    stored : integer array of shape (n_pixels,)
-        Filled.
+    A polynomial on the mantissa between the roots of 1/2 and of 2 (S. L. Moshier's logf in the
+    Cephes library), without branches, so that it is fast.
     """
-    for i in range(rows.shape[0]):
-        n = np.int32(0)
-        for j in range(rows.shape[1]):
-            n += np.int32(rows[i, j] != 0)
-        stored[i] = n
-
-
-@numba.njit(**_OPTIONS)
-def fill_stored(rows, indptr, indices, data):
-    """Copy the elements that are not zero, and where they are.
-
-    Parameters
-    ----------
-    rows : array of shape (n_pixels, n_features)
-        C-contiguous, of any real dtype.
-    indptr : integer array of shape (n_pixels + 1,)
-        Where each row starts in the following two, from `count_stored`.
-    indices : int32 array
-        Filled with features.
-    data : array of the dtype of `rows`
-        Filled with values.
-    """
-    n_features = rows.shape[1]
-    whole = n_features - n_features % STRIDE
-    for i in range(rows.shape[0]):
-        p = indptr[i]
-        for first in range(0, whole, STRIDE):
-            n = np.int32(0)
-            for j in range(first, first + STRIDE):
-                n += np.int32(rows[i, j] != 0)
-            if n:
-                for j in range(first, first + STRIDE):
-                    if rows[i, j] != 0:
-                        indices[p] = j
-                        data[p] = rows[i, j]
-                        p += 1
-        for j in range(whole, n_features):
-            if rows[i, j] != 0:
-                indices[p] = j
-                data[p] = rows[i, j]
-                p += 1
-
-
-@numba.njit(**_OPTIONS)
-def sum_by_label(indptr, indices, data, labels, sums):
-    """Sum the spectra of the pixels of each label.
-
-    Parameters
-    ----------
-    indptr, indices, data : arrays
-        Counts in CSR.
-    labels : integer array of shape (n_pixels,)
-        From 0 on.
-    sums : float64 array of shape (n_labels, n_features)
-        Increased.
-    """
-    for i in range(labels.shape[0]):
-        label = labels[i]
-        for p in range(indptr[i], indptr[i + 1]):
-            sums[label, indices[p]] += data[p]
-
-
-@numba.njit(**_OPTIONS)
-def weighted_gram(indptr, indices, data, first, last, weights, bins, gram):
-    """Sum the outer products of the weighted rows of some pixels: the lower triangle.
-
-    Parameters
-    ----------
-    indptr, indices, data : arrays
-        Counts in CSR.
-    first, last : int
-        Range of pixels.
-    weights : float32 array of shape (n_pixels,)
-        Factor of each pixel's spectrum.
-    bins : int32 array of shape (n_features,)
-        Which features are added up before anything else; ascending.
-    gram : float32 array of shape (n_bins, n_bins)
-        Increased.
-    """
-    found = np.empty(gram.shape[0], np.int32)
-    values = np.empty(gram.shape[0], np.float32)
-    for i in range(first, last):
-        n = 0
-        for p in range(indptr[i], indptr[i + 1]):
-            b = bins[indices[p]]
-            if n == 0 or found[n - 1] != b:
-                found[n] = b
-                values[n] = 0
-                n += 1
-            values[n - 1] += weights[i] * np.float32(data[p])
-        for p in range(n):
-            for q in range(p + 1):
-                gram[found[p], found[q]] += values[p] * values[q]
+    likelihood = np.float32(0)
+    for p in range(length):
+        bits = np.float32(max(expected[p], TINY)).view(np.int32)
+        exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+        f = np.int32(bits - (exponent << np.int32(23))).view(np.float32) - np.float32(1)
+        series = _LOG[8]
+        for n in range(7, -1, -1):
+            series = series * f + _LOG[n]
+        square, whole = f * f, np.float32(exponent)
+        log = f * square * series - np.float32(0.5) * square + f
+        likelihood += counts[p] * (log + np.float32(0.69314718) * whole)
+    return np.float64(likelihood)

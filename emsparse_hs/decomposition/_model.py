@@ -12,6 +12,7 @@ from joblib import cpu_count
 from scipy import sparse
 
 from . import _kernels
+from ._momentum import Momentum, column_sums
 from .counts import pixel_sums
 
 #: Stored counts that a thread takes at once. Not a matter of the number of threads, so that sums
@@ -62,14 +63,17 @@ class CountModel:
         Spectra of any sums.
     loadings : array of shape (n_pixels, n_components)
         Loadings of those spectra.
+    n_known : int
+        So many spectra, the first ones, stay as they are.
     """
 
-    def __init__(self, counts: sparse.csr_array, components, loadings) -> None:
+    def __init__(self, counts: sparse.csr_array, components, loadings, n_known: int = 0) -> None:
         self.counts = counts
+        self.n_known = n_known
         self.loadings = np.array(loadings, np.float32)
-        self.spectra, sums = normalised(np.asarray(components, np.float64).T)
-        self.scale = sums.astype(np.float32)
+        self.scale = self._take(np.asarray(components, np.float64).T).astype(np.float32)
         self.ranges = ranges(counts, self.spectra.size)
+        self._momentum = Momentum()
 
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,20 +85,68 @@ class CountModel:
         return spectra / np.maximum(spectra.sum(1, keepdims=True), _kernels.TINY)
 
     def update(self) -> None:
-        """Update the loadings, then the spectra."""
-        numerator, totals = np.zeros(self.spectra.shape), np.zeros(len(self.scale))
+        """Update the loadings, then the spectra (Lee and Seung)."""
+        _, new = self._updated(0.0)
+        self._take(new)
+
+    def update_further(self) -> None:
+        """Update loadings and spectra, and go further along steps that repeat.
+
+        The objective may rise in such a step, until `update` or `go_back` ends it.
+        """
+        old, new = self._updated(self._momentum.factor)
+        self._take(self._momentum.prolonged(old, new))
+
+    def pass_over(self, n_passes: int, further: bool) -> None:
+        """Make some updates, the last one of which does not go further."""
+        for _ in range(n_passes - 1):
+            if further:
+                self.update_further()
+            else:
+                self.update()
+        self.update()
+
+    def _updated(self, beyond: float) -> tuple[np.ndarray, np.ndarray]:
+        """Old spectra and new ones, each of sum 1; loadings are replaced."""
+        self._beyond = beyond
+        numerator, totals = np.zeros(self._fours.shape), np.zeros(len(self.scale))
         for part, part_totals in in_threads(self._update, self.ranges):
             numerator += part
             totals += part_totals
-        self.spectra, sums = normalised(self.spectra * numerator)
-        self.scale = (sums / np.where(totals > 0, totals, 1)).astype(np.float32)
+        old = self.spectra.astype(np.float64)
+        new = old * _kernels.from_fours(numerator, len(totals))
+        sums = column_sums(new)
+        # What is known stays of sum 1.
+        scale = sums / np.where(totals > 0, totals, 1)
+        new *= 1 / np.where(sums > 0, sums, 1)
+        scale[: self.n_known] = 1
+        new[:, : self.n_known] = old[:, : self.n_known]
+        self.scale = scale.astype(np.float32)
+        return old, new
 
     def _update(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        numerator, totals = np.zeros_like(self.spectra), np.zeros(len(self.scale))
+        numerator, totals = np.zeros_like(self._fours), np.zeros(len(self.scale))
+        of_pixels = self.scale, self._beyond, self.loadings
         _kernels.multiplicative_update(
-            *self._arrays, first, last, self.spectra, self.scale, self.loadings, numerator, totals
+            *self._arrays, first, last, self._fours, *of_pixels, numerator, totals
         )
         return numerator, totals
+
+    def _take(self, spectra: np.ndarray) -> np.ndarray:
+        """Normalise the spectra and keep them; their sums."""
+        self.spectra, sums = normalised(spectra)
+        self._fours = _kernels.in_fours(self.spectra)
+        return sums
+
+    def state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `go_back` needs."""
+        return self.spectra, self.scale, self.loadings.copy()
+
+    def go_back(self, state: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        """To an earlier state, from where steps are not prolonged at first."""
+        spectra, self.scale, self.loadings = state
+        self._take(spectra.astype(np.float64))
+        self._momentum = Momentum()
 
     def climb(self) -> None:
         """Bring the loadings to their maximum likelihood."""
@@ -103,7 +155,7 @@ class CountModel:
 
     def _climb(self, first: int, last: int) -> None:
         _kernels.maximise_likelihood(
-            *self._arrays, first, last, self.spectra, MOST_CLIMBS, CLIMB_TOL, self.loadings
+            *self._arrays, first, last, self._fours, MOST_CLIMBS, CLIMB_TOL, self.loadings
         )
 
     def log_likelihood(self) -> float:
@@ -112,7 +164,7 @@ class CountModel:
 
     def _log_likelihood(self, first: int, last: int) -> float:
         return _kernels.log_likelihood(
-            *self._arrays, first, last, self.spectra, self.scale, self.loadings
+            *self._arrays, first, last, self._fours, self.scale, self.loadings
         )
 
     def total(self) -> float:
@@ -122,9 +174,9 @@ class CountModel:
 
 def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of sum 1, in float32 without denormal numbers, and their sums before."""
-    sums = spectra.sum(0)
-    spectra = spectra / np.where(sums > 0, sums, 1)
-    spectra[spectra < _kernels.SMALLEST] = 0
+    sums = column_sums(spectra)
+    spectra = spectra * (1 / np.where(sums > 0, sums, 1))
+    np.maximum(spectra, _kernels.SMALLEST, out=spectra, where=spectra > 0)
     return np.ascontiguousarray(spectra, np.float32), sums
 
 

@@ -76,19 +76,30 @@ class Solution(NamedTuple):
 def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solution:
     """Iterate from the estimator's start, its parameters being checked, until it is done."""
     loadings, spectra = start_spectra(estimator, counts)
-    model = CountModel(counts, spectra, loadings)
+    known = estimator.known_components
+    n_known = 0 if known is None else len(known)
+    model = CountModel(counts, with_known(estimator, spectra), loadings, n_known)
     tol = TOL if estimator.tol is None else estimator.tol
-    constant, total = _least_divergence(counts), counts.sum(dtype=np.float64)
+    constant, total = _least_divergence(counts), counts.data.sum(dtype=np.float64)
     objectives = [_divergence(model, constant)]
     # No decrease below what rounding to float32 makes of the objective can be told from none.
-    enough = tol * objectives[0] + 2 * np.finfo(np.float32).eps * total
-    for n_iter in range(1, estimator.max_iter + 1):
-        model.update()
-        if n_iter % CHECK_EVERY and n_iter < estimator.max_iter:
+    rounding = 2 * np.finfo(np.float32).eps * total
+    n_iter, further = 0, True
+    while n_iter < estimator.max_iter:
+        n_passes, state = min(CHECK_EVERY, estimator.max_iter - n_iter), model.state()
+        model.pass_over(n_passes, further)
+        n_iter += n_passes
+        objective = _divergence(model, constant)
+        decrease = objectives[-1] - objective
+        if further and decrease < -rounding:
+            # Steps that went too far are taken back, and shorter ones never lead upwards.
+            model.go_back(state)
+            objectives.append(objectives[-1])
+            further = False
             continue
-        objectives.append(_divergence(model, constant))
-        decrease = objectives[-2] - objectives[-1]
-        if tol > 0 and n_iter % CHECK_EVERY == 0 and decrease < enough:
+        objectives.append(objective)
+        further = True
+        if tol > 0 and n_passes == CHECK_EVERY and decrease < tol * objectives[0] + rounding:
             break
     else:
         if tol > 0:
@@ -108,11 +119,15 @@ def _divergence(model: CountModel, constant: float) -> float:
 
 def _least_divergence(counts: sparse.csr_array) -> float:
     """Sum of x log x - x, in pieces: in float64 all at once would be the larger part of memory."""
-    total = 0.0
-    for first in range(0, counts.nnz, RANGE):
-        x = counts.data[first : first + RANGE].astype(np.float64)
-        total += float((xlogy(x, x) - x).sum())
-    return total
+    pieces = (counts.data[first : first + RANGE] for first in range(0, counts.nnz, RANGE))
+    if counts.dtype in (np.uint8, np.uint16):
+        # One logarithm for all counts that are equal.
+        most = np.iinfo(counts.dtype).max + 1
+        frequency = sum((np.bincount(x, minlength=most) for x in pieces), np.zeros(most))
+        x = np.arange(most, dtype=np.float64)
+        return float((frequency * (xlogy(x, x) - x)).sum())
+    pieces = (x.astype(np.float64) for x in pieces)
+    return float(sum((xlogy(x, x) - x).sum() for x in pieces))
 
 
 def start_spectra(
@@ -139,6 +154,20 @@ def start_spectra(
         spectra = spectra / np.maximum(spectra.sum(1, keepdims=True), TINY)
         return flat_loadings(counts, k), spectra
     return _checked(loadings, (counts.shape[0], k), "abundances"), spectra
+
+
+def with_known(estimator: PoissonNMF, spectra: np.ndarray) -> np.ndarray:
+    """Spectra to start from, with those that are known, which come first."""
+    if estimator.known_components is None:
+        return spectra
+    known = np.asarray(estimator.known_components, float)
+    known = known / known.sum(1, keepdims=True)
+    left = list(spectra)
+    for one in known:
+        # Each in place of the one that is most like it, or of the first if the order was given.
+        likeness = [one @ other / max(np.linalg.norm(other), TINY) for other in left]
+        left.pop(int(np.argmax(likeness)) if isinstance(estimator.init, str) else 0)
+    return np.vstack([known, *left])
 
 
 def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
@@ -184,8 +213,6 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
     known = estimator.known_components
     if known is None:
         return
-    if estimator.prior is None:
-        raise ValueError("Known spectra can only be kept with prior='dirichlet'.")
     known = np.asarray(known)
     if known.ndim != 2 or known.shape[1] != n_features or known.dtype.kind not in "biuf":
         raise ValueError(

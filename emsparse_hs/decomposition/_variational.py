@@ -14,9 +14,8 @@ from sklearn.utils import check_random_state
 from ._births import with_births
 from ._climb import SPATIAL_OF_SPECTRA, Climb, restarted, rough_climb, sharp_fractions, start_model
 from ._dirichlet import DirichletModel
-from ._kernels import TINY
 from ._neighbours import Neighbours, some_tiles
-from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra
+from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra, with_known
 from .counts import thin_counts
 from .start import scaled_nmf_start
 
@@ -106,7 +105,7 @@ def solve_variational(
             model = start_model(estimator, part, neighbours, spectra, fractions)
         spatial = _best_strength(model, random)
     prior = Prior(estimator.alpha, float(spatial))
-    return Solution(spectra, climb.n_iter, -np.array(climb.bounds), prior)
+    return Solution(spectra, climb.n_iter, -climb.bounds(), prior)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
@@ -228,7 +227,7 @@ def log_likelihood(counts: sparse.csr_array, spectra: np.ndarray, fractions: np.
 
 def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:
     """Spectra and fractions to start from."""
-    init, known = estimator.init, estimator.known_components
+    init = estimator.init
     scan = None if neighbours is None else neighbours.keep
     loadings, spectra = start_spectra(estimator, counts, scan)
     starts = [spectra]
@@ -236,9 +235,7 @@ def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]
     several = isinstance(init, str) and init == "auto" and neighbours is not None
     if several and estimator.n_components > 1:
         starts.append(scaled_nmf_start(counts, estimator.n_components, estimator.random_state))
-    if known is not None:
-        place = _with_known if isinstance(init, str) else _with_known_first
-        starts = [place(spectra, np.asarray(known, float)) for spectra in starts]
+    starts = [with_known(estimator, spectra) for spectra in starts]
     if isinstance(init, tuple):
         sums = loadings.sum(1, keepdims=True)
         return [(starts[0], loadings / np.where(sums > 0, sums, 1))]
@@ -247,17 +244,3 @@ def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]
         (spectra, sharp_fractions(counts, spectra, by_size=n == 0))
         for n, spectra in enumerate(starts)
     ]
-
-
-def _with_known_first(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Known spectra in place of the first ones, where the order was given."""
-    return np.vstack([known, spectra[len(known) :]])
-
-
-def _with_known(spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Known spectra first, each in place of the one that is most like it."""
-    left = list(spectra)
-    for one in known:
-        likeness = [one @ other / max(np.linalg.norm(other), TINY) for other in left]
-        left.pop(int(np.argmax(likeness)))
-    return np.vstack([known, *left])

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from ._counts_kernels import place_rows, sum_rows
-from ._kernels import count_stored, fill_stored
+from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
 
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)

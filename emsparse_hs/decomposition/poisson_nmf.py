@@ -49,9 +49,9 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
     model, is minimised by multiplicative updates (Lee and Seung, Adv. Neural Inf. Process. Syst.
-    13 (2001) 556; for given spectra that is the algorithm of Richardson, J. Opt. Soc. Am. 62
-    (1972) 55, and Lucy, Astron. J. 79 (1974) 745). More iterations make a better fit and, from
-    some point on, worse spectra: the default `tol` stops early.
+    13 (2001) 556; for given spectra the algorithm of Richardson, J. Opt. Soc. Am. 62 (1972) 55, and
+    Lucy, Astron. J. 79 (1974) 745) that go further as long as steps repeat. The better the fit the
+    worse, from some point on, are the spectra: the default `tol` stops early.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         not whole numbers. Spectra are learned with 5 at most. It matters only with a `scan`.
     known_components : array of shape (n_known, n_features), optional
         Spectra that are known: they come first, as they are but for their sums, and take the place
-        of the first ones of `init` if that is an array. With the prior only.
+        of the first ones of `init` if that is an array.
     max_iter : int
         Most passes over the counts.
     tol : float
@@ -99,13 +99,13 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         At the end, in nats: the divergence, or the lower bound of the log evidence with its sign
         turned, up to a term of the counts alone.
     objective_history_ : float64 array
-        Objective at the last start, after every tenth iteration from there and after the last.
+        At the last start, after every tenth iteration from there and after the last.
     n_features_in_ : int
         Number of channels.
 
     See Also
     --------
-    sklearn.decomposition.NMF : The same iterates as without prior, with
+    sklearn.decomposition.NMF : The same objective as without prior, with
         ``beta_loss="kullback-leibler"``, ``solver="mu"``, in general and slower.
 
     Notes

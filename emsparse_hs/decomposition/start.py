@@ -11,8 +11,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ._csr_kernels import sum_by_label
 from ._gram import bins_of
-from ._kernels import sum_by_label
 from .clustering import SphericalKMeans
 from .counts import pixel_sums
 from .pca import WeightedGramPCA

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from emsparse_hs.data._simulated_spectra import simulate_spectra
 from emsparse_hs.decomposition import _climb, _dirichlet_kernels, _neighbours, _variational
 from emsparse_hs.decomposition._dirichlet import CLIMB_TOL, CLIMBS, DirichletModel
+from emsparse_hs.decomposition._momentum import Momentum
 from emsparse_hs.decomposition._neighbours import WIDTH, Neighbours, some_tiles
 from emsparse_hs.decomposition.counts import as_counts
 from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
@@ -113,7 +114,7 @@ def test_bound_is_below_the_evidence_and_close_to_it(alpha):
 
 
 def test_bound_rises_without_momentum(monkeypatch):
-    monkeypatch.setattr(DirichletModel, "_prolonged", lambda self, old, new: new)
+    monkeypatch.setattr(Momentum, "prolonged", lambda self, old, new: new)
     x, h = problem()
     model = model_of(x, h)
     bounds = []
@@ -128,7 +129,7 @@ def test_momentum_goes_to_a_higher_bound_in_the_same_number_of_passes(monkeypatc
     with_momentum, without = model_of(x, h), model_of(x, h)
     for _ in range(30):
         with_momentum.update()
-    monkeypatch.setattr(DirichletModel, "_prolonged", lambda self, old, new: new)
+    monkeypatch.setattr(Momentum, "prolonged", lambda self, old, new: new)
     for _ in range(30):
         without.update()
     assert with_momentum.bound() > without.bound()
@@ -379,7 +380,6 @@ def test_counts_that_are_not_whole_are_taken():
         ({"known_components": np.ones((3, 37))}, "3 known spectra.*n_components=2"),
         ({"known_components": -np.ones((1, 37))}, "negative"),
         ({"known_components": np.zeros((1, 37))}, "all zero"),
-        ({"known_components": np.ones((1, 37)), "prior": None}, "prior='dirichlet'"),
     ],
 )
 def test_says_what_is_wrong_with_parameters(parameters, message):

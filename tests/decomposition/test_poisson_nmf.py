@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import _model, poisson_nmf
+from emsparse_hs.decomposition import _kernels, _model, poisson_nmf
 from emsparse_hs.decomposition._model import CountModel
+from emsparse_hs.decomposition._momentum import Momentum
 from emsparse_hs.decomposition.counts import as_counts
 from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
 
@@ -81,16 +82,59 @@ def test_passes_equal_their_definition(n_components):
     np.testing.assert_allclose(loadings, w * sums, rtol=1e-4, atol=1e-5)
 
 
+def sklearns(n_components, n_iter, x, w, h):
+    """Loadings, spectra and divergence of scikit-learn's multiplicative updates."""
+    options = {"solver": "mu", "beta_loss": "kullback-leibler", "init": "custom", "tol": 0}
+    peer = NMF(n_components, max_iter=n_iter, **options)
+    w = peer.fit_transform(x.astype(float), W=w.copy(), H=h.copy())
+    return w, peer.components_, peer.reconstruction_err_**2 / 2
+
+
 @pytest.mark.parametrize("n_iter", [1, 20, 55])
 def test_same_iterates_as_scikit_learn(n_iter):
     x, w, h = problem()
-    peer = NMF(3, solver="mu", beta_loss="kullback-leibler", init="custom", max_iter=n_iter, tol=0)
-    peer.fit_transform(x.astype(float), W=w.copy(), H=h.copy())
-    model = likeliest(3, init=(w, h), max_iter=n_iter, tol=0).fit(x)
-    spectra = peer.components_ / peer.components_.sum(1, keepdims=True)
-    np.testing.assert_allclose(model.components_, spectra, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(model.objective_, peer.reconstruction_err_**2 / 2, rtol=1e-5)
-    assert model.n_iter_ == n_iter
+    _, spectra, objective = sklearns(3, n_iter, x, w, h)
+    spectra = spectra / spectra.sum(1, keepdims=True)
+    model = CountModel(as_counts(x), h, w)
+    for _ in range(n_iter):
+        model.update()
+    np.testing.assert_allclose(model.components(), spectra, rtol=1e-4, atol=1e-6)
+    y = (model.loadings * model.scale) @ model.components()
+    np.testing.assert_allclose(divergence(x, y), objective, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_components", [2, 5])
+def test_as_far_as_scikit_learn_in_fewer_passes(n_components, seed):
+    x, w, h = problem(n_components, seed=seed)
+    _, _, objective = sklearns(n_components, 40, x, w, h)
+    model = likeliest(n_components, init=(w, h), max_iter=30, tol=0).fit(x)
+    assert model.objective_ < objective * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_same_optimum_as_scikit_learn(seed):
+    x, w, h = problem(seed=seed)
+    # There is more than one, so what comes first is the same.
+    w, h, _ = sklearns(3, 300, x, w, h)
+    _, peers, objective = sklearns(3, 3000, x, w, h)
+    model = likeliest(3, init=(w, h), max_iter=1500, tol=0).fit(x)
+    np.testing.assert_allclose(model.objective_, objective, rtol=1e-4)
+    found = peers / peers.sum(1, keepdims=True)
+    np.testing.assert_allclose(model.components_, found, rtol=0.01, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ends_where_nothing_can_be_gained(seed):
+    x, w, h = problem(seed=seed)
+    model = likeliest(3, init=(w, h), max_iter=3000, tol=0)
+    w, h = model.fit_transform(x).astype(float), model.components_
+    ratios = x / np.maximum(w @ h, 1e-30)
+    # Karush, Kuhn and Tucker: level where there is some, downhill where there is none.
+    for values, gradient in ((w, ratios @ h.T - 1), (h, (w.T @ ratios) / w.sum(0)[:, None] - 1)):
+        share = values / values.max()
+        assert np.abs(share * gradient).max() < 2e-3
+        assert gradient[share < 1e-6].max() < 0.1
 
 
 def test_objective_is_the_divergence_and_never_rises():
@@ -98,7 +142,94 @@ def test_objective_is_the_divergence_and_never_rises():
     model = likeliest(3, init=(w, h), max_iter=300, tol=0).fit(x)
     np.testing.assert_allclose(model.objective_history_[0], divergence(x, w @ h), rtol=1e-5)
     assert (np.diff(model.objective_history_) <= 1e-6 * model.objective_history_[0]).all()
-    assert len(model.objective_history_) == 31
+
+
+def test_steps_that_lead_upwards_are_taken_back(monkeypatch):
+    x, w, h = problem()
+    model = likeliest(3, init=(w, h), max_iter=20, tol=0)
+    plain = CountModel(as_counts(x), h, w)
+    plain.pass_over(10, further=False)
+
+    def too_far(momentum, old, new):
+        momentum.factor = 50.0
+        return np.roll(new, 3, axis=0)
+
+    monkeypatch.setattr(Momentum, "prolonged", too_far)
+    history = model.fit(x).objective_history_
+    assert history[1] == history[0] > history[2]
+    np.testing.assert_allclose(model.components_, plain.components(), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.7, 4.0])
+def test_loadings_go_further(beyond):
+    x, w, h = problem()
+    model = CountModel(as_counts(x), h, w)
+    model.update()
+    before = (model.loadings * model.scale).astype(float)
+    plain = CountModel(as_counts(x), model.components(), before)
+    model._momentum.factor = beyond
+    model.update_further()
+    plain.update()
+    step = beyond * (plain.loadings - before)
+    # Upwards by the step, downwards by the inverse's.
+    further = np.where(step > 0, plain.loadings + step, plain.loadings**2 / (plain.loadings - step))
+    np.testing.assert_allclose(model.loadings, further, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.scale, plain.scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [None, "dirichlet"])
+@pytest.mark.parametrize(("n_iter", "length"), [(5, 2), (10, 2), (12, 3), (30, 4)])
+@pytest.mark.parametrize("scan", [None, (15, 6)])
+def test_history_is_of_every_tenth_pass_and_the_last(prior, n_iter, length, scan):
+    x, _, h = problem()
+    model = PoissonNMF(3, prior=prior, init=h, max_iter=n_iter, tol=0).fit(x, scan=scan)
+    assert model.n_iter_ == n_iter
+    assert len(model.objective_history_) == length
+    assert len(np.unique(model.objective_history_)) == length
+
+
+def test_known_spectra_stay_as_they_are():
+    x, w, h = problem()
+    known = h[[1]]
+    model = likeliest(3, known_components=7 * known, random_state=0, max_iter=200, tol=0).fit(x)
+    np.testing.assert_allclose(model.components_[[0]], known / known.sum(), rtol=1e-5)
+    assert (np.diff(model.objective_history_) <= 1e-6 * model.objective_history_[0]).all()
+    given = likeliest(3, known_components=known, init=(w, h[[1, 0, 2]]), max_iter=1, tol=0).fit(x)
+    start = np.vstack([known / known.sum(), h[[0, 2]]])
+    _, *others = updated(x, w, start)[1]
+    np.testing.assert_allclose(given.components_[0], known[0] / known.sum(), rtol=1e-5)
+    others = [other / other.sum() for other in others]
+    np.testing.assert_allclose(given.components_[1:], others, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
+@pytest.mark.parametrize("index", ["i4", "i8"])
+@pytest.mark.parametrize("counted", [1, 15, 16, 17, 32, 50])
+def test_pixels_of_any_length_up_to_the_last_one(dtype, index, counted):
+    random = np.random.default_rng(counted)
+    x = np.zeros((4, 50))
+    for row in x:
+        row[random.permutation(50)[:counted]] = 1 + random.poisson(3, counted)
+    counts = as_counts(x)
+    counts.data, counts.indices = counts.data.astype(dtype), counts.indices.astype(index)
+    counts.indptr = counts.indptr.astype(index)
+    w, h = random.random((4, 3)), random.random((3, 50))
+    model = CountModel(counts, h, w)
+    likelihood = (x * np.log(w @ h)).sum()
+    np.testing.assert_allclose(model.log_likelihood(), likelihood, rtol=1e-5, atol=1e-4)
+    model.update()
+    w, h = updated(x, w, h)
+    h /= h.sum(1, keepdims=True)
+    np.testing.assert_allclose(model.components(), h, rtol=1e-4, atol=1e-6)
+
+
+def test_sums_of_logarithms():
+    y = np.logspace(-29, 29, 3001).astype(np.float32)
+    y = np.concatenate([y, np.linspace(0.5, 2, 3000, dtype=np.float32)])
+    one = np.ones(1, np.float32)
+    found = np.array([_kernels._sum_of_logs(one, y[n : n + 1], 1) for n in range(len(y))])
+    np.testing.assert_allclose(found, np.log(y.astype(float)), rtol=2e-7, atol=2e-8)
+    assert _kernels._sum_of_logs(one, 0 * one, 1) == pytest.approx(np.log(1e-30), rel=1e-6)
 
 
 def test_stops_when_little_is_gained():
