@@ -101,7 +101,7 @@ def test_one_number_is_one_lattice(lazy):
 def test_options_are_handed_on(monkeypatch):
     told = []
 
-    def noted(bands, energy, **options):
+    def noted(bands, energy, patterns=None, **options):
         told.append((bands.normals.shape, energy, options))
         return solve_lattice(bands, energy, **options)
 
