@@ -34,7 +34,7 @@ from .radon import centres_in_pixels, normalise_patterns
 from .superlattices import MOST_STEPS, all_superlattices, variants
 
 #: Log evidence that a superlattice must have. Chosen on development crystals.
-PRICE = 10.0
+PRICE = 8.0
 #: Patterns of different orientation below which nothing is pooled.
 FEWEST_ORIENTATIONS = 4
 #: Known bands: their number, and the longest, in 1/angstrom.
