@@ -89,7 +89,8 @@ class LatticeSolution:
         That of the conventional cell: the most probable one of the most probable of the 14
         lattices, also where 'unknown' is more probable than any of them.
     superlattices : tuple of (int, float)
-        Index of each superlattice that few bands speak for, and the log evidence that it adds.
+        Index of each superlattice that few bands speak for, or what only all patterns together
+        show, and the log evidence that it adds.
     orientations : float64 array of shape (n_patterns, 3, 3)
         Row vectors in the crystal's frame times these are in the detector's; NaN where a pattern
         has too few bands.
