@@ -33,9 +33,9 @@ from .geometry import as_pattern_centre
 from .radon import centres_in_pixels, normalise_patterns
 from .superlattices import MOST_STEPS, all_superlattices, variants
 
-#: Log evidence that a superlattice must have. Of 126 development crystals in two-beam images true ones
-#: had 11 to 25 with 24 patterns and 7.6 to 21 with 8, false ones up to 3.3; of 54 in dynamical
-#: images false ones had up to 10.1, the second 8.2, in cells that were wrong before.
+#: Log evidence that a superlattice must have. Of 126 development crystals in two-beam images most
+#: true ones had 11 to 25 with 24 patterns and 7.6 to 21 with 8, and false ones up to 3.3; of 54 in
+#: dynamical images false ones had up to 10.1, the second 8.2, both in cells that were wrong before.
 PRICE = 8.0
 #: Patterns of different orientation below which nothing is pooled.
 FEWEST_ORIENTATIONS = 4

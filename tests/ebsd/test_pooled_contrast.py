@@ -9,7 +9,13 @@ import pytest
 
 from emsparse_hs.ebsd import Bands, Patterns, pixel_directions, solve_lattice
 from emsparse_hs.ebsd.pooled_contrast import (
+    HEIGHTS,
+    HOW_MUCH,
+    LARGER,
     PRICE,
+    SHARES,
+    _evidence,
+    _log_ratios,
     add_pooled_superlattices,
     find_reflections,
     look_at,
@@ -181,6 +187,32 @@ def test_reflections_are_those_of_the_superlattice_alone():
         assert (np.diff(lengths) > -1e-9).all() and lengths.max() < 0.7
         assert len({tuple(np.abs(x)) for x in h}) > 1
         assert not {tuple(x) for x in h} & {tuple(-x) for x in h}
+
+
+def test_evidence_is_that_of_heights_and_errors():
+    """By numerical integration over the heights; errors such that their scale is 1."""
+    rng = np.random.default_rng(0)
+    z = np.r_[rng.normal(0, 1 / 1.05, 4000), 0.5, 6.0]
+    errors = np.r_[np.ones(4000), 0.08, 0.02]
+    families, parallel = np.arange(4002), np.arange(4002) % 2 == 0
+    ratios = _log_ratios(z / errors, errors**-2, parallel, families)[-2:]
+    scale = [1.05 * np.sqrt(np.mean(z[p : -2 + p : 2] ** 2)) for p in (0, 1)]
+    expected = np.empty((2, len(HEIGHTS)))
+    for i in (0, 1):
+        a = np.linspace(0, 5, 400001)
+
+        def density(x):
+            narrow = np.exp(-(x**2) / 2) * (1 - LARGER)
+            return narrow + np.exp(-((x / HOW_MUCH) ** 2) / 2) * LARGER / HOW_MUCH
+
+        place, error = z[i - 2] / scale[i], errors[i - 2] * scale[i]
+        for k, width in enumerate(HEIGHTS):
+            prior = np.sqrt(2 / np.pi) / width * np.exp(-((a / width) ** 2) / 2)
+            seen = (prior * density(place - a / error)).sum() * (a[1] - a[0])
+            expected[i, k] = np.log(seen / density(place))
+    np.testing.assert_allclose(ratios, expected, atol=0.02)
+    each = np.log(1 - SHARES + SHARES * np.exp(ratios[..., None])).sum(axis=0)
+    assert _evidence(ratios) == pytest.approx(np.log(np.exp(each).mean()))
 
 
 def test_a_lattice_is_solved_with_its_patterns(phase, monkeypatch):
