@@ -243,7 +243,7 @@ def find_reflections(cell, superlattices) -> Reflections:
     members = {}
     for k in superlattices.tolist():
         matrix = all_superlattices()[0][k]
-        longest = _longest(matrix @ cell)
+        longest = _reach(matrix @ cell)
         most = np.ceil(longest * np.linalg.norm(matrix @ cell, axis=1)).astype(int)
         # Points of the grid are in order, and each is opposite to one as far from the other end.
         points = np.indices(2 * most + 1).reshape(3, -1).T - most
@@ -257,7 +257,7 @@ def find_reflections(cell, superlattices) -> Reflections:
     return Reflections(np.array(list(places), int).reshape(-1, 3), members)
 
 
-def _longest(cell) -> float:
+def _reach(cell) -> float:
     """Length below which a cell has some three times `N_EXTRA` reflections, but for opposites."""
     volume = abs(np.linalg.det(cell))
     return float(min((3 * N_EXTRA / (2 / 3 * np.pi * volume)) ** (1 / 3), LONGEST_EXTRA))
