@@ -17,7 +17,13 @@ from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
 from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
-from emsparse_hs.signals._lattices import as_labels, checked_beam_energy, classify, find_lattices
+from emsparse_hs.signals._lattices import (
+    PatternSource,
+    as_labels,
+    checked_beam_energy,
+    classify,
+    find_lattices,
+)
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -181,7 +187,9 @@ class EBSDMethods(SignalMethods):
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
-        The same as ``s.emsparse.detect_bands(60).estimate_lattice(labels)``.
+        As ``s.emsparse.detect_bands(60).estimate_lattice(labels)``, and bands too weak to be found
+        are looked for in all patterns together, if at least 4 differ in orientation; see
+        `emsparse_hs.ebsd.pooled_contrast`.
 
         Parameters
         ----------
@@ -232,7 +240,8 @@ class EBSDMethods(SignalMethods):
             "centre_error": centre_error,
             "max_patterns": max_patterns,
         }
-        return find_lattices(bands, labels, energy, options)
+        source = self._source(pattern_centre, signal_mask, num_workers)
+        return find_lattices(bands, labels, energy, options, source)
 
     def classify_bravais(
         self,
@@ -252,7 +261,8 @@ class EBSDMethods(SignalMethods):
     ) -> BravaisProbabilities:
         """Find which of the 14 Bravais lattices each pattern shows, with probabilities.
 
-        The same as ``s.emsparse.detect_bands(60).classify_bravais(labels)``.
+        As ``s.emsparse.detect_bands(60).classify_bravais(labels)``; with labels bands too weak to
+        be found are looked for in all patterns together, see `estimate_lattice`.
 
         Parameters
         ----------
@@ -304,6 +314,7 @@ class EBSDMethods(SignalMethods):
             labels,
             energy,
             options,
+            self._source(pattern_centre, signal_mask, num_workers),
             lazy_output=lazy,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
@@ -324,6 +335,17 @@ class EBSDMethods(SignalMethods):
             flat = as_pattern_centre(centres.reshape(-1, 3))
             return flat[0] if (flat == flat[0]).all() else centres
         return as_pattern_centre(centres)
+
+    def _source(self, pattern_centre, signal_mask, num_workers) -> PatternSource | None:
+        """Where single patterns of the scan are read from."""
+        if not self._signal.axes_manager.navigation_dimension:
+            return None
+        return PatternSource(
+            self._signal._data_aligned_with_axes,
+            self._pattern_centres(pattern_centre),
+            as_mask(signal_mask, frame_shape(self._signal), "signal"),
+            num_workers,
+        )
 
     def _map(self, function, centres, args, masks, **kwargs):
         """Work on each pattern with its pattern centre; also on a pattern without a scan."""

@@ -7,12 +7,14 @@ from .bravais import BRAVAIS_LATTICES
 from .geometry import pixel_directions
 from .known_cells import compare_cells, relative_strain
 from .lattice import LatticeSolution, solve_lattice
+from .pooled_contrast import Patterns
 from .radon import radon_angles, radon_transform
 
 __all__ = [
     "BRAVAIS_LATTICES",
     "Bands",
     "LatticeSolution",
+    "Patterns",
     "compare_cells",
     "detect_bands",
     "pixel_directions",

@@ -25,6 +25,7 @@ from ._joint import (
 )
 from .bands import Bands
 from .bravais import BRAVAIS_LATTICES, Symmetry
+from .pooled_contrast import FEWEST_ORIENTATIONS, Patterns, add_pooled_superlattices, look_at
 from .posterior import (
     Hypothesis,
     cell_parameters,
@@ -88,7 +89,8 @@ class LatticeSolution:
         That of the conventional cell: the most probable one of the most probable of the 14
         lattices, also where 'unknown' is more probable than any of them.
     superlattices : tuple of (int, float)
-        Index of each superlattice that few bands speak for, and the log evidence that it adds.
+        Index of each superlattice that few bands speak for, or what only all patterns together
+        show, and the log evidence that it adds.
     orientations : float64 array of shape (n_patterns, 3, 3)
         Row vectors in the crystal's frame times these are in the detector's; NaN where a pattern
         has too few bands.
@@ -149,6 +151,7 @@ def solve_lattice(
     width_scale: float = WIDTH_SCALE,
     centre_error: float = CENTRE_ERROR,
     max_patterns: int = MOST_PATTERNS,
+    patterns: Patterns | None = None,
 ) -> LatticeSolution:
     r"""Find the lattice of an unknown phase.
 
@@ -161,8 +164,9 @@ def solve_lattice(
     as dense, and must place them twice as well. Cells of some patterns are candidates for all;
     those of the highest evidence are refined on all patterns at once: one metric, and an
     orientation and a pattern centre for each. Superlattices are added whose bands are few
-    (`emsparse_hs.ebsd.superlattices`), and the symmetries that the metric nearly has are compared
-    (`emsparse_hs.ebsd.posterior`).
+    (`emsparse_hs.ebsd.superlattices`), or whose bands are too weak to be found in a pattern but
+    show in all patterns together (`emsparse_hs.ebsd.pooled_contrast`), and the symmetries that the
+    metric nearly has are compared (`emsparse_hs.ebsd.posterior`).
 
     Parameters
     ----------
@@ -181,6 +185,9 @@ def solve_lattice(
         Standard deviation of the pattern centres' errors, over the distance of the screen.
     max_patterns : int
         The cell is found from so many patterns at most, evenly spread; all are oriented.
+    patterns : Patterns, optional
+        What the bands were found in, to look for superlattices whose bands are too weak to be
+        found: of at least 4 different orientations. Only those the cell is found from are taken.
 
     Returns
     -------
@@ -193,8 +200,8 @@ def solve_lattice(
         If shapes don't fit, or a number is not positive.
     """
     check_options(width_scale=width_scale, centre_error=centre_error, max_patterns=max_patterns)
-    sets, patterns, n_patterns = band_sets(bands, beam_energy, width_scale)
-    if not len(patterns):
+    sets, numbers, n_patterns = band_sets(bands, beam_energy, width_scale)
+    if not len(numbers):
         return _nothing(n_patterns)
     some = evenly(len(sets), int(max_patterns))
     everything, sets = sets.chosen(some), sets.strongest(STRONG_BANDS)
@@ -206,8 +213,26 @@ def solve_lattice(
     fit = refine(fit, chosen, errors)
     errors = _measured_errors(fit, chosen, errors)
     fit = refine(fit, chosen, errors)
+    if patterns is not None:
+        sine = relativistic_wavelength(beam_energy) / 2 / width_scale
+        fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], sine)
     everywhere = _all_oriented(fit, some, sets, errors)
-    return _solution(fit, everywhere, sets, errors, patterns, n_patterns, len(chosen.g))
+    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g))
+
+
+def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, sine: float) -> Fit:
+    """Add superlattices that the patterns that fit show together."""
+    fits = shares_explained(fit, sets, errors) > FITTING
+    if not fits.any():
+        return fit
+    groups = like_orientations(fit.cell, fit.rotations[fits])
+    if groups.max() + 1 < FEWEST_ORIENTATIONS:
+        return fit
+    # Patterns of one grain show the same errors again.
+    weights = 1 / np.bincount(groups)[groups]
+    views = look_at(patterns, numbers[fits], fit.rotations[fits], fit.centres[fits], weights)
+    cell, gains = add_pooled_superlattices(fit.cell, views, sine)
+    return refine(replace(fit, cell=cell, gains=fit.gains + gains), sets, errors) if gains else fit
 
 
 def check_options(**options: float) -> None:
@@ -296,7 +321,7 @@ def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors) -> Fit:
 
 
 def _solution(
-    fit: Fit, everywhere: Fit, sets, errors, patterns, n_patterns: int, n_bands: int
+    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, n_bands: int
 ) -> LatticeSolution:
     """What is told of a fit."""
     # Edges of a band are of unequal brightness, which shifts it: the same in patterns alike.
@@ -311,9 +336,9 @@ def _solution(
     explained, orientations, centre_errors = (
         np.full((n_patterns, *shape), np.nan) for shape in ((), (3, 3), (3,))
     )
-    explained[patterns] = shares
-    orientations[patterns[shares > 0]] = everywhere.rotations[shares > 0]
-    centre_errors[patterns[evenly(len(sets), len(fit.rotations))]] = fit.centres
+    explained[numbers] = shares
+    orientations[numbers[shares > 0]] = everywhere.rotations[shares > 0]
+    centre_errors[numbers[evenly(len(sets), len(fit.rotations))]] = fit.centres
     evidence = fit.log_evidence / n_bands
     bands = n_bands / len(fit.rotations)
     trust = _trust(evidence, known.max(), shares.mean(), n_different, fit.gains, bands)

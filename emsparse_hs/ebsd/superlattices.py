@@ -80,8 +80,16 @@ def superlattices(index: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _all() -> tuple[np.ndarray, np.ndarray, dict]:
-    """Matrices of all superlattices, their indices, and their places by normal form."""
+def all_superlattices() -> tuple[np.ndarray, np.ndarray, dict]:
+    """All superlattices that are looked for.
+
+    Returns
+    -------
+    matrices : float64 array of shape (n, 3, 3)
+    indices : int array of shape (n,)
+    places : dict
+        Place of each by its normal form.
+    """
     matrices = np.concatenate([superlattices(i) for i in INDICES])
     places = {_normal_form(m): i for i, m in enumerate(matrices)}
     return matrices, np.rint(np.linalg.det(matrices)).astype(int), places
@@ -108,11 +116,20 @@ def _less(row: list[int], other: list[int], times: int) -> list[int]:
     return [x - times * y for x, y in zip(row, other, strict=True)]
 
 
-def _variants(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def variants(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which superlattice is a variant of which, and the rotation that makes it.
 
-    Returns the number of each superlattice's orbit, and an array of shape (n, order) with the
-    place of what each rotation makes of each.
+    Parameters
+    ----------
+    rotations : int array of shape (order, 3, 3)
+        Symmetries of the lattice: rows of their indices times these are the images.
+
+    Returns
+    -------
+    orbits : int array of shape (n,)
+        Of each superlattice the number of its orbit.
+    images : int array of shape (n, order)
+        Place of what each rotation makes of each superlattice.
     """
     return _cached_variants(rotations.tobytes(), len(rotations))
 
@@ -120,7 +137,7 @@ def _variants(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=None)
 def _cached_variants(buffer: bytes, order: int) -> tuple[np.ndarray, np.ndarray]:
     rotations = np.frombuffer(buffer, dtype=int).reshape(order, 3, 3)
-    matrices, _, places = _all()
+    matrices, _, places = all_superlattices()
     images = np.array([[places[_normal_form(m @ r)] for r in rotations] for m in matrices])
     orbits = images.min(axis=1)
     return orbits, images
@@ -158,7 +175,7 @@ def add_superlattices(cell, g, starts, spread, stray: float, groups=None) -> Ext
     -------
     Extension
     """
-    matrices, indices, _ = _all()
+    matrices, indices, _ = all_superlattices()
     cell, g = reduced_cell(cell), np.array(g)
     turns = np.repeat(np.eye(3)[None], len(starts) - 1, axis=0)
     layers = [(cell, 1.0)]
@@ -169,7 +186,7 @@ def add_superlattices(cell, g, starts, spread, stray: float, groups=None) -> Ext
     price = PRICE * (1 + np.log((sizes > 0).sum())) + PRICE_OF_INDEX * (indices - INDICES[0])
     for _ in range(MOST_STEPS):
         rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
-        orbits, images = _variants(np.ascontiguousarray(rotations))
+        orbits, images = variants(np.ascontiguousarray(rotations))
         each = _gains(cell, g, starts, spread, stray, known, matrices)
         place, share, gain = _best_orbit(each, 1 / sizes[groups], orbits, price)
         if gain < price[place]:

@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from hyperspy.signal import BaseSignal
 
+from emsparse_hs._computing import compute
 from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd import Bands, compare_cells, solve_lattice
+from emsparse_hs.ebsd import Bands, Patterns, compare_cells, solve_lattice
 from emsparse_hs.signals._bravais_probabilities import ANSWERS
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
@@ -36,25 +37,68 @@ _PRIMITIVE = {
 }
 
 
+class PatternSource(NamedTuple):
+    """The patterns that bands were found in, of which few are read.
+
+    Attributes
+    ----------
+    data : numpy or dask array
+        The scan's axes first.
+    pattern_centre : float64 array of shape (3,) or (..., 3)
+    signal_mask : bool array or None
+        True where a detector pixel is left out.
+    num_workers : int or None
+        As in HyperSpy.
+    """
+
+    data: Any
+    pattern_centre: np.ndarray
+    signal_mask: np.ndarray | None
+    num_workers: int | None
+
+    def of(self, chosen: np.ndarray) -> Patterns:
+        """Those of a bool array of the scan's shape."""
+        where = np.nonzero(chosen)
+
+        def take(numbers) -> np.ndarray:
+            places = tuple(axis[numbers] for axis in where)
+            if isinstance(self.data, da.Array):
+                return compute(self.data.vindex[places], False, self.num_workers)
+            return self.data[places]
+
+        alike = np.ndim(self.pattern_centre) == 1
+        centre = self.pattern_centre if alike else self.pattern_centre[chosen]
+        return Patterns(take, centre, self.signal_mask)
+
+
 def find_lattices(
-    bands: KikuchiBands, labels, beam_energy: float | None, options: dict
+    bands: KikuchiBands,
+    labels,
+    beam_energy: float | None,
+    options: dict,
+    source: PatternSource | None = None,
 ) -> PhaseLattice | dict[int, PhaseLattice]:
     """The lattice of each label's patterns; see `KikuchiBands.estimate_lattice`."""
     energy = checked_beam_energy(bands, beam_energy)
     every = as_labels(labels, bands.axes_manager._navigation_shape_in_array)
-    found = _of_each_label(bands, every, energy, options)
+    found = _of_each_label(bands, every, energy, options, source)
     return found[int(labels)] if np.ndim(labels) == 0 else found
 
 
 def classify(
-    bands: KikuchiBands, labels, beam_energy: float | None, options: dict, **kwargs
+    bands: KikuchiBands,
+    labels,
+    beam_energy: float | None,
+    options: dict,
+    source: PatternSource | None = None,
+    **kwargs,
 ) -> BravaisProbabilities:
     """Probabilities of the lattices; see `KikuchiBands.classify_bravais`."""
     energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     if labels is None:
         return _as_probabilities(bands, _each(bands, energy, options, **kwargs))
-    lattices = _of_each_label(bands, as_labels(labels, scan), energy, options)
+    lattices = _of_each_label(bands, as_labels(labels, scan), energy, options, source)
     data = np.full((*scan, len(ANSWERS)), np.nan)
     for lattice in lattices.values():
         data[lattice.patterns] = lattice.probabilities
@@ -155,14 +199,19 @@ def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
 
 
 def _of_each_label(
-    bands: KikuchiBands, labels: np.ndarray, energy: float, options: dict
+    bands: KikuchiBands,
+    labels: np.ndarray,
+    energy: float,
+    options: dict,
+    source: PatternSource | None,
 ) -> dict[int, PhaseLattice]:
     """Called by what a method calls: warnings are for whoever called the method."""
     data = _complete(bands)
     found = {}
     for label in np.unique(labels[labels >= 0]).tolist():
         chosen = labels == label
-        solution = solve_lattice(_as_bands(data[chosen]), energy, **options)
+        patterns = None if source is None else source.of(chosen)
+        solution = solve_lattice(_as_bands(data[chosen]), energy, patterns=patterns, **options)
         found[label] = PhaseLattice(solution, chosen)
         warn_of_misfits(found[label], label, stacklevel=5)
     return found

@@ -101,7 +101,7 @@ def test_one_number_is_one_lattice(lazy):
 def test_options_are_handed_on(monkeypatch):
     told = []
 
-    def noted(bands, energy, **options):
+    def noted(bands, energy, patterns=None, **options):
         told.append((bands.normals.shape, energy, options))
         return solve_lattice(bands, energy, **options)
 
@@ -193,3 +193,49 @@ def test_signals_of_kikuchipy():
         answers = patterns.emsparse.classify_bravais(labels, **QUIET)
         assert (answers.most_probable()[labels == 0] == "cF").all()
         assert patterns.emsparse.classify_bravais(**QUIET)._lazy == lazy
+
+
+@pytest.fixture
+def handed_on(monkeypatch):
+    """Patterns of each solution, in the order of the labels."""
+    told = []
+
+    def noted(bands, energy, patterns=None, **options):
+        told.append(patterns)
+        return solve_lattice(bands, energy, **options)
+
+    monkeypatch.setattr("emsparse_hs.signals._lattices.solve_lattice", noted)
+    return told
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_patterns_of_each_label_are_handed_on(layout, handed_on):
+    labels = LABELS.copy()
+    labels[0, 1] = labels[3, 0] = -1
+    hidden = np.zeros(SHAPE, bool)
+    hidden[:, :5] = True
+    methods = EBSDMethods(signal(layout))
+    methods.estimate_lattice(labels, CENTRE, signal_mask=hidden, **QUIET)
+    methods.classify_bravais(labels, CENTRE, signal_mask=hidden, num_workers=1, **QUIET)
+    for label, patterns in zip([0, 1, 0, 1], handed_on, strict=True):
+        some = np.array([3, 0, 4])
+        taken = patterns.take(some)
+        assert isinstance(taken, np.ndarray)
+        np.testing.assert_array_equal(taken, DATA[labels == label][some])
+        np.testing.assert_array_equal(patterns.pattern_centre, CENTRE)
+        np.testing.assert_array_equal(patterns.signal_mask, hidden)
+
+
+def test_pattern_centres_are_handed_on(handed_on):
+    centres = np.array(CENTRE) + np.random.default_rng(0).normal(0, 1e-4, (4, 3, 3))
+    EBSDMethods(signal()).estimate_lattice(LABELS, centres, **QUIET)
+    for label, patterns in enumerate(handed_on):
+        np.testing.assert_array_equal(patterns.pattern_centre, centres[label == LABELS])
+        assert patterns.signal_mask is None
+
+
+def test_patterns_alone_and_bands_have_none(handed_on, bands):
+    EBSDMethods(signal(None, FCC.patterns)).classify_bravais(None, CENTRE, **QUIET)
+    EBSDMethods(signal(None, FCC.patterns[0, 0])).estimate_lattice(0, CENTRE, **QUIET)
+    bands.estimate_lattice(LABELS)
+    assert handed_on == 9 * [None]

@@ -208,7 +208,8 @@ def test_where_the_beam_energy_is_taken_from(scan):
 def test_options_are_handed_on(scan, monkeypatch):
     told = []
 
-    def noted(bands, energy, **options):
+    def noted(bands, energy, patterns=None, **options):
+        assert patterns is None
         told.append((len(bands.normals), energy, options))
         return solve_lattice(bands, energy, **options)
 

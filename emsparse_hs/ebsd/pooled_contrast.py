@@ -1,0 +1,354 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+r"""Superlattices from the contrast at predicted places, pooled over many oriented patterns.
+
+A superlattice's own bands may be too weak to be found in any pattern. Where they are is known, once
+the lattice below it and the orientation of each pattern are: what all patterns say of the height
+of their edges is added up.
+
+First all patterns are fitted as a sum of bands of the lattice, each with a profile of its own.
+Against what is left, and the profile of the parallel band, the edges of a reflection that is not
+of the lattice have a height a with the error s. Most of those that are tried belong to no lattice,
+and say how large errors are; those of parallel planes, which are inside of other bands, have an
+error of their own. For a superlattice of which a share f of the reflections is seen, with heights
+that are spread like a half of a normal distribution of the width A, the evidence is
+
+.. math:: \sum_i \ln\left[1 - f + f\,\frac{p(a_i \mid A, s_i)}{p(a_i \mid 0, s_i)}\right]
+
+in the mean over some f and A. Reflections that the lattice's symmetry makes equal count as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from . import _edge_kernels
+from .bravais import near_symmetries, reduced_cell
+from .geometry import as_pattern_centre
+from .radon import centres_in_pixels, normalise_patterns
+from .superlattices import MOST_STEPS, all_superlattices, variants
+
+#: Log evidence that a superlattice must have. Of 126 development crystals in two-beam images most
+#: true ones had 11 to 25 with 24 patterns and 7.6 to 21 with 8, and false ones up to 3.3; of 54 in
+#: dynamical images false ones had up to 10.1, the second 8.2, both in cells that were wrong before.
+PRICE = 8.0
+#: Patterns of different orientation below which nothing is pooled.
+FEWEST_ORIENTATIONS = 4
+#: Known bands: their number, and the longest, in 1/angstrom.
+N_KNOWN, LONGEST_KNOWN = 100, 1.0
+#: Reflections of a superlattice: how many at most, the shortest first, and the longest.
+N_EXTRA, LONGEST_EXTRA = 80, 0.7
+#: Bins of a known band's profile and their width, and that of the bins about an edge; sines.
+N_BINS, STEP, FINE_STEP = 50, 0.004, 0.0025
+#: Half width of the strip about an edge, a sine.
+WINDOW = 0.03
+#: Pixels where the known bands add up to more, in standard deviations, are left out: zone axes are
+#: no sum of bands.
+BRIGHTEST = 1.5
+#: Patterns are averaged to some so many pixels on the shorter side, and less than twice as many.
+N_PIXELS = 100
+#: Shares f of reflections that are seen, and widths A of their heights in standard deviations.
+SHARES, HEIGHTS = np.array([0.15, 0.35, 0.7, 0.98]), np.array([0.03, 0.06, 0.12, 0.25, 0.5])
+#: Errors: share of those that are larger, and how much; the least, in errors of white noise.
+LARGER, HOW_MUCH, LEAST = 0.05, 3.0, 0.7
+#: Distortion up to which a rotation is a symmetry.
+NEAR = 0.01
+#: Reflections' indices are whole numbers times 1 over this.
+_PARTS = 12
+
+
+class Patterns(NamedTuple):
+    """Where the patterns are that bands were found in.
+
+    Attributes
+    ----------
+    take : callable
+        From numbers of patterns, int array of shape (n,), to the patterns, (n, height, width).
+    pattern_centre : array of shape (3,) or (n_patterns, 3)
+        In Bruker's convention.
+    signal_mask : bool array of shape (height, width), optional
+        True where a detector pixel is left out.
+    """
+
+    take: Callable[[np.ndarray], np.ndarray]
+    pattern_centre: np.ndarray
+    signal_mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Patterns of one phase with their orientations.
+
+    Attributes
+    ----------
+    images : float32 array of shape (n, height, width)
+        High-pass filtered, in standard deviations.
+    cosines : float32 array of shape (n, height, width)
+        Of the angle of each pixel's ray to the screen's normal; zero where a pixel does not count.
+    centres : float64 array of shape (n, 4)
+        Column, row and distance in px, and the largest secant of those angles.
+    rotations : float64 array of shape (n, 3, 3)
+        Row vectors in the crystal's frame times these are in the detector's.
+    weights : float64 array of shape (n,)
+    """
+
+    images: np.ndarray
+    cosines: np.ndarray
+    centres: np.ndarray
+    rotations: np.ndarray
+    weights: np.ndarray
+
+
+class Reflections(NamedTuple):
+    """Reflections of a lattice's superlattices that are none of the lattice.
+
+    Attributes
+    ----------
+    indices : int array of shape (n, 3)
+        In the lattice's reciprocal basis, in twelfths.
+    members : dict
+        Which of them belong to each superlattice, the shortest first, by its place in
+        `all_superlattices`.
+    """
+
+    indices: np.ndarray
+    members: dict[int, np.ndarray]
+
+
+def add_pooled_superlattices(
+    cell, views: Views, sine: float
+) -> tuple[np.ndarray, tuple[tuple[int, float], ...]]:
+    """Add the superlattices that the contrast at predicted places speaks for, one by one.
+
+    Only those that have the lattice's symmetry are looked for: of others each pattern may show
+    another variant.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        Rows are the basis vectors in angstrom, in the crystal's frame.
+    views : Views
+        Of at least some patterns of different orientation.
+    sine : float
+        Of a band's half width, over the length of g.
+
+    Returns
+    -------
+    cell : float64 array of shape (3, 3)
+        Reduced cell of the last superlattice.
+    gains : tuple of (int, float)
+        Index of each superlattice and its log evidence.
+    """
+    cell, gains = reduced_cell(cell), []
+    for _ in range(MOST_STEPS):
+        place, gain = _best_superlattice(cell, views, sine)
+        if gain < PRICE:
+            break
+        matrices, indices, _ = all_superlattices()
+        cell = reduced_cell(matrices[place] @ cell)
+        gains.append((int(indices[place]), gain))
+    return cell, tuple(gains)
+
+
+def look_at(patterns: Patterns, numbers, rotations, centre_errors, weights) -> Views:
+    """Patterns with their orientations; those that are constant or not finite are left out.
+
+    Parameters
+    ----------
+    patterns : Patterns
+    numbers : int array of shape (n,)
+        Of the patterns.
+    rotations : float64 array of shape (n, 3, 3)
+    centre_errors : float64 array of shape (n, 3)
+        What is to be added to the pattern centre, see `emsparse_hs.ebsd.LatticeSolution`.
+    weights : float64 array of shape (n,)
+
+    Returns
+    -------
+    Views
+    """
+    taken = np.asarray(patterns.take(numbers))
+    centre = as_pattern_centre(patterns.pattern_centre)
+    centre = centre if centre.ndim == 1 else centre[numbers]
+    centres = centres_in_pixels(centre, taken.shape).copy()
+    centres += centre_errors * centres[:, 2:] * (1, -1, 1)
+    taken, mask, centres = _averaged(taken, patterns.signal_mask, centres)
+    images, valid, usable = normalise_patterns(taken, mask)
+    rows, columns = np.indices(valid.shape)
+    column, row, distance = (centres[usable, i, None, None] for i in range(3))
+    squares = ((columns - column) ** 2 + (rows - row) ** 2) / distance**2
+    cosines = np.where(valid, 1 / np.sqrt(1 + squares), 0).astype(np.float32)
+    farthest = np.sqrt(1 + (squares * valid).max(axis=(1, 2)))
+    centres = np.column_stack([centres[usable], farthest])
+    turned = np.ascontiguousarray(rotations[usable])
+    return Views(images[usable], cosines, centres, turned, weights[usable])
+
+
+def _averaged(patterns, mask, centres) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Means over squares of pixels, so that some `N_PIXELS` remain."""
+    size = min(patterns.shape[1:]) // N_PIXELS
+    if size < 2:
+        return patterns, mask, centres
+    height, width = (n // size * size for n in patterns.shape[1:])
+
+    def squares(array):
+        cut = array[..., :height, :width]
+        return cut.reshape(*cut.shape[:-2], height // size, size, width // size, size)
+
+    means = squares(patterns).mean(axis=(-3, -1), dtype=np.float32)
+    mask = None if mask is None else squares(np.asarray(mask, bool)).any(axis=(-3, -1))
+    return means, mask, (centres - (0.5 * (size - 1), 0.5 * (size - 1), 0)) / size
+
+
+def _best_superlattice(cell, views: Views, sine: float) -> tuple[int, float]:
+    """The superlattice of the highest evidence, and that."""
+    rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
+    orbits, _ = variants(np.ascontiguousarray(rotations))
+    alone = np.flatnonzero(np.bincount(orbits)[orbits] == 1)
+    # All of the small indices say how large errors are.
+    indices = all_superlattices()[1]
+    tried = np.union1d(alone, np.flatnonzero(indices < indices.max()))
+    reflections = find_reflections(cell, tried)
+    families = _families(reflections.indices, rotations)
+    scores, information, parallel = _measured(cell, views, sine, reflections.indices)
+    ratios = _log_ratios(scores, information, parallel, families)
+    best, highest = 0, -np.inf
+    for k in alone.tolist():
+        gain = _evidence(ratios[np.unique(families[reflections.members[k]])])
+        if gain > highest:
+            best, highest = k, gain
+    return best, highest
+
+
+def find_reflections(cell, superlattices) -> Reflections:
+    """Reflections of some superlattices that the lattice has not.
+
+    Parameters
+    ----------
+    cell : float64 array of shape (3, 3)
+    superlattices : int array of shape (n,)
+        Which of `all_superlattices`.
+
+    Returns
+    -------
+    Reflections
+    """
+    reciprocal = np.linalg.inv(cell).T
+    places: dict[tuple, int] = {}
+    members = {}
+    for k in superlattices.tolist():
+        matrix = all_superlattices()[0][k]
+        longest = _reach(matrix @ cell)
+        most = np.ceil(longest * np.linalg.norm(matrix @ cell, axis=1)).astype(int)
+        # Points of the grid are in order, and each is opposite to one as far from the other end.
+        points = np.indices(2 * most + 1).reshape(3, -1).T - most
+        points = points[len(points) // 2 + 1 :]
+        indices = np.rint(_PARTS * points @ np.linalg.inv(matrix).T).astype(int)
+        lengths = np.linalg.norm(indices @ reciprocal, axis=1) / _PARTS
+        extra = (lengths < longest) & (indices % _PARTS != 0).any(axis=1)
+        shortest = np.argsort(lengths[extra], kind="stable")[:N_EXTRA]
+        mine = [max(tuple(h), tuple(-h)) for h in indices[extra][shortest]]
+        members[k] = np.array([places.setdefault(h, len(places)) for h in mine], int)
+    return Reflections(np.array(list(places), int).reshape(-1, 3), members)
+
+
+def _reach(cell) -> float:
+    """Length below which a cell has some three times `N_EXTRA` reflections, but for opposites."""
+    volume = abs(np.linalg.det(cell))
+    return float(min((3 * N_EXTRA / (2 / 3 * np.pi * volume)) ** (1 / 3), LONGEST_EXTRA))
+
+
+def _families(indices, rotations) -> np.ndarray:
+    """Numbers of sets of reflections that a lattice's symmetry turns into each other."""
+    turned = np.rint(indices @ np.linalg.inv(rotations).transpose(0, 2, 1)).astype(int)
+    # One number for each reflection, and the same for its opposite.
+    base = 2 * np.abs(turned).max(initial=0) + 1
+    numbers = np.abs(turned @ (base**2, base, 1)).min(axis=0)
+    return np.unique(numbers, return_inverse=True)[1]
+
+
+def _measured(
+    cell, views: Views, sine: float, indices
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score, information and whether it is parallel to a known band, of each reflection."""
+    known = _known_planes(cell)
+    normals = known @ np.linalg.inv(cell).T
+    normals /= np.linalg.norm(normals, axis=1)[:, None]
+    args = views.centres, views.rotations
+    left, profiles = views.images.copy(), np.zeros((len(known), N_BINS))
+    _edge_kernels.fit_profiles(left, views.cosines, *args, normals, STEP, 2, profiles)
+    cosines = np.where(views.images - left > BRIGHTEST, 0, views.cosines)
+    left[:], profiles[:] = views.images, 0
+    _edge_kernels.fit_profiles(left, cosines, *args, normals, STEP, 3, profiles)
+    primitive = indices // np.gcd.reduce(indices, axis=1)[:, None]
+    at = {tuple(sign * h): i for i, h in enumerate(known) for sign in (1, -1)}
+    planes = np.array([at.get(tuple(h), -1) for h in primitive], int)
+    reciprocal = np.linalg.inv(cell).T
+    spacings = np.linalg.norm(primitive @ reciprocal, axis=1)
+    scores, information = np.empty((2, len(indices)))
+    _edge_kernels.edge_contrasts(
+        left, cosines, *args, views.weights, indices @ reciprocal / _PARTS, spacings, sine, planes,
+        profiles, np.array([FINE_STEP, STEP]), WINDOW, scores, information,
+    )  # fmt: skip
+    return scores, information, planes >= 0
+
+
+def _known_planes(cell) -> np.ndarray:
+    """Indices of the lattice's planes, the widest spaced first, without multiples and opposites."""
+    most = np.ceil(LONGEST_KNOWN * np.linalg.norm(cell, axis=1)).astype(int)
+    indices = np.indices(2 * most + 1).reshape(3, -1).T - most
+    indices = indices[len(indices) // 2 + 1 :]
+    indices = indices[np.gcd.reduce(indices, axis=1) == 1]
+    lengths = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)
+    order = np.argsort(lengths, kind="stable")[:N_KNOWN]
+    return indices[order[lengths[order] < LONGEST_KNOWN]]
+
+
+def _log_ratios(scores, information, is_parallel, families) -> np.ndarray:
+    """Log likelihood ratio of each family for each of `HEIGHTS` against none.
+
+    Errors are as large as the heights of all families say, apart for those of parallel planes.
+    """
+    scores, information = (np.bincount(families, x) for x in (scores, information))
+    is_parallel = np.bincount(families, is_parallel) > 0
+    seen = information > 0
+    errors = 1 / np.sqrt(np.where(seen, information, 1))
+    z = scores * errors
+    for kind in (seen & is_parallel, seen & ~is_parallel):
+        scale = _scale(z[kind])
+        z[kind] /= scale
+        errors[kind] *= scale
+    ratios = _log_density(z, HEIGHTS / errors[:, None]) - _log_density(z, np.zeros(1))
+    return np.where(seen[:, None], ratios, 0.0)
+
+
+def _scale(z) -> float:
+    """Standard deviation of most of the heights over their errors."""
+    if not len(z):
+        return 1.0
+    usual = z[np.abs(z) < 3.5 * max(1.48 * np.median(np.abs(z)), 0.5)]
+    return max(1.05 * float(np.sqrt(np.mean(usual**2))), LEAST)
+
+
+def _log_density(z, widths) -> np.ndarray:
+    """Log density of heights z with the error 1, or at times more, spread over some widths."""
+    total = np.array(-np.inf)
+    for share, error in ((1 - LARGER, 1.0), (LARGER, HOW_MUCH)):
+        variance = error**2 + widths**2
+        part = log_ndtr(z[:, None] * widths / (error * np.sqrt(variance))) + np.log(2)
+        part = part - 0.5 * (np.log(2 * np.pi * variance) + z[:, None] ** 2 / variance)
+        total = np.logaddexp(total, np.log(share) + part)
+    return total
+
+
+def _evidence(ratios) -> float:
+    """Log evidence of a superlattice from those of its families, of shape (families, heights)."""
+    if not len(ratios):
+        return -np.inf
+    each = np.logaddexp(np.log1p(-SHARES), np.log(SHARES) + ratios[..., None]).sum(axis=0)
+    return float(np.logaddexp.reduce(each.ravel()) - np.log(each.size))
