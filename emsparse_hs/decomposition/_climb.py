@@ -102,13 +102,13 @@ def restarted(climb: Climb, estimator: PoissonNMF) -> Climb:
     for _ in range(MOST_RESTARTS):
         spectra = climb.model.components()
         again = rough_climb(estimator, model.counts, model.neighbours, spectra, climb.n_iter)
-        if _least_cosine(spectra, again.model.components()) > SAME:
+        if least_cosine(spectra, again.model.components()) > SAME:
             break
         climb = again
     return climb
 
 
-def _least_cosine(spectra: np.ndarray, others: np.ndarray) -> float:
+def least_cosine(spectra: np.ndarray, others: np.ndarray) -> float:
     norms = np.linalg.norm(spectra, axis=1) * np.linalg.norm(others, axis=1)
     return float(((spectra * others).sum(1) / np.maximum(norms, TINY)).min())
 

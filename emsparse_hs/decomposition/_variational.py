@@ -12,9 +12,18 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ._births import with_births
-from ._climb import SPATIAL_OF_SPECTRA, Climb, restarted, rough_climb, sharp_fractions, start_model
+from ._climb import (
+    SPATIAL_OF_SPECTRA,
+    Climb,
+    least_cosine,
+    restarted,
+    rough_climb,
+    sharp_fractions,
+    start_model,
+)
 from ._dirichlet import DirichletModel
 from ._neighbours import Neighbours, some_tiles
+from ._purer import purer_spectra
 from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra, with_known
 from .counts import thin_counts
 from .start import scaled_nmf_start
@@ -29,6 +38,9 @@ COMPARED_COUNTS, COMPARED_PART = 50, 0.2
 #: Nats a pixel by which clusters must be likelier than purer spectra: the prior favours pixels that
 #: are all of one kind, and so those spectra that are sums of pixels.
 PURER = 0.05
+
+#: Cosine of spectra from which on it is not a matter of purity which ones are taken.
+ALIKE = 0.98
 
 #: Strengths that maps may have, and the share of the counts from which the others are predicted.
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
@@ -133,7 +145,20 @@ def _best_climb(estimator, counts, neighbours, random) -> Climb:
         return climbs[0]
     best = _likeliest([climb.model for climb in climbs], random)
     # Sums of pixels that have been preferred to purer spectra are mostly pure themselves.
-    return climbs[best] if best else restarted(climbs[0], estimator)
+    return _purest(climbs[best] if best else restarted(climbs[0], estimator), estimator, random)
+
+
+def _purest(climb: Climb, estimator, random) -> Climb:
+    """From spectra without what they may have of each other, unless that is clearly less likely."""
+    model = climb.model
+    totals = model.abundances().sum(0, dtype=np.float64)
+    purer = purer_spectra(model.components(), totals, model.n_known)
+    if purer is None:
+        return climb
+    other = rough_climb(estimator, model.counts, model.neighbours, purer, climb.n_iter)
+    if least_cosine(model.components(), other.model.components()) > ALIKE:
+        return climb
+    return (climb, other)[_likeliest([model, other.model], random)]
 
 
 def settled(
