@@ -40,7 +40,7 @@ COMPARED_COUNTS, COMPARED_PART = 50, 0.2
 PURER = 0.05
 
 #: Cosine of spectra from which on it is not a matter of purity which ones are taken.
-ALIKE = 0.98
+ALIKE = 0.99
 
 #: Strengths that maps may have, and the share of the counts from which the others are predicted.
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8

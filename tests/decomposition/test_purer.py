@@ -55,11 +55,11 @@ def test_nothing_to_take_away():
     assert found is None or np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_a_particle_that_is_nowhere_alone(seed):
-    truth = simulate_spectra((64, 64), 512, 50, seed=seed)
-    model = PoissonNMF(4, random_state=0).fit(truth.counts.reshape(-1, 512), scan=(64, 64))
+@pytest.mark.parametrize("seed, shape, least", [(0, (64, 64), 0.99), (3, (40, 48), 0.97)])
+def test_a_particle_that_is_nowhere_alone(seed, shape, least):
+    truth = simulate_spectra(shape, 512, 50, seed=seed)
+    model = PoissonNMF(4, random_state=0).fit(truth.counts.reshape(-1, 512), scan=shape)
     units = [
         s / np.linalg.norm(s, axis=1, keepdims=True) for s in (truth.spectra, model.components_)
     ]
-    assert (units[0] @ units[1].T).max(1).min() > 0.98
+    assert (units[0] @ units[1].T).max(1).min() > least
