@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 import warnings
 from collections.abc import Iterator
 from copy import copy
 from typing import Any, NamedTuple
 
+import dask
 import numpy as np
 from hyperspy.external.progressbar import progressbar
 
@@ -119,9 +121,9 @@ def held_rows(estimator, blocks: Blocks, **how) -> Any:
     Parameters
     ----------
     estimator : object
-        With ``convert_block(rows, to_file)``, and ``stack_blocks(blocks, order, to_file)``, whose
-        row number i is the row number ``order[i]`` of all blocks. They are to be kept in files if
-        the data take more than half of the memory that is free.
+        With ``convert_block(rows)``, and ``stack_blocks(blocks, order, folder)``, whose row number
+        i is the row number ``order[i]`` of all blocks. If the data take more than half of the
+        memory that is free, there is a folder, to keep in files there what comes one by one.
     blocks : Blocks
         The data.
     **how
@@ -133,9 +135,18 @@ def held_rows(estimator, blocks: Blocks, **how) -> Any:
         One row a kept pixel.
     """
     size = blocks.n_pixels * blocks.n_features * np.dtype(blocks.dtype).itemsize
-    to_file = size > PART_OF_FREE * free_memory()
-    held = blocks.hold(estimator.convert_block, to_file, **how)
-    return estimator.stack_blocks(list(held), blocks.scan_order, to_file)
+    if size <= PART_OF_FREE * free_memory():
+        held = blocks.hold(estimator.convert_block, **how)
+        return estimator.stack_blocks(list(held), blocks.scan_order, None)
+    folder = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
+    return estimator.stack_blocks(_converted(blocks, estimator, how), blocks.scan_order, folder)
+
+
+def _converted(blocks: Blocks, estimator, how: dict[str, Any]) -> Iterator[Any]:
+    """One block after the other as an estimator keeps it, nothing of those before in memory."""
+    shown = is_shown(how["show_progressbar"])
+    for rows in progressbar(blocks, total=len(blocks), disable=not shown):
+        yield estimator.convert_block(rows)
 
 
 def check_contract(estimator) -> None:

@@ -117,8 +117,9 @@ def multiplicative_update(
         for q in range(n_components):
             # On the way down the inverse goes further, which never comes to zero.
             step = beyond * (w[q] - loadings[i, q])
-            further = w[q] * (w[q] + max(step, nothing))
-            loadings[i, q] = further / max(w[q] + max(-step, nothing), TINY)
+            # Squares of counts may be beyond float32.
+            further = np.float64(w[q]) * (w[q] + max(step, nothing))
+            loadings[i, q] = np.float32(further / max(w[q] + max(-step, nothing), TINY))
             totals[q] += w[q]
         _find_ratios(found, w, n_components, counts, length, ratio)
         _contribute(places, n, ratio, w, numerator)

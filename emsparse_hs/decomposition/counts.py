@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from scipy import sparse
@@ -16,12 +16,15 @@ from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 
+#: Stored counts that are drawn at once.
+_AT_ONCE = 2**20
+
 #: Largest sum of a pixel, and smallest of the largest count, with which nothing that is computed
 #: from counts leaves the range of float32.
 MOST_IN_PIXEL, LEAST_MAXIMUM = 1e30, 1e-20
 
 
-def as_counts(rows, to_file: bool = False) -> sparse.csr_array:
+def as_counts(rows) -> sparse.csr_array:
     """Keep what is not zero of a block of counts.
 
     At 97 % zeros this takes a thirtieth of the memory of float32, and is up to ten times faster
@@ -31,8 +34,6 @@ def as_counts(rows, to_file: bool = False) -> sparse.csr_array:
     ----------
     rows : array or SciPy sparse array of shape (n_pixels, n_features)
         Counts of any real dtype. Never changed.
-    to_file : bool, optional
-        Keep them in a file, where memory is short; see `stack_counts`.
 
     Returns
     -------
@@ -70,23 +71,26 @@ def as_counts(rows, to_file: bool = False) -> sparse.csr_array:
         counts = _csr(counts.data.astype(dtype), counts.indices, counts.indptr, counts.shape)
         # What is below the range of float32 is zero by now.
         counts = _of_sparse(counts) if dtype.kind == "f" else counts
-    return stack_counts([counts], to_file=True) if to_file else counts
+    return counts
 
 
 def stack_counts(
-    blocks: Sequence[sparse.csr_array], order: np.ndarray | None = None, to_file: bool = False
+    blocks: Iterable[sparse.csr_array],
+    order: np.ndarray | None = None,
+    folder: str | os.PathLike | None = None,
 ) -> sparse.csr_array:
     """Join blocks of counts, one below the other.
 
     Parameters
     ----------
-    blocks : sequence of csr_array
+    blocks : iterable of csr_array
         As `as_counts` makes them, each with the same number of features.
     order : integer array of shape (n_pixels,), optional
         Which of all rows each row of the result is. One block after the other by default.
-    to_file : bool, optional
-        Keep values and features in a temporary file without a name, which goes with the counts.
-        They are used like others, and the system reads them where they are needed.
+    folder : str or path, optional
+        Where to keep values and features in temporary files, one block after the other, instead of
+        in memory. The files have no names and go with the counts, which are used like others: the
+        system reads them where they are needed.
 
     Returns
     -------
@@ -99,8 +103,9 @@ def stack_counts(
     ValueError
         If there are no blocks, or they differ in the number of features.
     OSError
-        If there is no room for the file, in the folder that `tempfile.gettempdir` says.
+        If there is no room for the files.
     """
+    blocks = list(blocks) if folder is None else _spooled(blocks, folder)
     widths = sorted({block.shape[1] for block in blocks})
     if len(widths) != 1:
         raise ValueError(
@@ -110,15 +115,16 @@ def stack_counts(
     places = np.arange(len(lengths))
     if order is not None and not np.array_equal(order, places):
         places[order], lengths = np.arange(len(order)), lengths[order]
-    elif len(blocks) == 1 and not to_file:
+    elif len(blocks) == 1:
         return blocks[0]
+    indptr = _offsets(lengths)
     dtypes = [block.dtype for block in blocks]
     # NumPy would make float64 of uint32 and float32.
     floats = any(dtype.kind == "f" for dtype in dtypes)
     dtype = np.dtype(np.float32) if floats else max(dtypes, key=lambda dtype: dtype.itemsize)
-    indptr, room = _offsets(lengths), _in_file if to_file else np.empty
-    indices = room(indptr[-1], np.result_type(*(block.indices for block in blocks)))
-    data = room(indptr[-1], dtype)
+    # As wide as SciPy would make them otherwise, in memory.
+    wide = np.result_type(indptr, *(block.indices for block in blocks))
+    indices, data = _room(indptr[-1], wide, folder), _room(indptr[-1], dtype, folder)
     first = 0
     for block in blocks:
         own = places[first : first + block.shape[0]]
@@ -127,12 +133,43 @@ def stack_counts(
     return _csr(data, indices, indptr, (len(lengths), widths[0]))
 
 
-def _in_file(n: int, dtype: np.dtype) -> np.ndarray:
-    """Array in a file that is gone when the array is."""
-    if not n:
-        return np.empty(0, dtype)
-    with tempfile.TemporaryFile(prefix="emsparse_hs_") as file:
-        size = n * np.dtype(dtype).itemsize
+def _spooled(
+    blocks: Iterable[sparse.csr_array], folder: str | os.PathLike
+) -> list[sparse.csr_array]:
+    """The same blocks, all of them in one file, each written before the next one is asked for."""
+    rows = []
+    with tempfile.TemporaryFile(prefix="emsparse-", dir=os.fspath(folder)) as file:
+        for block in blocks:
+            first = file.tell()
+            file.write(np.ascontiguousarray(block.data).data.cast("B"))
+            # Arrays start where elements of any size may.
+            file.write(bytes(-file.tell() % 8))
+            rows.append((block.indptr, block.indices.dtype, block.dtype, block.shape, first))
+            file.write(np.ascontiguousarray(block.indices).data.cast("B"))
+            file.write(bytes(-file.tell() % 8))
+        file.flush()
+        size = file.tell()
+        memory = np.asarray(np.memmap(file, np.uint8, "r+", shape=(size,))) if size else None
+    spooled = []
+    for indptr, wide, dtype, shape, first in rows:
+        n = int(indptr[-1])
+        if memory is None or not n:
+            spooled.append(_csr(np.empty(0, dtype), np.empty(0, wide), indptr, shape))
+            continue
+        second = first + n * dtype.itemsize
+        second += -second % 8
+        data = memory[first : first + n * dtype.itemsize].view(dtype)
+        indices = memory[second : second + n * wide.itemsize].view(wide)
+        spooled.append(_csr(data, indices, indptr, shape))
+    return spooled
+
+
+def _room(n: int, dtype: np.dtype, folder: str | os.PathLike | None) -> np.ndarray:
+    """Array in memory, or in a file that is gone when the array is."""
+    if folder is None or not n:
+        return np.empty(n, dtype)
+    with tempfile.TemporaryFile(prefix="emsparse-", dir=os.fspath(folder)) as file:
+        size = int(n) * np.dtype(dtype).itemsize
         if hasattr(os, "posix_fallocate"):
             # Room that turned out to be missing later would end the process.
             os.posix_fallocate(file.fileno(), 0, size)
@@ -182,7 +219,11 @@ def thin_counts(
     first, second : csr_array
         Which add up to `counts`.
     """
-    first = random.binomial(counts.data, share).astype(counts.dtype)
+    first = np.empty_like(counts.data)
+    # In pieces: what is drawn has eight bytes a count.
+    for start in range(0, len(first), _AT_ONCE):
+        piece = slice(start, start + _AT_ONCE)
+        first[piece] = random.binomial(counts.data[piece], share)
     parts = (first, counts.data - first)
     return tuple(_stored(part, counts) for part in parts)
 

@@ -5,12 +5,12 @@
 import mmap
 import os
 import pickle
-import tempfile
 
 import numpy as np
 import pytest
 from scipy import sparse
 
+from emsparse_hs.decomposition import counts as counts_module
 from emsparse_hs.decomposition.counts import as_counts, pixel_sums, stack_counts, thin_counts
 
 DTYPES = ["?", "u1", "i2", ">u2", "u4", "i8", "f2", "f4", ">f4", "f8", "g"]
@@ -79,21 +79,22 @@ def test_blocks_are_stacked():
     assert stacked.has_canonical_format
 
 
-@pytest.mark.parametrize("to_file", [False, True])
+@pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize("n_blocks", [1, 3])
-def test_stacked_in_any_order(n_blocks, to_file):
+def test_stacked_in_any_order(n_blocks, in_file, tmp_path):
+    folder = tmp_path if in_file else None
     rng = np.random.default_rng(8)
     blocks = [some_counts("u2", (n, 7), mean) for n, mean in [(5, 0.5), (1, 0), (4, 300)]]
     blocks = blocks[:n_blocks]
-    kept = [as_counts(block, to_file) for block in blocks]
+    kept = [as_counts(block) for block in blocks]
     before = [block.toarray() for block in kept]
     order = rng.permutation(sum(map(len, blocks)))
-    stacked = stack_counts(kept, order, to_file)
+    stacked = stack_counts(iter(kept), order, folder)
     np.testing.assert_array_equal(stacked.toarray(), np.concatenate(blocks)[order])
     assert stacked.has_canonical_format and stacked.indices.dtype == np.int32
     for block, old in zip(kept, before, strict=True):
         np.testing.assert_array_equal(block.toarray(), old)
-    in_order = stack_counts(kept, np.arange(len(order)), to_file)
+    in_order = stack_counts(iter(kept), np.arange(len(order)), folder)
     np.testing.assert_array_equal(in_order.toarray(), np.concatenate(blocks))
 
 
@@ -103,17 +104,42 @@ def is_in_file(array):
     return array is not None
 
 
-def test_files_go_with_the_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.mark.parametrize("order", [None, np.arange(50)[::-1]])
+def test_files_go_with_the_counts(order, tmp_path):
     rows = some_counts("u2", (50, 7), 300)
-    counts = as_counts(rows, to_file=True)
+    blocks = [as_counts(rows[:20]), as_counts(rows[20:21] // 300), as_counts(rows[21:])]
+    expected = np.concatenate([block.toarray() for block in blocks])
+    counts = stack_counts(blocks, order, tmp_path)
     assert is_in_file(counts.data) and is_in_file(counts.indices)
-    assert not is_in_file(as_counts(rows).data)
+    assert not is_in_file(stack_counts(blocks, order).data)
+    np.testing.assert_array_equal(
+        counts.toarray(), expected[slice(None) if order is None else order]
+    )
     # Nobody has to delete anything.
     assert not list(tmp_path.iterdir()) or os.name == "nt"
     again = pickle.loads(pickle.dumps(counts))
-    np.testing.assert_array_equal(again.toarray(), rows)
-    assert as_counts(np.zeros((3, 4)), to_file=True).nnz == 0
+    np.testing.assert_array_equal(again.toarray(), counts.toarray())
+    assert stack_counts([as_counts(np.zeros((3, 4)))], None, tmp_path).nnz == 0
+
+
+def test_many_blocks_need_few_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    block = as_counts(some_counts("u1", (2, 7), 3))
+    n_open = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 20, hard))
+    try:
+        counts = stack_counts((block for _ in range(300)), np.arange(600)[::-1], tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert counts.shape == (600, 7) and counts.nnz == 300 * block.nnz
+
+
+def test_indices_are_as_wide_as_those_of_rows(monkeypatch):
+    offsets = counts_module._offsets
+    monkeypatch.setattr(counts_module, "_offsets", lambda n: offsets(n).astype(np.int64))
+    blocks = [as_counts(some_counts("u1", (3, 7), 3)) for _ in range(2)]
+    assert stack_counts(blocks).indices.dtype == np.int64
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
