@@ -100,6 +100,9 @@ def restarted(climb: Climb, estimator: PoissonNMF) -> Climb:
     """
     model = climb.model
     for _ in range(MOST_RESTARTS):
+        # What starts anew and makes no pass is no fit.
+        if climb.n_iter >= estimator.max_iter:
+            break
         spectra = climb.model.components()
         again = rough_climb(estimator, model.counts, model.neighbours, spectra, climb.n_iter)
         if least_cosine(spectra, again.model.components()) > SAME:

@@ -42,6 +42,8 @@ def purer_spectra(
     """
     purer, largest = components.astype(np.float64), 0.0
     for k in range(n_known, len(components)):
+        if len(components) == 1 or not totals[k] > 0:
+            continue
         others = np.delete(components, k, axis=0)
         parts = _largest_parts(components[k], others, float(totals[k]))
         left = np.maximum(components[k] - parts @ others, 0)
@@ -61,4 +63,5 @@ def _largest_parts(spectrum: np.ndarray, others: np.ndarray, total: float) -> np
     noise = np.sqrt(np.maximum(own * total, 1)) / max(total, 1)
     limits = np.append(own + BELOW * noise, MOST)
     taken = np.vstack([np.add.reduceat(others, firsts, axis=1).T, np.ones(len(others))])
-    return linprog(-np.ones(len(others)), A_ub=taken, b_ub=limits, bounds=(0, MOST)).x
+    found = linprog(-np.ones(len(others)), A_ub=taken, b_ub=limits, bounds=(0, MOST)).x
+    return np.zeros(len(others)) if found is None else found

@@ -151,6 +151,8 @@ def _best_climb(estimator, counts, neighbours, random) -> Climb:
 def _purest(climb: Climb, estimator, random) -> Climb:
     """From spectra without what they may have of each other, unless that is clearly less likely."""
     model = climb.model
+    if climb.n_iter >= estimator.max_iter:
+        return climb
     totals = model.abundances().sum(0, dtype=np.float64)
     purer = purer_spectra(model.components(), totals, model.n_known)
     if purer is None:

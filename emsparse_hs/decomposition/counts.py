@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from typing import IO, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -105,63 +106,79 @@ def stack_counts(
     OSError
         If there is no room for the files.
     """
-    blocks = list(blocks) if folder is None else _spooled(blocks, folder)
-    widths = sorted({block.shape[1] for block in blocks})
+    if folder is not None:
+        return _joined(_spooled(blocks, folder), order, folder)
+    held = list(blocks)
+    if len(held) == 1 and (order is None or np.array_equal(order, np.arange(held[0].shape[0]))):
+        return held[0]
+    return _joined([_Rows(b.indptr, b.indices, b.data, b.shape[1]) for b in held], order, None)
+
+
+class _Rows(NamedTuple):
+    """A block of counts. SciPy would copy arrays that are small parts of larger ones."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    n_features: int
+
+
+def _joined(
+    parts: list[_Rows], order: np.ndarray | None, folder: str | os.PathLike | None
+) -> sparse.csr_array:
+    """Blocks put together as `stack_counts` says."""
+    widths = sorted({part.n_features for part in parts})
     if len(widths) != 1:
         raise ValueError(
             f"Blocks have {widths or 'no'} features. Pass at least one, all with the same number."
         )
-    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
+    lengths = np.concatenate([np.diff(part.indptr) for part in parts])
     places = np.arange(len(lengths))
-    if order is not None and not np.array_equal(order, places):
+    if order is not None:
         places[order], lengths = np.arange(len(order)), lengths[order]
-    elif len(blocks) == 1:
-        return blocks[0]
     indptr = _offsets(lengths)
-    dtypes = [block.dtype for block in blocks]
+    dtypes = [part.data.dtype for part in parts]
     # NumPy would make float64 of uint32 and float32.
     floats = any(dtype.kind == "f" for dtype in dtypes)
     dtype = np.dtype(np.float32) if floats else max(dtypes, key=lambda dtype: dtype.itemsize)
     # As wide as SciPy would make them otherwise, in memory.
-    wide = np.result_type(indptr, *(block.indices for block in blocks))
+    wide = np.result_type(indptr, *(part.indices for part in parts))
     indices, data = _room(indptr[-1], wide, folder), _room(indptr[-1], dtype, folder)
     first = 0
-    for block in blocks:
-        own = places[first : first + block.shape[0]]
-        place_rows(block.indptr, block.indices, block.data, own, indptr, indices, data)
+    for part in parts:
+        own = places[first : first + len(part.indptr) - 1]
+        place_rows(part.indptr, part.indices, part.data, own, indptr, indices, data)
         first += len(own)
     return _csr(data, indices, indptr, (len(lengths), widths[0]))
 
 
-def _spooled(
-    blocks: Iterable[sparse.csr_array], folder: str | os.PathLike
-) -> list[sparse.csr_array]:
+def _spooled(blocks: Iterable[sparse.csr_array], folder: str | os.PathLike) -> list[_Rows]:
     """The same blocks, all of them in one file, each written before the next one is asked for."""
-    rows = []
+    spooled: list[_Rows] = []
+    places: list[tuple[int, int]] = []
     with tempfile.TemporaryFile(prefix="emsparse-", dir=os.fspath(folder)) as file:
         for block in blocks:
-            first = file.tell()
-            file.write(np.ascontiguousarray(block.data).data.cast("B"))
-            # Arrays start where elements of any size may.
-            file.write(bytes(-file.tell() % 8))
-            rows.append((block.indptr, block.indices.dtype, block.dtype, block.shape, first))
-            file.write(np.ascontiguousarray(block.indices).data.cast("B"))
-            file.write(bytes(-file.tell() % 8))
+            places.append((_append(file, block.indices), _append(file, block.data)))
+            spooled.append(_Rows(block.indptr, block.indices[:0], block.data[:0], block.shape[1]))
         file.flush()
-        size = file.tell()
-        memory = np.asarray(np.memmap(file, np.uint8, "r+", shape=(size,))) if size else None
-    spooled = []
-    for indptr, wide, dtype, shape, first in rows:
-        n = int(indptr[-1])
-        if memory is None or not n:
-            spooled.append(_csr(np.empty(0, dtype), np.empty(0, wide), indptr, shape))
-            continue
-        second = first + n * dtype.itemsize
-        second += -second % 8
-        data = memory[first : first + n * dtype.itemsize].view(dtype)
-        indices = memory[second : second + n * wide.itemsize].view(wide)
-        spooled.append(_csr(data, indices, indptr, shape))
+        if not file.tell():
+            return spooled
+        memory = np.asarray(np.memmap(file, np.uint8, "r", shape=(file.tell(),)))
+    for k, (rows, (indices, data)) in enumerate(zip(spooled, places, strict=True)):
+        n = int(rows.indptr[-1])
+        spooled[k] = rows._replace(
+            indices=memory[indices:][: n * rows.indices.itemsize].view(rows.indices.dtype),
+            data=memory[data:][: n * rows.data.itemsize].view(rows.data.dtype),
+        )
     return spooled
+
+
+def _append(file: IO[bytes], array: np.ndarray) -> int:
+    """Write an array to a file, from a multiple of 8 bytes on, as any type needs; where that is."""
+    file.write(bytes(-file.tell() % 8))
+    place = file.tell()
+    file.write(np.ascontiguousarray(array).data.cast("B"))
+    return place
 
 
 def _room(n: int, dtype: np.dtype, folder: str | os.PathLike | None) -> np.ndarray:
