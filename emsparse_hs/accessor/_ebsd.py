@@ -241,7 +241,8 @@ class EBSDMethods(SignalMethods):
             "max_patterns": max_patterns,
         }
         source = self._source(pattern_centre, signal_mask, num_workers)
-        return find_lattices(bands, labels, energy, options, source)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return find_lattices(bands, labels, energy, options, source, **how)
 
     def classify_bravais(
         self,
