@@ -297,14 +297,9 @@ def _solution(
     symmetry = next(h.symmetry for h in hypotheses if h.symmetry.lattice == lattice)
     cell = symmetric_cell(fit.cell, symmetry)
     shares = shares_explained(everywhere, sets, errors)
-    explained, residuals, orientations, centre_errors = (
-        np.full((n_patterns, *shape), np.nan) for shape in ((), (), (3, 3), (3,))
-    )
-    explained[numbers] = shares
-    oriented = numbers[shares > 0]
-    residuals[oriented] = residual_angles(everywhere, sets, errors)[shares > 0]
-    orientations[oriented] = everywhere.rotations[shares > 0]
-    centre_errors[numbers[evenly(len(sets), len(fit.rotations))]] = fit.centres
+    shows = shares > 0
+    angles = residual_angles(everywhere, sets, errors)
+    refined = numbers[evenly(len(sets), len(fit.rotations))]
     evidence = fit.log_evidence / n_bands
     bands = n_bands / len(fit.rotations)
     trust = _trust(evidence, known.max(), shares.mean(), n_different, fit.gains, bands)
@@ -320,13 +315,20 @@ def _solution(
         hypotheses=hypotheses,
         symmetry=symmetry,
         superlattices=fit.gains,
-        orientations=orientations,
-        centre_errors=centre_errors,
-        explained=explained,
-        residuals=residuals,
+        orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
+        centre_errors=_placed(fit.centres, refined, n_patterns),
+        explained=_placed(shares, numbers, n_patterns),
+        residuals=_placed(angles[shows], numbers[shows], n_patterns),
         log_evidence=evidence,
         spread=errors.spread,
     )
+
+
+def _placed(values, patterns, n_patterns: int) -> np.ndarray:
+    """What is known of some of the patterns, NaN of the others."""
+    placed = np.full((n_patterns, *values.shape[1:]), np.nan)
+    placed[patterns] = values
+    return placed
 
 
 def _trust(evidence, probability, explained, n_patterns: int, gains, n_bands) -> float:
