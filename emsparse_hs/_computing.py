@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -33,9 +34,25 @@ def persist(collections, show_progressbar: bool | None, num_workers: int | None)
         return dask.persist(*collections, **_workers(num_workers))
 
 
-def _progress(show_progressbar: bool | None):
+def compute_each(
+    function: Callable,
+    items: Iterable,
+    desc: str,
+    show_progressbar: bool | None,
+    num_workers: int | None,
+) -> list:
+    """Results of a function for each of some items, on this machine's threads.
+
+    For what is small and long to compute, and may itself compute with dask.
+    """
+    tasks = [dask.delayed(function, pure=False, traverse=False)(item) for item in items]
+    with _progress(show_progressbar, desc):
+        return list(dask.compute(*tasks, scheduler="threads", **_workers(num_workers)))
+
+
+def _progress(show_progressbar: bool | None, desc: str | None = None):
     # A cluster shows its progress in its own dashboard: callbacks are for local schedulers.
-    return TqdmCallback() if is_shown(show_progressbar) else nullcontext()
+    return TqdmCallback(desc=desc) if is_shown(show_progressbar) else nullcontext()
 
 
 def _workers(num_workers: int | None) -> dict:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,19 @@ from hyperspy.signals import Signal2D
 from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._base import SignalMethods, frame_shape
 from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
-from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted, detect_bands
+from emsparse_hs.accessor._ebsd_rows import (
+    SET_CENTRE,
+    band_rows,
+    blocks_of,
+    centre_of_detector,
+    mask_of,
+    radon_rows,
+)
+from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted
 from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
-from emsparse_hs.ebsd.radon import STEP, radon_angles, radon_transform
+from emsparse_hs.ebsd.radon import STEP, radon_angles
+from emsparse_hs.signals._crystal_maps import as_crystal_map
 from emsparse_hs.signals._lattices import (
     PatternSource,
     as_labels,
@@ -26,19 +35,12 @@ from emsparse_hs.signals._lattices import (
 )
 
 if TYPE_CHECKING:
-    from hyperspy.signal import BaseSignal
+    from orix.crystal_map import CrystalMap, Phase
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands, PhaseLattice
 
 #: Bands from which a lattice is found, if so many reach the contrast: the weak tell superlattices.
 N_BANDS = 60
-#: What kikuchipy's detectors have where no pattern centre is known.
-_UNKNOWN_CENTRE = (0.5, 0.5, 0.5)
-#: How to say where the pattern centre is.
-_SET_CENTRE = (
-    "Pass pattern_centre=(PCx, PCy, PCz) in Bruker's convention (from the left in widths, from the "
-    "top in heights, distance in heights), or set s.detector.pc of a kikuchipy signal."
-)
 
 
 class EBSDMethods(SignalMethods):
@@ -93,7 +95,7 @@ class EBSDMethods(SignalMethods):
         shape = frame_shape(self._signal)
         azimuths, elevations = radon_angles(shape, centres.reshape(-1, 3), step)
         data = self._map(
-            _radon_rows,
+            radon_rows,
             centres,
             (azimuths, elevations),
             (navigation_mask, signal_mask),
@@ -158,7 +160,7 @@ class EBSDMethods(SignalMethods):
         frame_shape(self._signal)
         centres = self._pattern_centres(pattern_centre)
         data = self._map(
-            _band_rows,
+            band_rows,
             centres,
             (n_bands, min_contrast),
             (navigation_mask, signal_mask),
@@ -229,7 +231,7 @@ class EBSDMethods(SignalMethods):
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=_mask_of(left_out),
+            navigation_mask=mask_of(left_out),
             signal_mask=signal_mask,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
@@ -241,7 +243,8 @@ class EBSDMethods(SignalMethods):
             "max_patterns": max_patterns,
         }
         source = self._source(pattern_centre, signal_mask, num_workers)
-        return find_lattices(bands, labels, energy, options, source)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return find_lattices(bands, labels, energy, options, source, **how)
 
     def classify_bravais(
         self,
@@ -298,7 +301,7 @@ class EBSDMethods(SignalMethods):
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=_mask_of(left_out),
+            navigation_mask=mask_of(left_out),
             signal_mask=signal_mask,
             show_progressbar=show_progressbar,
             num_workers=num_workers,
@@ -320,17 +323,56 @@ class EBSDMethods(SignalMethods):
             num_workers=num_workers,
         )
 
+    def to_crystal_map(
+        self,
+        lattices: PhaseLattice | Mapping[int, PhaseLattice],
+        phases: Phase | Mapping[int, Phase] | None = None,
+        *,
+        detector=None,
+    ) -> CrystalMap:
+        """Make a crystal map of lattices that were found in these patterns.
+
+        Parameters
+        ----------
+        lattices : PhaseLattice or dict
+            Of `estimate_lattice`, from these patterns or from their bands.
+        phases : orix.crystal_map.Phase or dict, optional
+            Known phase of all labels, or of some labels each, such as ``master_pattern.phase``:
+            kikuchipy refines only where the map has that one. Labels of one phase, such as grains,
+            become one. By default the phases are those found, see `PhaseLattice.to_phase`.
+        detector : kikuchipy.detectors.EBSDDetector, optional
+            Of which the tilts are used. ``s.detector`` by default.
+
+        Returns
+        -------
+        orix.crystal_map.CrystalMap
+            With a phase for each label and under its number, an orientation for each pattern in
+            kikuchipy's convention (from the specimen's frame to the crystal's), and the scan's
+            coordinates. Patterns without an orientation are not indexed, neither are those of
+            an 'unknown' lattice if no phase is given. ``explained`` and ``residual`` in ``prop``
+            are those of `LatticeSolution`.
+
+        Raises
+        ------
+        ValueError
+            If the scans differ, the detector is not known, a phase is not of the lattice that was
+            found, or no pattern is indexed.
+        ImportError
+            If orix is not installed.
+        """
+        return as_crystal_map(self._signal, lattices, phases, detector)
+
     def _pattern_centres(self, pattern_centre) -> np.ndarray:
         """One pattern centre for all, or one for each pattern in the order of the data."""
         scan = self._signal.axes_manager._navigation_shape_in_array
         if pattern_centre is None:
-            pattern_centre = _centre_of_detector(self._signal)
+            pattern_centre = centre_of_detector(self._signal)
         centres = np.asarray(pattern_centre, float)
         if centres.ndim > 1:
             if centres.shape not in ((1, 3), (*scan, 3)):
                 raise ValueError(
                     f"There are pattern centres of shape {centres.shape}, and the scan has the "
-                    f"shape {scan}: (3,) or {(*scan, 3)} is needed. {_SET_CENTRE}"
+                    f"shape {scan}: (3,) or {(*scan, 3)} is needed. {SET_CENTRE}"
                 )
             flat = as_pattern_centre(centres.reshape(-1, 3))
             return flat[0] if (flat == flat[0]).all() else centres
@@ -349,59 +391,9 @@ class EBSDMethods(SignalMethods):
 
     def _map(self, function, centres, args, masks, **kwargs):
         """Work on each pattern with its pattern centre; also on a pattern without a scan."""
-        blocks = _blocks(self._signal, *masks)
+        blocks = blocks_of(self._signal, *masks)
         if centres.ndim == 1:
             result = blocks.map(function, centres, blocks.signal_keep, *args, **kwargs)
         else:
             result = blocks.map(function, blocks.signal_keep, *args, per_pixel=[centres], **kwargs)
         return result if self._signal.axes_manager.navigation_dimension else result[0]
-
-
-def _mask_of(left_out: np.ndarray | None) -> np.ndarray | None:
-    """Patterns that are left out as a navigation mask, in HyperSpy's order (x, y)."""
-    return None if left_out is None or not left_out.any() else left_out.T
-
-
-def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
-    """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
-    detector = getattr(signal, "detector", None)
-    if detector is None:
-        raise ValueError(f"{signal!r} has no pattern centre. {_SET_CENTRE}")
-    centres = np.asarray(detector.pc, float)
-    if (centres == _UNKNOWN_CENTRE).all():
-        raise ValueError(
-            f"The pattern centre is {_UNKNOWN_CENTRE}, which kikuchipy sets where it is not known. "
-            f"{_SET_CENTRE} If it is right, pass it."
-        )
-    # kikuchipy keeps one axis where there is one centre for all.
-    return centres.reshape(3) if centres.size == 3 else centres
-
-
-def _blocks(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
-    if signal.axes_manager.navigation_dimension:
-        return Blocks.of(signal, navigation_mask, signal_mask)
-    # A pattern without a scan: a scan of one.
-    mask = as_mask(signal_mask, frame_shape(signal), "signal")
-    return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
-
-
-def _frames(rows: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Patterns of a block, zero where masked."""
-    frames = np.zeros((len(rows), *keep.shape), rows.dtype)
-    frames[:, keep] = rows
-    return frames
-
-
-def _radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
-    frames = _frames(rows, keep)
-    return radon_transform(frames, centre, azimuths, elevations, ~keep).transpose(0, 2, 1)
-
-
-def _band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
-    frames = _frames(rows, keep)
-    normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
-    columns = [normals, half_widths[..., None], contrasts[..., None]]
-    if centre.ndim > 1:
-        # Where pattern centres differ, each pattern keeps its own.
-        columns.append(np.broadcast_to(centre[:, None], normals.shape))
-    return np.concatenate(columns, axis=-1)

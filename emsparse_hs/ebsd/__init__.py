@@ -5,7 +5,7 @@
 from .bands import Bands, detect_bands
 from .bravais import BRAVAIS_LATTICES
 from .geometry import pixel_directions
-from .known_cells import compare_cells, relative_strain
+from .known_cells import compare_cells, relative_strain, rotation_between
 from .lattice import LatticeSolution, solve_lattice
 from .pooled_contrast import Patterns
 from .radon import radon_angles, radon_transform
@@ -21,5 +21,6 @@ __all__ = [
     "radon_angles",
     "radon_transform",
     "relative_strain",
+    "rotation_between",
     "solve_lattice",
 ]

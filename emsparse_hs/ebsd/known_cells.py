@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import product
 
 import numpy as np
 
-from ._joint import Errors, orient_all
+from ._joint import Errors, band_sets, orient_all
 from .bands import Bands
 from .bravais import reduced_cell
-from .lattice import CENTRE_ERROR, SPREAD, STRAY, band_sets
+from .lattice import CENTRE_ERROR, SPREAD, STRAY
 
 #: Scales that are tried of each cell: half widths of strong bands are below the Bragg angle.
 SCALES = np.exp(np.arange(0.0, 0.25, 0.03))
@@ -22,7 +23,12 @@ _WIDTH = 0.06
 
 
 def compare_cells(
-    bands: Bands, cells, beam_energy: float = 20.0, centre_error: float = CENTRE_ERROR
+    bands: Bands,
+    cells,
+    beam_energy: float = 20.0,
+    centre_error: float = CENTRE_ERROR,
+    *,
+    workers: Callable[[Callable, Iterable], Iterable] = map,
 ) -> np.ndarray:
     """How well each of some cells explains each pattern.
 
@@ -42,6 +48,8 @@ def compare_cells(
         In keV.
     centre_error : float
         Standard deviation of the pattern centres' errors, over the distance.
+    workers : callable
+        What applies a function to each cell, as `map` does: such as the `map` of a pool of threads.
 
     Returns
     -------
@@ -60,10 +68,13 @@ def compare_cells(
         return scores
     spread = np.array([np.hypot(SPREAD[0], centre_error), _WIDTH, *SPREAD[2:]])
     errors = Errors(spread, STRAY, centre_error)
-    reduced = [reduced_cell(cell) for cell in cells]
-    evidence = np.array([[orient_all(c * s, sets, errors)[1] for c in reduced] for s in SCALES])
-    # Of the shape scales, cells, patterns. Widths err alike in all patterns.
-    best = evidence[evidence.max(axis=1).sum(axis=1).argmax()]
+
+    def scaled(cell) -> np.ndarray:
+        return np.array([orient_all(cell * scale, sets, errors)[1] for scale in SCALES])
+
+    evidence = np.array(list(workers(scaled, [reduced_cell(cell) for cell in cells])))
+    # Of the shape cells, scales, patterns. Widths err alike in all patterns.
+    best = evidence[:, evidence.max(axis=0).sum(axis=1).argmax()]
     scores[patterns] = best.T / np.diff(sets.starts)[:, None] - np.log(STRAY)
     return scores
 
@@ -90,6 +101,36 @@ def relative_strain(cell, reference) -> np.ndarray:
     ValueError
         If the cells are not those of nearly the same lattice.
     """
+    left, stretches, _ = np.linalg.svd(_deformation(cell, reference))
+    logs = np.log(stretches)
+    return (left * (logs - logs.mean())) @ left.T
+
+
+def rotation_between(cell, reference) -> np.ndarray:
+    """Rotation from one frame of a lattice to another.
+
+    Parameters
+    ----------
+    cell, reference : array of shape (3, 3)
+        Primitive cells of nearly the same lattice: rows are the basis vectors.
+
+    Returns
+    -------
+    float64 array of shape (3, 3)
+        Row vectors in the frame of the reference times this are in that of the cell. It is known
+        but for the symmetry of the lattice.
+
+    Raises
+    ------
+    ValueError
+        If the cells are not those of nearly the same lattice.
+    """
+    left, _, right = np.linalg.svd(_deformation(cell, reference))
+    return left @ right
+
+
+def _deformation(cell, reference) -> np.ndarray:
+    """What vectors of the reference are multiplied by to be those of a cell, at one volume."""
     cell, reference = reduced_cell(cell), reduced_cell(reference)
     cell = cell * abs(np.linalg.det(reference) / np.linalg.det(cell)) ** (1 / 3)
     metric = reference @ reference.T
@@ -101,10 +142,7 @@ def relative_strain(cell, reference) -> np.ndarray:
             f"The cells differ by {sizes.min():.0%}: they are no strained forms of one lattice. "
             "Compare solutions of the same phase."
         )
-    deformation = np.linalg.solve(reference, changes[sizes.argmin()] @ cell)
-    left, stretches, _ = np.linalg.svd(deformation)
-    logs = np.log(stretches)
-    return (left * (logs - logs.mean())) @ left.T
+    return np.linalg.solve(reference, changes[sizes.argmin()] @ cell)
 
 
 def _basis_changes() -> np.ndarray:

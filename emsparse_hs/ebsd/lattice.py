@@ -16,11 +16,13 @@ from ._joint import (
     BandSets,
     Errors,
     Fit,
+    band_sets,
     evenly,
     fit_patterns,
     like_orientations,
     orient_all,
     refine,
+    residual_angles,
     shares_explained,
 )
 from .bands import Bands
@@ -48,8 +50,6 @@ PRIOR_BANDS = 20
 WIDTH_SCALE = 1.13
 #: Standard deviation of the pattern centres' errors, over the distance of the screen.
 CENTRE_ERROR = 0.004
-#: Bands that a pattern needs.
-FEWEST_BANDS = 8
 #: Bands of each pattern, the highest contrast first, from which cells are found; weaker ones tell
 #: of superlattices only.
 STRONG_BANDS = 30
@@ -77,12 +77,13 @@ class LatticeSolution:
     conventional_cell : float64 array of shape (3, 3)
         Conventional cell of the most probable lattice, in the same frame, with its symmetry.
     parameters, errors : float64 array of shape (6,)
-        Lengths in angstrom and angles in degrees of the conventional cell, and standard errors.
-        Lengths share a scale that comes from the bands' widths; their errors don't hold what
-        `width_scale` is wrong by, which is 5 % and more.
+        Lengths in angstrom and angles in degrees of the conventional cell, and standard errors,
+        with what is left however many bands there are: about 0.15 % and 0.17 degrees
+        (`emsparse_hs.ebsd.posterior.FLOOR`). Lengths share a scale that comes from the bands'
+        widths; their errors don't hold what `width_scale` is wrong by, which is 5 % and more.
     strain_covariance : float64 array of shape (6, 6)
         Covariance of the cell: of the strain xx, yy, zz, yz, xz, xy of its reciprocal lattice, in
-        the crystal's frame.
+        the crystal's frame. Only of the bands' scatter, without what is always left.
     hypotheses : list of Hypothesis
         Symmetries of the cell, the most probable first.
     symmetry : Symmetry or None
@@ -99,6 +100,9 @@ class LatticeSolution:
         distance, and the distance, relative. NaN where it was not refined.
     explained : float64 array of shape (n_patterns,)
         Share of each pattern's bands that belong to the lattice; NaN where there are too few.
+    residuals : float64 array of shape (n_patterns,)
+        Angles in degrees between those bands and the lattice's planes, their root mean square; NaN
+        where there is no orientation.
     log_evidence : float
         Per band, in nats over a band of no lattice.
     spread : float64 array of shape (4,)
@@ -117,6 +121,7 @@ class LatticeSolution:
     orientations: np.ndarray
     centre_errors: np.ndarray
     explained: np.ndarray
+    residuals: np.ndarray
     log_evidence: float
     spread: np.ndarray
 
@@ -250,47 +255,6 @@ def check_options(**options: float) -> None:
         raise ValueError(f"max_patterns is {options['max_patterns']}, and at least 1 is needed.")
 
 
-def band_sets(
-    bands: Bands, beam_energy: float, width_scale: float
-) -> tuple[BandSets, np.ndarray, int]:
-    """Bands as vectors of the patterns that have enough of them.
-
-    Returns
-    -------
-    sets : BandSets
-    patterns : int array
-        Which patterns those are.
-    n_patterns : int
-        How many there were.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit, or the beam energy is not positive.
-    """
-    normals = np.asarray(bands.normals, dtype=np.float64)
-    half_widths = np.asarray(bands.half_widths, dtype=np.float64)
-    contrasts = np.asarray(bands.contrasts, dtype=np.float64)
-    shape = half_widths.shape
-    if len(shape) != 2 or normals.shape != (*shape, 3) or contrasts.shape != shape:
-        raise ValueError(
-            f"Normals, half widths and contrasts have the shapes {normals.shape}, {shape} and "
-            f"{contrasts.shape}; (n, n_bands, 3) and twice (n, n_bands) are needed."
-        )
-    half_widths = np.where(np.isfinite(half_widths), half_widths, np.nan)
-    sines = np.sin(np.radians(width_scale * half_widths))
-    lengths = 2 * sines / relativistic_wavelength(beam_energy)
-    known = (np.linalg.norm(normals, axis=-1) > 0.5) & (lengths > 0) & (contrasts > 0)
-    known &= np.isfinite(lengths) & np.isfinite(contrasts)
-    patterns = np.flatnonzero(known.sum(axis=1) >= FEWEST_BANDS)
-    g = normals * lengths[..., None]
-    starts = np.cumsum([0, *known[patterns].sum(axis=1)])
-    ranked = np.argsort(-np.where(known, contrasts, 0)[patterns], axis=1, kind="stable")
-    row = patterns[:, None]
-    kept = known[row, ranked]
-    return BandSets(g[row, ranked][kept], contrasts[row, ranked][kept], starts), patterns, shape[0]
-
-
 def _measured_errors(fit: Fit, sets: BandSets, errors: Errors) -> Errors:
     """Errors as the residuals of a fit show them, averaged with what is assumed."""
     sums = _refinement_kernels.residual_sums(
@@ -333,12 +297,9 @@ def _solution(
     symmetry = next(h.symmetry for h in hypotheses if h.symmetry.lattice == lattice)
     cell = symmetric_cell(fit.cell, symmetry)
     shares = shares_explained(everywhere, sets, errors)
-    explained, orientations, centre_errors = (
-        np.full((n_patterns, *shape), np.nan) for shape in ((), (3, 3), (3,))
-    )
-    explained[numbers] = shares
-    orientations[numbers[shares > 0]] = everywhere.rotations[shares > 0]
-    centre_errors[numbers[evenly(len(sets), len(fit.rotations))]] = fit.centres
+    shows = shares > 0
+    angles = residual_angles(everywhere, sets, errors)
+    refined = numbers[evenly(len(sets), len(fit.rotations))]
     evidence = fit.log_evidence / n_bands
     bands = n_bands / len(fit.rotations)
     trust = _trust(evidence, known.max(), shares.mean(), n_different, fit.gains, bands)
@@ -354,12 +315,20 @@ def _solution(
         hypotheses=hypotheses,
         symmetry=symmetry,
         superlattices=fit.gains,
-        orientations=orientations,
-        centre_errors=centre_errors,
-        explained=explained,
+        orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
+        centre_errors=_placed(fit.centres, refined, n_patterns),
+        explained=_placed(shares, numbers, n_patterns),
+        residuals=_placed(angles[shows], numbers[shows], n_patterns),
         log_evidence=evidence,
         spread=errors.spread,
     )
+
+
+def _placed(values, patterns, n_patterns: int) -> np.ndarray:
+    """What is known of some of the patterns, NaN of the others."""
+    placed = np.full((n_patterns, *values.shape[1:]), np.nan)
+    placed[patterns] = values
+    return placed
 
 
 def _trust(evidence, probability, explained, n_patterns: int, gains, n_bands) -> float:
@@ -389,6 +358,7 @@ def _nothing(n_patterns: int) -> LatticeSolution:
         orientations=np.full((n_patterns, 3, 3), np.nan),
         centre_errors=np.full((n_patterns, 3), np.nan),
         explained=np.full(n_patterns, np.nan),
+        residuals=np.full(n_patterns, np.nan),
         log_evidence=0.0,
         spread=np.array(SPREAD),
     )

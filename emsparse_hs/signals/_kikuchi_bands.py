@@ -111,6 +111,8 @@ class KikuchiBands(Signal2D):
         width_scale: float = WIDTH_SCALE,
         centre_error: float = CENTRE_ERROR,
         max_patterns: int = MOST_PATTERNS,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
@@ -129,6 +131,8 @@ class KikuchiBands(Signal2D):
             centres are refined within it.
         max_patterns : int
             A cell is found from so many patterns at most, evenly spread; all are oriented.
+        show_progressbar, num_workers
+            As in HyperSpy. Labels are solved side by side, on this machine's threads.
 
         Returns
         -------
@@ -150,7 +154,8 @@ class KikuchiBands(Signal2D):
             "centre_error": centre_error,
             "max_patterns": max_patterns,
         }
-        return find_lattices(self, labels, beam_energy, options)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return find_lattices(self, labels, beam_energy, options, None, **how)
 
     def classify_bravais(
         self,
@@ -174,7 +179,7 @@ class KikuchiBands(Signal2D):
         beam_energy, width_scale, centre_error, max_patterns
             See `estimate_lattice`.
         show_progressbar, num_workers
-            As in HyperSpy; for patterns on their own.
+            As in HyperSpy.
         lazy_output : bool, optional
             Whether to compute nothing yet, for patterns on their own. As the signal is, by default.
 
@@ -207,7 +212,12 @@ class KikuchiBands(Signal2D):
         )
 
     def compare_phases(
-        self, phases: Sequence[Phase], *, beam_energy: float | None = None
+        self,
+        phases: Sequence[Phase],
+        *,
+        beam_energy: float | None = None,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
     ) -> np.ndarray:
         """How well each of some known phases explains each pattern.
 
@@ -217,6 +227,8 @@ class KikuchiBands(Signal2D):
             With space group and cell.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
+        show_progressbar, num_workers
+            As in HyperSpy. Phases are compared side by side, on this machine's threads.
 
         Returns
         -------
@@ -233,7 +245,8 @@ class KikuchiBands(Signal2D):
         """
         from emsparse_hs.signals._lattices import phase_scores
 
-        return phase_scores(self, phases, beam_energy)
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return phase_scores(self, phases, beam_energy, **how)
 
     def _aligned(self):
         return self._data_aligned_with_axes

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from hyperspy.signal import BaseSignal
 
-from emsparse_hs._computing import compute
+from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd import Bands, Patterns, compare_cells, solve_lattice
 from emsparse_hs.signals._bravais_probabilities import ANSWERS
@@ -76,12 +77,13 @@ def find_lattices(
     labels,
     beam_energy: float | None,
     options: dict,
-    source: PatternSource | None = None,
+    source: PatternSource | None,
+    **how,
 ) -> PhaseLattice | dict[int, PhaseLattice]:
     """The lattice of each label's patterns; see `KikuchiBands.estimate_lattice`."""
     energy = checked_beam_energy(bands, beam_energy)
     every = as_labels(labels, bands.axes_manager._navigation_shape_in_array)
-    found = _of_each_label(bands, every, energy, options, source)
+    found = _of_each_label(bands, every, energy, options, source, **how)
     return found[int(labels)] if np.ndim(labels) == 0 else found
 
 
@@ -91,14 +93,17 @@ def classify(
     beam_energy: float | None,
     options: dict,
     source: PatternSource | None = None,
-    **kwargs,
+    *,
+    lazy_output: bool,
+    **how,
 ) -> BravaisProbabilities:
     """Probabilities of the lattices; see `KikuchiBands.classify_bravais`."""
     energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     if labels is None:
-        return _as_probabilities(bands, _each(bands, energy, options, **kwargs))
-    lattices = _of_each_label(bands, as_labels(labels, scan), energy, options, source)
+        found = _each(bands, energy, options, lazy_output=lazy_output, **how)
+        return _as_probabilities(bands, found)
+    lattices = _of_each_label(bands, as_labels(labels, scan), energy, options, source, **how)
     data = np.full((*scan, len(ANSWERS)), np.nan)
     for lattice in lattices.values():
         data[lattice.patterns] = lattice.probabilities
@@ -106,7 +111,7 @@ def classify(
 
 
 def phase_scores(
-    bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None
+    bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None, **how
 ) -> np.ndarray:
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
     energy = checked_beam_energy(bands, beam_energy)
@@ -118,28 +123,35 @@ def phase_scores(
     phases = [phase for number, phase in pairs if number >= 0]
     if not phases:
         raise ValueError("There is no phase to compare with. Pass a list of orix phases.")
-    data = _complete(bands)
+    data = _complete(bands, **how)
+    cells = [_cell_in_angstrom(phase) for phase in phases]
     flat = data.reshape(-1, *data.shape[-2:])
-    scores = compare_cells(_as_bands(flat), [primitive_cell(p) for p in phases], energy)
+    workers = partial(compute_each, desc="Phases", **how)
+    scores = compare_cells(_as_bands(flat), cells, energy, workers=workers)
     return scores.reshape(*scan, len(phases))
 
 
-def primitive_cell(phase: Phase) -> np.ndarray:
-    """Primitive cell of a phase in angstrom, rows are the basis vectors.
-
-    Raises
-    ------
-    ValueError
-        If it has no space group, or is in nm.
-    """
-    base = np.asarray(phase.structure.lattice.base, dtype=float)
-    shortest = np.linalg.norm(base, axis=1).min()
+def _cell_in_angstrom(phase: Phase) -> np.ndarray:
+    """Primitive cell of a phase that is not in nm."""
+    shortest = min(phase.structure.lattice.abcABG()[:3])
     if shortest < _SHORTEST_EDGE:
         raise ValueError(
             f"The shortest edge of the phase {phase.name!r} is {shortest:.3g} angstrom, which no "
             "crystal has. If the cell is in nm, set it in angstrom, such as with "
             "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
         )
+    return primitive_cell(phase)
+
+
+def primitive_cell(phase: Phase) -> np.ndarray:
+    """Primitive cell of a phase in its own unit, rows are the basis vectors.
+
+    Raises
+    ------
+    ValueError
+        If it has no space group.
+    """
+    base = np.asarray(phase.structure.lattice.base, dtype=float)
     if phase.space_group is None:
         raise ValueError(
             f"The phase {phase.name!r} has no space group, and its centring is not known. Set "
@@ -204,22 +216,28 @@ def _of_each_label(
     energy: float,
     options: dict,
     source: PatternSource | None,
+    **how,
 ) -> dict[int, PhaseLattice]:
     """Called by what a method calls: warnings are for whoever called the method."""
-    data = _complete(bands)
-    found = {}
-    for label in np.unique(labels[labels >= 0]).tolist():
+    data = _complete(bands, **how)
+
+    def solved(label: int) -> PhaseLattice:
         chosen = labels == label
         patterns = None if source is None else source.of(chosen)
         solution = solve_lattice(_as_bands(data[chosen]), energy, patterns=patterns, **options)
-        found[label] = PhaseLattice(solution, chosen)
-        warn_of_misfits(found[label], label, stacklevel=5)
+        return PhaseLattice(solution, chosen)
+
+    each = np.unique(labels[labels >= 0]).tolist()
+    found = dict(zip(each, compute_each(solved, each, "Lattices", **how), strict=True))
+    for label, lattice in found.items():
+        warn_of_misfits(lattice, label, stacklevel=5)
     return found
 
 
-def _complete(bands: KikuchiBands) -> np.ndarray:
+def _complete(bands: KikuchiBands, **how) -> np.ndarray:
     """Normals, half widths and contrasts of all bands, computed."""
-    return np.asarray(bands._columns(0, 5))
+    data = bands._columns(0, 5)
+    return compute(data, **how) if isinstance(data, da.Array) else data
 
 
 def _as_bands(data: np.ndarray) -> Bands:

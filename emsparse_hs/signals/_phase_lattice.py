@@ -35,7 +35,8 @@ class PhaseLattice:
 
     What `emsparse_hs.ebsd.LatticeSolution` holds is here under the same names: `lattice`,
     `probabilities`, `parameters`, `errors`, `cell`, `conventional_cell`, `hypotheses`,
-    `superlattices`, `orientations`, `centre_errors`, `explained`, `fits`, `log_evidence`.
+    `superlattices`, `orientations`, `centre_errors`, `explained`, `fits`, `residuals`,
+    `log_evidence`.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Lattices from patterns through s.emsparse: the same as from their bands, in every layout."""
 
+import re
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -57,6 +59,16 @@ def test_lattices_are_those_of_the_bands(layout, expected):
         np.testing.assert_array_equal(one.patterns, label == LABELS)
         np.testing.assert_allclose(one.parameters, expected[label].parameters, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(patterns.data), DATA)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2], ids=str)
+def test_progress_is_shown_for_bands_and_labels(layout, capsys):
+    methods = EBSDMethods(signal(layout))
+    methods.estimate_lattice(LABELS, CENTRE, n_bands=20, show_progressbar=True)
+    shown = capsys.readouterr().err
+    assert shown.count("100%") >= 2 and re.search(r"Lattices: 100%.* 2/2 ", shown)
+    methods.estimate_lattice(LABELS, CENTRE, n_bands=20, **QUIET)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -197,7 +209,7 @@ def test_signals_of_kikuchipy():
 
 @pytest.fixture
 def handed_on(monkeypatch):
-    """Patterns of each solution, in the order of the labels."""
+    """Patterns of each solution, of labels in any order."""
     told = []
 
     def noted(bands, energy, patterns=None, **options):
@@ -206,6 +218,12 @@ def handed_on(monkeypatch):
 
     monkeypatch.setattr("emsparse_hs.signals._lattices.solve_lattice", noted)
     return told
+
+
+def label_of(patterns, labels):
+    """Of which label the first of some patterns is."""
+    first = patterns.take(np.array([0]))[0]
+    return next(n for n in (0, 1) if np.array_equal(first, DATA[labels == n][0]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -217,7 +235,9 @@ def test_patterns_of_each_label_are_handed_on(layout, handed_on):
     methods = EBSDMethods(signal(layout))
     methods.estimate_lattice(labels, CENTRE, signal_mask=hidden, **QUIET)
     methods.classify_bravais(labels, CENTRE, signal_mask=hidden, num_workers=1, **QUIET)
-    for label, patterns in zip([0, 1, 0, 1], handed_on, strict=True):
+    of_labels = [label_of(patterns, labels) for patterns in handed_on]
+    assert sorted(of_labels[:2]) == sorted(of_labels[2:]) == [0, 1]
+    for label, patterns in zip(of_labels, handed_on, strict=True):
         some = np.array([3, 0, 4])
         taken = patterns.take(some)
         assert isinstance(taken, np.ndarray)
@@ -229,7 +249,9 @@ def test_patterns_of_each_label_are_handed_on(layout, handed_on):
 def test_pattern_centres_are_handed_on(handed_on):
     centres = np.array(CENTRE) + np.random.default_rng(0).normal(0, 1e-4, (4, 3, 3))
     EBSDMethods(signal()).estimate_lattice(LABELS, centres, **QUIET)
-    for label, patterns in enumerate(handed_on):
+    assert sorted(label_of(patterns, LABELS) for patterns in handed_on) == [0, 1]
+    for patterns in handed_on:
+        label = label_of(patterns, LABELS)
         np.testing.assert_array_equal(patterns.pattern_centre, centres[label == LABELS])
         assert patterns.signal_mask is None
 

@@ -119,6 +119,8 @@ def test_one_pattern_is_solved(lattice, seed, simulate):
     assert abs(volume) == pytest.approx(1, abs=0.05)
     assert is_oriented(solution, cell, rotations, [0]).all()
     assert solution.explained[0] > 0.9 and solution.fits.all()
+    # Two components of a normal err by 0.2 degrees each, and the lattice is fitted to them.
+    assert 0.15 < solution.residuals[0] < 0.32
     assert solution.superlattices == ()
 
 
@@ -235,6 +237,7 @@ def test_a_pattern_of_another_kind_has_no_orientation(simulate):
     solution = solve(bands)
     assert solution.lattice == "cF" and not solution.fits[4]
     assert solution.explained[4] > 0 or np.isnan(solution.orientations[4]).all()
+    assert np.isfinite(solution.residuals[:4]).all()
 
 
 def assert_nothing(solution, n_patterns):
@@ -243,6 +246,7 @@ def assert_nothing(solution, n_patterns):
     assert np.isnan(solution.parameters).all() and np.isnan(solution.errors).all()
     assert solution.orientations.shape == (n_patterns, 3, 3)
     assert np.isnan(solution.orientations).all() and np.isnan(solution.centre_errors).all()
+    assert np.isnan(solution.residuals).all() and solution.residuals.shape == (n_patterns,)
     assert solution.hypotheses == [] and solution.superlattices == ()
     assert not solution.fits.any() and solution.fits.shape == (n_patterns,)
     assert "unknown" in repr(solution)

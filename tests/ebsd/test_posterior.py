@@ -63,14 +63,45 @@ def test_parameters_scatter_as_their_errors_say(skew):
     covariance = some_covariance(1e-4, seed=1)
     scatter = np.std([cell_parameters(c) for c in measured(skew, covariance, 20_000)], axis=0)
     symmetry = near_symmetries(skew @ skew.T, 1e-5)[-1]
-    np.testing.assert_allclose(scatter, parameter_errors(skew, symmetry, covariance), rtol=0.03)
+    found = parameter_errors(skew, symmetry, covariance, floor=0)
+    np.testing.assert_allclose(scatter, found, rtol=0.03)
+
+
+def test_parameters_scatter_by_the_floor_too(skew):
+    """Relative metrics err by it, each on its own, on top of what the bands err by."""
+    rng, covariance = np.random.default_rng(2), some_covariance(FLOOR / 2, seed=1)
+    lengths = np.linalg.norm(skew, axis=1)
+    parameters = []
+    for cell in measured(skew, covariance, 20_000):
+        error = np.triu(rng.normal(0, FLOOR, (3, 3)))
+        error = error + np.triu(error, 1).T
+        metric = cell @ cell.T + error * np.outer(lengths, lengths)
+        parameters.append(cell_parameters(np.linalg.cholesky(metric)))
+    symmetry = near_symmetries(skew @ skew.T, 1e-5)[-1]
+    expected = parameter_errors(skew, symmetry, covariance)
+    np.testing.assert_allclose(np.std(parameters, axis=0), expected, rtol=0.03)
+    assert (expected > 1.05 * parameter_errors(skew, symmetry, covariance, floor=0)).all()
+
+
+def test_cells_of_many_bands_have_an_error_too():
+    """Of right angles the floor itself, of an edge half of it, of three equal ones their mean."""
+    nothing = np.zeros((6, 6))
+    orthogonal = near_symmetries(np.diag([9.0, 16, 25]), 1e-5)
+    lattice = {s.lattice: s for s in orthogonal}
+    right_angles = parameter_errors(np.diag([3.0, 4, 5]), lattice["aP"], nothing)
+    np.testing.assert_allclose(right_angles[:3], FLOOR / 2 * np.array([3, 4, 5]), rtol=1e-4)
+    np.testing.assert_allclose(right_angles[3:], np.degrees(FLOOR), rtol=1e-4)
+    cubic = near_symmetries(4 * np.eye(3), 1e-5)[-1]
+    errors = parameter_errors(2 * np.eye(3), cubic, nothing)
+    np.testing.assert_allclose(errors[:3], 2 * FLOOR / 2 / np.sqrt(3), rtol=1e-4)
+    np.testing.assert_array_equal(errors[3:], 0)
 
 
 def test_what_a_symmetry_fixes_has_no_error():
     """Of a tetragonal cell, a is the mean of two edges, and c the third one."""
     cell, covariance = np.diag([3.0, 3.0, 5.0]), some_covariance(1e-3)
     symmetry = near_symmetries(cell @ cell.T, 1e-5)[-1]
-    errors = parameter_errors(cell, symmetry, covariance)
+    errors = parameter_errors(cell, symmetry, covariance, floor=0)
     mean = np.array([0.5, 0.5, 0, 0, 0, 0])
     expected = 3 * np.sqrt(mean @ covariance @ mean)
     np.testing.assert_allclose(errors[:2], expected, rtol=1e-4)
@@ -86,7 +117,7 @@ def test_errors_do_not_depend_on_the_frame_of_an_isotropic_strain(skew, random_r
     for seed in range(3):
         turned = skew @ random_rotation(np.random.default_rng(seed))
         symmetry = near_symmetries(turned @ turned.T, 1e-5)[-1]
-        errors = parameter_errors(turned, symmetry, covariance)
+        errors = parameter_errors(turned, symmetry, covariance, floor=0)
         np.testing.assert_allclose(errors[:3], 1e-3 * lengths, rtol=1e-4)
         np.testing.assert_allclose(errors[3:], 0, atol=1e-7)
 

@@ -2,6 +2,9 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Lattices from bands as a signal: one a label, probabilities in every layout, what is wrong."""
 
+import re
+import threading
+import time
 import warnings
 
 import dask.array as da
@@ -134,6 +137,52 @@ def test_one_lattice_for_each_label(scan, lazy):
             assert len(one.orientations) == np.sum(label == LABELS)
     one = bands.inav[2:, :].estimate_lattice(7)
     np.testing.assert_allclose(one.parameters, found[7].parameters)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_progress_is_shown_for_each_label(scan, lazy, capsys):
+    bands = (laid_out(scan, (2, 3, 30, 5)) if lazy else scan).inav[1:3, :1]
+    labels = LABELS[:1, 1:3]
+    found = bands.estimate_lattice(labels, show_progressbar=True, num_workers=1)
+    assert re.search(r"Lattices: 100%.* 2/2 ", capsys.readouterr().err)
+    bands.classify_bravais(labels, show_progressbar=True)
+    assert re.search(r"Lattices: 100%.* 2/2 ", capsys.readouterr().err)
+    quiet = bands.estimate_lattice(labels, **QUIET)
+    assert capsys.readouterr().err == ""
+    for label in (4, 7):
+        np.testing.assert_array_equal(quiet[label].cell, found[label].cell)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_progress_is_shown_for_each_phase(scan, lazy, capsys):
+    bands = (laid_out(scan, (2, 3, 30, 5)) if lazy else scan).inav[1:3, :1]
+    scores = bands.compare_phases(phases(), show_progressbar=True)
+    assert re.search(r"Phases: 100%.* 3/3 ", capsys.readouterr().err)
+    quiet = bands.compare_phases(phases(), num_workers=1, **QUIET)
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(quiet, scores)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_so_many_are_solved_side_by_side(scan, num_workers, monkeypatch):
+    together, most, lock = 0, 0, threading.Lock()
+
+    def watched(bands, energy, **options):
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        time.sleep(0.2)
+        with lock:
+            together -= 1
+        return nothing
+
+    nothing = scan.isig[:, :5].estimate_lattice(**QUIET).solution
+    monkeypatch.setattr("emsparse_hs.signals._lattices.solve_lattice", watched)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scan.estimate_lattice(LABELS, num_workers=num_workers, **QUIET)
+    assert most == num_workers
 
 
 def test_orientations_are_those_of_the_crystal():

@@ -1,0 +1,76 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""EBSD patterns block by block: where their centres are, and what is made of each block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emsparse_hs._masks import as_mask
+from emsparse_hs.accessor._base import frame_shape
+from emsparse_hs.blocks import Blocks
+from emsparse_hs.ebsd.bands import detect_bands
+from emsparse_hs.ebsd.radon import radon_transform
+
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+#: What kikuchipy's detectors have where no pattern centre is known.
+_UNKNOWN_CENTRE = (0.5, 0.5, 0.5)
+#: How to say where the pattern centre is.
+SET_CENTRE = (
+    "Pass pattern_centre=(PCx, PCy, PCz) in Bruker's convention (from the left in widths, from the "
+    "top in heights, distance in heights), or set s.detector.pc of a kikuchipy signal."
+)
+
+
+def mask_of(left_out: np.ndarray | None) -> np.ndarray | None:
+    """Patterns that are left out as a navigation mask, in HyperSpy's order (x, y)."""
+    return None if left_out is None or not left_out.any() else left_out.T
+
+
+def centre_of_detector(signal: BaseSignal) -> np.ndarray:
+    """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
+    detector = getattr(signal, "detector", None)
+    if detector is None:
+        raise ValueError(f"{signal!r} has no pattern centre. {SET_CENTRE}")
+    centres = np.asarray(detector.pc, float)
+    if (centres == _UNKNOWN_CENTRE).all():
+        raise ValueError(
+            f"The pattern centre is {_UNKNOWN_CENTRE}, which kikuchipy sets where it is not known. "
+            f"{SET_CENTRE} If it is right, pass it."
+        )
+    # kikuchipy keeps one axis where there is one centre for all.
+    return centres.reshape(3) if centres.size == 3 else centres
+
+
+def blocks_of(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
+    if signal.axes_manager.navigation_dimension:
+        return Blocks.of(signal, navigation_mask, signal_mask)
+    # A pattern without a scan: a scan of one.
+    mask = as_mask(signal_mask, frame_shape(signal), "signal")
+    return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
+
+
+def _frames(rows: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Patterns of a block, zero where masked."""
+    frames = np.zeros((len(rows), *keep.shape), rows.dtype)
+    frames[:, keep] = rows
+    return frames
+
+
+def radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
+    frames = _frames(rows, keep)
+    return radon_transform(frames, centre, azimuths, elevations, ~keep).transpose(0, 2, 1)
+
+
+def band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
+    frames = _frames(rows, keep)
+    normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
+    columns = [normals, half_widths[..., None], contrasts[..., None]]
+    if centre.ndim > 1:
+        # Where pattern centres differ, each pattern keeps its own.
+        columns.append(np.broadcast_to(centre[:, None], normals.shape))
+    return np.concatenate(columns, axis=-1)
