@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 from rsciio.utils.path import overwrite as ask_to_overwrite
 
 from emsparse_hs._optional import require
 from emsparse_hs._version import __version__
-from emsparse_hs.blocks import Blocks
 from emsparse_hs.signals._request import check_even
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ VOLUMES, SERIES = (".mrc", ".rec", ".map"), (".mrc", ".st", ".ali")
 #: Units of axes that have not been calibrated. To pint a px is a length, 1/96 of an inch.
 _NO_UNITS = {"", "<undefined>", "None", "px", "pixel", "pixels"}
 _FLOAT32 = 2
+#: How the label begins that says which axis of the images the tilt axis lies along.
+TILT_AXIS = "Images at each tilt, with the tilt axis along "
 _ORDER = "Sections: slices across the tilt axis. Rows: z, depth. Columns: y."
 
 
@@ -53,20 +56,24 @@ def mrc_path(
 
 def write_volume(tomogram: Tomogram, path: Path, overwrite: bool | None) -> None:
     """Write a tomogram, some slices at a time; see `Tomogram.save`."""
+    require("mrcfile", extra="tomography")
     axes = _axes_of_file(tomogram)
     voxel_size, origin = _in_angstrom(axes)
     if _may_write(path, overwrite):
-        _write(tomogram, path, voxel_size, origin, _ORDER, is_volume=True)
+        _write(tomogram, path.resolve(), voxel_size, origin, _ORDER, is_volume=True)
 
 
 def write_series(series: TiltSeries, path: Path, overwrite: bool | None) -> None:
     """Write images some at a time, and their tilts beside them; see `TiltSeries.save`."""
+    require("mrcfile", extra="tomography")
     *axes, _ = _axes_of_file(series)
     (x, y), origin = _in_angstrom(axes)
-    beside = path.with_suffix(".rawtlt")
+    path = path.resolve()
+    # So IMOD calls the tilts of aligned images, and those that were recorded.
+    beside = path.with_suffix(".tlt" if path.suffix.lower() == ".ali" else ".rawtlt")
     if _may_write(path, overwrite) and _may_write(beside, overwrite):
-        order = f"Images at each tilt, with the tilt axis along {series.tilt_axis}."
         # Pixels of a stack have no depth; by custom it is that along x.
+        order = TILT_AXIS + series.tilt_axis
         _write(series, path, (x, y, x), (*origin, 0.0), order, is_volume=False)
         beside.write_text("".join(f"{tilt:.10g}\n" for tilt in series.tilts))
 
@@ -86,23 +93,21 @@ def _write(
     order: str,
     is_volume: bool,
 ) -> None:
-    mrcfile = require("mrcfile", extra="tomography")
-    path = path.resolve()
+    import mrcfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     # A signal may be read from the very file, and what was there stays if anything goes wrong.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    blocks = Blocks.of(signal)
-    axes = [*signal.axes_manager.navigation_axes, *reversed(signal.axes_manager.signal_axes)]
-    shape = tuple(axis.size for axis in axes)
+    data = signal._data_aligned_with_axes
     try:
-        with mrcfile.new_mmap(part, shape, mrc_mode=_FLOAT32, overwrite=True) as file:
+        with mrcfile.new_mmap(part, data.shape, mrc_mode=_FLOAT32, overwrite=True) as file:
             (file.set_volume if is_volume else file.set_image_stack)()
             file.voxel_size = tuple(voxel_size)
             for name, value in zip("xyz", origin, strict=True):
                 file.header.origin[name] = value
             for label in (_title(signal), order):
                 file.add_label(label)
-            _write_images(file, blocks)
+            _write_images(file, data)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -163,16 +168,18 @@ def _title(signal: BaseSignal) -> str:
     return made[:80].strip()
 
 
-def _write_images(file, blocks: Blocks) -> None:
+def _write_images(file, data: NDArray | da.Array) -> None:
     """Images and the header's least, largest and mean value and standard deviation."""
-    low, high, sums, index = np.inf, -np.inf, np.zeros(2), 0
-    for rows in blocks:
-        for row in rows:
-            file.data[index] = row.reshape(file.data.shape[1:])
-            values = row.astype(np.float64)
-            low, high = min(low, values.min()), max(high, values.max())
-            sums += values.sum(), values @ values
-            index += 1
+    if isinstance(data, da.Array):
+        # At once, since neighbouring chunks may have tasks in common that take long.
+        da.store(data, file.data, lock=True)
+    else:
+        file.data[:] = data
+    low, high, sums = np.inf, -np.inf, np.zeros(2)
+    for image in file.data:
+        values = image.ravel().astype(np.float64)
+        low, high = min(low, values.min()), max(high, values.max())
+        sums += values.sum(), values @ values
     mean, square = sums / file.data.size
     header = file.header
     header.dmin, header.dmax, header.dmean = low, high, mean

@@ -34,7 +34,8 @@ def stored_tilts(signal: BaseSignal) -> ArrayLike:
     stored = signal.metadata.get_item("Tomography.tilts", default=None)
     if stored is None:
         stored = own
-    for find in (_of_the_stage, _of_each_file, _of_the_plan):
+    # The metadata of files that were stacked are those of the first of them.
+    for find in (_of_each_file, _of_the_stage, _of_the_plan):
         stored = find(signal) if stored is None else stored
     if stored is None:
         raise ValueError(
@@ -77,7 +78,10 @@ def _of_each_file(signal: BaseSignal) -> NDArray | None:
         return None
     names = [f"element{k}.metadata.{_STAGE}" for k in range(len(files))]
     found = [files.get_item(name, default=None) for name in names]
-    return None if None in found else np.array(found, np.float64)
+    if any(value is None for value in found):
+        return None
+    # That of an MRC file is filled up with zeros.
+    return np.array([np.ravel(value)[0] for value in found], np.float64)
 
 
 def _of_the_plan(signal: BaseSignal) -> NDArray | None:
@@ -93,7 +97,7 @@ def _of_the_plan(signal: BaseSignal) -> NDArray | None:
     direction = plan.get_item("Tilt_direction", default="")
     if not (low < high and step > 0) or direction not in ("min -> max", "max -> min"):
         return None
-    tilts = low + step * np.arange(int(np.floor((high - low) / step + 1e-6)) + 1)
-    if len(tilts) not in [axis.size for axis in signal.axes_manager.navigation_axes]:
+    steps = step * np.arange(int(np.floor((high - low) / step + 1e-6)) + 1)
+    if len(steps) not in [axis.size for axis in signal.axes_manager.navigation_axes]:
         return None
-    return tilts if direction == "min -> max" else tilts[::-1]
+    return low + steps if direction == "min -> max" else high - steps

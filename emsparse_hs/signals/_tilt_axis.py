@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emsparse_hs.signals._mrc import TILT_AXIS
 from emsparse_hs.signals._stored_tilts import stored_tilts
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def tilt_axis_of(signal: BaseSignal) -> str:
     """
     stored = signal.metadata.get_item("Tomography.tilt_axis", default=None)
     if stored is None:
-        return "x"
+        return _tilt_axis_of_label(signal)
     names = [str(axis.name) for axis in signal.axes_manager.signal_axes]
     if names.count(stored) != 1:
         raise ValueError(
@@ -128,6 +129,18 @@ def tilt_axis_of(signal: BaseSignal) -> str:
             "it is with s.set_tilts(s.tilts, axis='x')."
         )
     return "xy"[names.index(stored)]
+
+
+def _tilt_axis_of_label(signal: BaseSignal) -> str:
+    """Which axis a label of the MRC file says, "x" if there is none."""
+    labels = signal.original_metadata.get_item("std_header.LABELS", default="")
+    try:
+        # The reader of MRC files gives all lines as one hexadecimal number.
+        text = bytes.fromhex(labels).decode("ascii", "replace")
+    except (TypeError, ValueError):
+        return "x"
+    letter = text.partition(TILT_AXIS)[2][:1]
+    return letter if letter in ("x", "y") else "x"
 
 
 def write_tilt_axis(signal: BaseSignal, letter: str) -> None:

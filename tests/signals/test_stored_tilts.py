@@ -52,7 +52,7 @@ def test_from_the_highest_to_the_lowest_and_a_step_that_does_not_fit():
         4, Tilt_direction="max -> min", Maximum_tilt_angle_deg=40.0, Tilt_angle_step_deg=28.3
     )
     series.set_tilts()
-    np.testing.assert_allclose(series.tilts, [39.9, 11.6, -16.7, -45])
+    np.testing.assert_allclose(series.tilts, [40, 11.7, -16.6, -44.9])
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,12 @@ def test_files_of_one_image_each():
     series.set_tilts(sort=True)
     np.testing.assert_array_equal(series.tilts, [-20.2, 0.1, 30.3])
     np.testing.assert_array_equal(series.data[:, 0, 0], [1, 0, 2])
+
+
+def test_files_of_one_image_each_that_have_room_for_more_tilts():
+    series = stacked([np.r_[20.0, np.zeros(5)], np.r_[30.0, np.zeros(5)]])
+    series.set_tilts()
+    np.testing.assert_array_equal(series.tilts, [20, 30])
 
 
 def test_a_file_without_a_tilt_is_said():
