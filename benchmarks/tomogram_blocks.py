@@ -51,8 +51,8 @@ def memory() -> None:
         series.save(file, chunks=(31, 64, 64))
         for name, arguments in (
             ("one window of 256 slices alone", {"dims": 3, "lazy": False, "slices": 256}),
-            ("in blocks, lazy", {"dims": 3, "lazy": True, "block": 192}),
-            ("in blocks, eager", {"dims": 3, "lazy": False, "block": 192}),
+            ("in blocks, lazy", {"dims": 3, "lazy": True, "block": 160}),
+            ("in blocks, eager", {"dims": 3, "lazy": False, "block": 160}),
             ("two dimensions, lazy", {"dims": 2, "lazy": True}),
         ):
             given = {"slices": 512, "max_iter": 20} | arguments

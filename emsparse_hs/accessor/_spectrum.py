@@ -14,7 +14,7 @@ from emsparse_hs.accessor._base import SignalMethods
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
-#: Percent by which noise alone may bring a composition below nothing.
+#: Percent below nothing that are not worth a warning.
 _NOISE = 1.0
 
 
@@ -131,7 +131,7 @@ class SpectrumMethods(SignalMethods):
 def _warn_of_negative(compositions: list[BaseSignal], lines: list[str]) -> None:
     """Say which components have less than nothing of which line's element."""
     negative = [
-        f"{line} in component {k}: {share:.2g}"
+        f"{line} in component {k}: {share:.2g} %"
         for line, composition in zip(lines, compositions, strict=True)
         for k, share in enumerate(np.ravel(composition.data))
         if share < -_NOISE

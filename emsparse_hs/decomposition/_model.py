@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from joblib import cpu_count
@@ -108,9 +109,8 @@ class CountModel:
 
     def _updated(self, beyond: float) -> tuple[np.ndarray, np.ndarray]:
         """Old spectra and new ones, each of sum 1; loadings are replaced."""
-        self._beyond = beyond
         numerator, totals = np.zeros(self._fours.shape), np.zeros(len(self.scale))
-        for part, part_totals in in_threads(self._update, self.ranges):
+        for part, part_totals in in_threads(partial(self._update, beyond), self.ranges):
             numerator += part
             totals += part_totals
         old = self.spectra.astype(np.float64)
@@ -124,9 +124,9 @@ class CountModel:
         self.scale = scale.astype(np.float32)
         return old, new
 
-    def _update(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    def _update(self, beyond: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         numerator, totals = np.zeros_like(self._fours), np.zeros(len(self.scale))
-        of_pixels = self.scale, self._beyond, self.loadings
+        of_pixels = self.scale, beyond, self.loadings
         _kernels.multiplicative_update(
             *self._arrays, first, last, self._fours, *of_pixels, numerator, totals
         )

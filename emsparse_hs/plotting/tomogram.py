@@ -35,7 +35,8 @@ def plot_orthogonal_slices(
     tomogram : Tomogram
         Slices (z, y) along x. If lazy, the three slices are computed.
     position : tuple of int, optional
-        Indices (slice, z, y) of the voxel. The middle of the volume by default.
+        Indices (slice, z, y) of the voxel. By default where most is: in the slice, the row and the
+        column of the largest sums; of a lazy tomogram the middle, which needs no sums.
     vmax : float, optional
         Density shown white. The 99.9th percentile of the three slices by default.
 
@@ -51,7 +52,8 @@ def plot_orthogonal_slices(
     """
     x, y, z = _volume_axes(tomogram)
     data = tomogram._data_aligned_with_axes
-    position = tuple(n // 2 for n in data.shape) if position is None else position
+    if position is None:
+        position = _where_most_is(data)
     if len(position) != 3 or not all(0 <= i < n for i, n in zip(position, data.shape, strict=True)):
         raise ValueError(f"The position {position} lies outside (slice, z, y) of {data.shape}.")
     i, k, j = position
@@ -79,6 +81,16 @@ def plot_orthogonal_slices(
     figure.colorbar(shown, ax=axes, label=_density(tomogram), shrink=0.9, extend="max", pad=0.01)
     figure.suptitle(_summary(tomogram))
     return figure
+
+
+def _where_most_is(volume) -> tuple[int, int, int]:
+    """Indices of a voxel whose slices are worth a look."""
+    if not isinstance(volume, np.ndarray) or not volume.any():
+        n_slices, depth, width = volume.shape
+        return n_slices // 2, depth // 2, width // 2
+    index = int(volume.sum((1, 2), dtype=float).argmax())
+    one = volume[index]
+    return index, int(one.sum(1, dtype=float).argmax()), int(one.sum(0, dtype=float).argmax())
 
 
 def plot_sinogram(series: TiltSeries, tomogram: Tomogram, index: int | None = None) -> Figure:

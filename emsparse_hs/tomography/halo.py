@@ -22,7 +22,7 @@ _VOLUMES, _SINOGRAMS = {"tv": 11, "wavelet": 22, "tgv": 22}, 18
 
 
 class Window(NamedTuple):
-    """Slices that are reconstructed together, and those of them whose result is kept.
+    """Slices that are reconstructed together, and those of them that no other window is nearer to.
 
     Attributes
     ----------
@@ -150,8 +150,8 @@ def block_within(
     Returns
     -------
     int or None
-        At least as many as both halos have, whatever the memory, so that no more than half is
-        done twice; None if all slices can be reconstructed at once.
+        At least as many as both halos have, whatever the memory, so that no more than half of the
+        work is done a second time; None if all slices can be reconstructed at once.
     """
     fitting = slices_within(memory, operator, prior)
     if fitting >= n_slices:
@@ -175,10 +175,10 @@ def largest_seam(differences: list[NDArray], volume: NDArray[np.float32]) -> flo
     Returns
     -------
     float
-        Root mean square difference over that of the volume; 0 without seams.
+        Root mean square difference over that of the volume; NaN if there are none to compare.
     """
     n = volume[0].size
-    largest = max((_mean_square(each[:n]) for each in differences), default=0.0)
+    largest = max((_mean_square(each[:n]) for each in differences), default=np.nan)
     # Slice by slice: there may be no room for the volume once more.
     return float(np.sqrt(largest / (np.mean([_mean_square(each) for each in volume]) or 1.0)))
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from copy import copy
-from functools import cache
+from functools import lru_cache
 from operator import index
 from threading import local
 from typing import Any, SupportsIndex
@@ -34,7 +34,7 @@ class _Thread(local):
 _thread = _Thread()
 
 
-@cache
+@lru_cache(2)
 def _threads(n: int) -> ThreadPoolExecutor:
     """Threads that wait for slabs: to start some for each loop took a tenth of the time."""
     return ThreadPoolExecutor(n, "slabs", initializer=_thread.mark)
@@ -256,7 +256,10 @@ class ParallelBeam:
         """Results of a function of the slab's number, on as many threads as the operator has."""
         if self.num_workers == 1 or n_slabs <= 1 or _thread.is_one_of_several:
             return [function(b) for b in range(n_slabs)]
-        return list(_threads(self.num_workers).map(function, range(n_slabs)))
+        futures = [_threads(self.num_workers).submit(function, b) for b in range(n_slabs)]
+        # Whatever goes wrong with one, none may go on writing once this returns.
+        wait(futures)
+        return [future.result() for future in futures]
 
     def volume_to_slabs(self, volume: NDArray) -> NDArray[np.float32]:
         """Volume (slice, z, y) as slabs (slab, z, y, slice), the last one filled up with zeros."""
