@@ -559,3 +559,16 @@ def test_hyperspys_own_decomposition(signal_type, chunks):
     np.testing.assert_allclose(s.learning_results.loadings, loadings, rtol=1e-5)
     counts = s.get_decomposition_model().sum(axis="sig").data
     np.testing.assert_allclose(counts, truth.counts.sum(-1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e20, 1e25])
+def test_spectra_do_not_depend_on_the_unit_of_counts(unit):
+    rng = np.random.default_rng(30)
+    x = rng.poisson(rng.gamma(0.5, 5, (50, 3)) @ rng.gamma(0.5, 1, (3, 40))).astype(float)
+    w, h = rng.random((50, 3)), rng.random((3, 40))
+    found = []
+    for scale in (1, unit):
+        model = PoissonNMF(3, prior=None, init=(w * scale, h), max_iter=40, tol=0)
+        found.append((model.fit_transform(x * scale) / scale, model.components_))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2, atol=1e-3 * x.max())
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-3)
