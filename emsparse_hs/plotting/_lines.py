@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hyperspy.signal import BaseSignal
 from matplotlib.axes import Axes
 
@@ -16,6 +17,9 @@ _ELECTRON_VOLTS = {"keV": 1e3, "eV": 1.0}
 
 #: Part of the axis by which names must be apart.
 _APART = 0.018
+
+#: Part of the axis within which a peak is looked for on either side of its line.
+_PEAK = 0.004
 
 
 def element_lines(signal: BaseSignal) -> list[tuple[str, float]]:
@@ -73,7 +77,8 @@ def _edges(properties: dict) -> list[tuple[str, float]]:
 def mark_lines(axes: Axes, signal: BaseSignal) -> None:
     """Mark lines and edges of the sample's elements in a spectrum that is shown already.
 
-    Where there is no room for all, those of inner shells are marked.
+    Where there is no room for all names, those of the higher peaks are marked, or edges of inner
+    shells.
 
     Parameters
     ----------
@@ -84,7 +89,10 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
     """
     low, high = axes.get_xlim()
     marked: list[float] = []
-    for name, energy in element_lines(signal):
+    lines = element_lines(signal)
+    if not signal._signal_type.startswith("EELS"):
+        lines.sort(key=lambda line: -_height(axes, line[1]))
+    for name, energy in lines:
         near = any(abs(energy - other) < _APART * (high - low) for other in marked)
         if near or not low < energy < high:
             continue
@@ -94,3 +102,14 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
             rotation=90, va="top", ha="right", fontsize="x-small", color="0.35"
         )
         axes.text(energy, 0.97, name, transform=axes.get_xaxis_transform(), **style)
+
+
+def _height(axes: Axes, energy: float) -> float:
+    """The most that any curve has near an energy."""
+    low, high = axes.get_xlim()
+    highest = 0.0
+    for curve in axes.get_lines():
+        x, y = (np.asarray(values, float) for values in curve.get_data())
+        near = np.abs(x - energy) < _PEAK * (high - low)
+        highest = max(highest, np.nanmax(y[near], initial=0.0))
+    return highest
