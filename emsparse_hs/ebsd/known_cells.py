@@ -8,10 +8,10 @@ from itertools import product
 
 import numpy as np
 
-from ._joint import Errors, orient_all
+from ._joint import Errors, band_sets, orient_all
 from .bands import Bands
 from .bravais import reduced_cell
-from .lattice import CENTRE_ERROR, SPREAD, STRAY, band_sets
+from .lattice import CENTRE_ERROR, SPREAD, STRAY
 
 #: Scales that are tried of each cell: half widths of strong bands are below the Bragg angle.
 SCALES = np.exp(np.arange(0.0, 0.25, 0.03))

@@ -16,6 +16,7 @@ from ._joint import (
     BandSets,
     Errors,
     Fit,
+    band_sets,
     evenly,
     fit_patterns,
     like_orientations,
@@ -25,7 +26,8 @@ from ._joint import (
 )
 from .bands import Bands
 from .bravais import BRAVAIS_LATTICES, Symmetry
-from .pooled_contrast import FEWEST_ORIENTATIONS, Patterns, add_pooled_superlattices, look_at
+from .oriented_patterns import Patterns, check_patterns, look_at
+from .pooled_contrast import FEWEST_ORIENTATIONS, add_pooled_superlattices
 from .posterior import (
     Hypothesis,
     cell_parameters,
@@ -48,8 +50,6 @@ PRIOR_BANDS = 20
 WIDTH_SCALE = 1.13
 #: Standard deviation of the pattern centres' errors, over the distance of the screen.
 CENTRE_ERROR = 0.004
-#: Bands that a pattern needs.
-FEWEST_BANDS = 8
 #: Bands of each pattern, the highest contrast first, from which cells are found; weaker ones tell
 #: of superlattices only.
 STRONG_BANDS = 30
@@ -60,7 +60,8 @@ MOST_PATTERNS = 48
 #: bands of a pattern over 30. Fitted to 1458 solutions: of development crystals, from drawn bands,
 #: 8 to 30 a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24
 #: patterns; and of bands of no lattice: of 220 other ones of those none is named.
-#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25.
+#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25. None had superlattices from
+#: `pooled_contrast`, which count as others do.
 TRUST = (-7.06, 0.29, 0.25, 6.70, 0.41, -0.64, 1.91)
 
 
@@ -100,7 +101,8 @@ class LatticeSolution:
     explained : float64 array of shape (n_patterns,)
         Share of each pattern's bands that belong to the lattice; NaN where there are too few.
     log_evidence : float
-        Per band, in nats over a band of no lattice.
+        Per band, in nats over a band of no lattice; without superlattices that only all patterns
+        together show.
     spread : float64 array of shape (4,)
         Errors of the bands, see `emsparse_hs.ebsd._cell_kernels`.
     """
@@ -196,11 +198,15 @@ def solve_lattice(
 
     Raises
     ------
+    TypeError
+        If `patterns` are no `Patterns`, or not real.
     ValueError
-        If shapes don't fit, or a number is not positive.
+        If shapes don't fit, a number is not positive, or a pattern centre is not one.
     """
     check_options(width_scale=width_scale, centre_error=centre_error, max_patterns=max_patterns)
     sets, numbers, n_patterns = band_sets(bands, beam_energy, width_scale)
+    if patterns is not None:
+        check_patterns(patterns, n_patterns)
     if not len(numbers):
         return _nothing(n_patterns)
     some = evenly(len(sets), int(max_patterns))
@@ -214,13 +220,13 @@ def solve_lattice(
     errors = _measured_errors(fit, chosen, errors)
     fit = refine(fit, chosen, errors)
     if patterns is not None:
-        sine = relativistic_wavelength(beam_energy) / 2 / width_scale
-        fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], sine)
+        half_wavelength = relativistic_wavelength(beam_energy) / 2 / width_scale
+        fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
     everywhere = _all_oriented(fit, some, sets, errors)
     return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g))
 
 
-def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, sine: float) -> Fit:
+def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavelength) -> Fit:
     """Add superlattices that the patterns that fit show together."""
     fits = shares_explained(fit, sets, errors) > FITTING
     if not fits.any():
@@ -231,7 +237,7 @@ def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, sine: float
     # Patterns of one grain show the same errors again.
     weights = 1 / np.bincount(groups)[groups]
     views = look_at(patterns, numbers[fits], fit.rotations[fits], fit.centres[fits], weights)
-    cell, gains = add_pooled_superlattices(fit.cell, views, sine)
+    cell, gains = add_pooled_superlattices(fit.cell, views, half_wavelength)
     return refine(replace(fit, cell=cell, gains=fit.gains + gains), sets, errors) if gains else fit
 
 
@@ -248,47 +254,6 @@ def check_options(**options: float) -> None:
             raise ValueError(f"{name} is {value}, and must be above 0 and finite.")
     if "max_patterns" in options and options["max_patterns"] < 1:
         raise ValueError(f"max_patterns is {options['max_patterns']}, and at least 1 is needed.")
-
-
-def band_sets(
-    bands: Bands, beam_energy: float, width_scale: float
-) -> tuple[BandSets, np.ndarray, int]:
-    """Bands as vectors of the patterns that have enough of them.
-
-    Returns
-    -------
-    sets : BandSets
-    patterns : int array
-        Which patterns those are.
-    n_patterns : int
-        How many there were.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit, or the beam energy is not positive.
-    """
-    normals = np.asarray(bands.normals, dtype=np.float64)
-    half_widths = np.asarray(bands.half_widths, dtype=np.float64)
-    contrasts = np.asarray(bands.contrasts, dtype=np.float64)
-    shape = half_widths.shape
-    if len(shape) != 2 or normals.shape != (*shape, 3) or contrasts.shape != shape:
-        raise ValueError(
-            f"Normals, half widths and contrasts have the shapes {normals.shape}, {shape} and "
-            f"{contrasts.shape}; (n, n_bands, 3) and twice (n, n_bands) are needed."
-        )
-    half_widths = np.where(np.isfinite(half_widths), half_widths, np.nan)
-    sines = np.sin(np.radians(width_scale * half_widths))
-    lengths = 2 * sines / relativistic_wavelength(beam_energy)
-    known = (np.linalg.norm(normals, axis=-1) > 0.5) & (lengths > 0) & (contrasts > 0)
-    known &= np.isfinite(lengths) & np.isfinite(contrasts)
-    patterns = np.flatnonzero(known.sum(axis=1) >= FEWEST_BANDS)
-    g = normals * lengths[..., None]
-    starts = np.cumsum([0, *known[patterns].sum(axis=1)])
-    ranked = np.argsort(-np.where(known, contrasts, 0)[patterns], axis=1, kind="stable")
-    row = patterns[:, None]
-    kept = known[row, ranked]
-    return BandSets(g[row, ranked][kept], contrasts[row, ranked][kept], starts), patterns, shape[0]
 
 
 def _measured_errors(fit: Fit, sets: BandSets, errors: Errors) -> Errors:
