@@ -7,7 +7,7 @@ from .bravais import BRAVAIS_LATTICES
 from .geometry import pixel_directions
 from .known_cells import compare_cells, relative_strain, rotation_between
 from .lattice import LatticeSolution, solve_lattice
-from .pooled_contrast import Patterns
+from .oriented_patterns import Patterns
 from .radon import radon_angles, radon_transform
 
 __all__ = [

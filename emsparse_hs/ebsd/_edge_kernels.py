@@ -20,6 +20,13 @@ _SOFT = 0.006
 _MOST_EDGES, _FEWEST_PIXELS = 8, 100
 #: Polynomial that is fitted beside an edge.
 _DEGREE = 4
+#: Height of the step and of the rim of an edge that is looked for.
+_STEP, _RIM = 0.5, 0.8
+#: Other orders are fitted up to so many windows beyond the edge: their rims reach into the strip.
+_BEYOND = 1.4
+#: What is added to all but the height looked for, relative and in pixels, so that columns that are
+#: alike don't make the fit singular.
+_HELD = (1e-4, 1e-3)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -108,8 +115,8 @@ def fit_profiles(images, cosines, views, rotations, normals, step, n_sweeps, pro
 
 @numba.njit(nogil=True, cache=True)
 def edge_contrasts(
-    images, cosines, views, rotations, weights, g, spacings, sine, planes, profiles, steps,
-    window, scores, information,
+    images, cosines, views, rotations, weights, g, spacings, half_wavelength, planes, profiles,
+    steps, window, scores, information,
 ):  # fmt: skip
     """How strong the edges of bands are at predicted places, over many patterns.
 
@@ -128,8 +135,8 @@ def edge_contrasts(
         In 1/angstrom in the crystal's frame.
     spacings : float64 array of shape (n_bands,)
         Length of the first known order in the same direction.
-    sine : float
-        Of an edge's angle, over the length of g.
+    half_wavelength : float
+        In angstrom: times the length of g it is the sine of an edge's angle.
     planes : int64 array of shape (n_bands,)
         Which known band is parallel, or -1.
     profiles : float64 array of shape (n_known, n_known_bins)
@@ -140,15 +147,15 @@ def edge_contrasts(
     scores, information : float64 array of shape (n_bands,)
         Filled.
     """
-    n_bins = int(math.ceil((sine * 1.01 * _longest(g) + window) / steps[0]))
+    n_bins = int(math.ceil((half_wavelength * 1.01 * _longest(g) + window) / steps[0]))
     sums, counts = np.empty(n_bins), np.empty(n_bins)
     design = np.empty((n_bins, _DEGREE + 2 + 2 * _MOST_EDGES))
     scores[:], information[:] = 0, 0
     for b in range(len(g)):
         length = math.sqrt((g[b] ** 2).sum())
-        first = int(max(sine * length - window, 0.0) / steps[0])
-        last = min(int(math.ceil((sine * length + window) / steps[0])), n_bins)
-        edges = (sine * length, sine * spacings[b], window)
+        first = int(max(half_wavelength * length - window, 0.0) / steps[0])
+        last = min(int(math.ceil((half_wavelength * length + window) / steps[0])), n_bins)
+        edges = (half_wavelength * length, half_wavelength * spacings[b], window)
         n_columns = _fill_design(edges, steps[0], first, last, design)
         for p in range(len(images)):
             sums[:], counts[:] = 0, 0
@@ -181,8 +188,9 @@ def _fill_design(edges, step, first, last, design):
     """Columns of a polynomial, of the known edges and, the last, of the one looked for."""
     place, spacing, window = edges
     column = _DEGREE + 1
-    order = max(1, int((place - window) / spacing))
-    while order * spacing < place + 1.4 * window and column < _DEGREE + 1 + 2 * _MOST_EDGES:
+    # Where there are too many orders within the strip, those nearest to the edge.
+    order = max(1, int((place - window) / spacing), round(place / spacing) - _MOST_EDGES // 2)
+    while order * spacing < place + _BEYOND * window and column < _DEGREE + 1 + 2 * _MOST_EDGES:
         known = order * spacing
         if abs(known - place) > 1e-6:
             for k in range(first, last):
@@ -196,7 +204,7 @@ def _fill_design(edges, step, first, last, design):
             design[k, i + 1] = design[k, i] * (x - place) / window
         inside, rim = _edge(x - place)
         _, mirrored = _edge(x + place)
-        design[k, column] = 0.5 * inside + 0.8 * (rim - mirrored)
+        design[k, column] = _STEP * inside + _RIM * (rim - mirrored)
     return column + 1
 
 
@@ -223,7 +231,7 @@ def _last_column(design, sums, counts):
             total += design[k, i] * sums[k]
         vector[i] = total
         if i < n - 1:
-            matrix[i, i] = matrix[i, i] * (1 + 1e-4) + 1e-3
+            matrix[i, i] = matrix[i, i] * (1 + _HELD[0]) + _HELD[1]
         for j in range(i + 1):
             total = matrix[i, j]
             for k in range(j):

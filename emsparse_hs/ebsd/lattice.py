@@ -27,7 +27,8 @@ from ._joint import (
 )
 from .bands import Bands
 from .bravais import BRAVAIS_LATTICES, Symmetry
-from .pooled_contrast import FEWEST_ORIENTATIONS, Patterns, add_pooled_superlattices, look_at
+from .oriented_patterns import Patterns, check_patterns, look_at
+from .pooled_contrast import FEWEST_ORIENTATIONS, add_pooled_superlattices
 from .posterior import (
     Hypothesis,
     cell_parameters,
@@ -60,7 +61,8 @@ MOST_PATTERNS = 48
 #: bands of a pattern over 30. Fitted to 1458 solutions: of development crystals, from drawn bands,
 #: 8 to 30 a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24
 #: patterns; and of bands of no lattice: of 220 other ones of those none is named.
-#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25.
+#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25. None had superlattices from
+#: `pooled_contrast`, which count as others do.
 TRUST = (-7.06, 0.29, 0.25, 6.70, 0.41, -0.64, 1.91)
 
 
@@ -104,7 +106,8 @@ class LatticeSolution:
         Angles in degrees between those bands and the lattice's planes, their root mean square; NaN
         where there is no orientation.
     log_evidence : float
-        Per band, in nats over a band of no lattice.
+        Per band, in nats over a band of no lattice; without superlattices that only all patterns
+        together show.
     spread : float64 array of shape (4,)
         Errors of the bands, see `emsparse_hs.ebsd._cell_kernels`.
     """
@@ -201,11 +204,15 @@ def solve_lattice(
 
     Raises
     ------
+    TypeError
+        If `patterns` are no `Patterns`, or not real.
     ValueError
-        If shapes don't fit, or a number is not positive.
+        If shapes don't fit, a number is not positive, or a pattern centre is not one.
     """
     check_options(width_scale=width_scale, centre_error=centre_error, max_patterns=max_patterns)
     sets, numbers, n_patterns = band_sets(bands, beam_energy, width_scale)
+    if patterns is not None:
+        check_patterns(patterns, n_patterns)
     if not len(numbers):
         return _nothing(n_patterns)
     some = evenly(len(sets), int(max_patterns))
@@ -219,13 +226,13 @@ def solve_lattice(
     errors = _measured_errors(fit, chosen, errors)
     fit = refine(fit, chosen, errors)
     if patterns is not None:
-        sine = relativistic_wavelength(beam_energy) / 2 / width_scale
-        fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], sine)
+        half_wavelength = relativistic_wavelength(beam_energy) / 2 / width_scale
+        fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
     everywhere = _all_oriented(fit, some, sets, errors)
     return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g))
 
 
-def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, sine: float) -> Fit:
+def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavelength) -> Fit:
     """Add superlattices that the patterns that fit show together."""
     fits = shares_explained(fit, sets, errors) > FITTING
     if not fits.any():
@@ -236,7 +243,7 @@ def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, sine: float
     # Patterns of one grain show the same errors again.
     weights = 1 / np.bincount(groups)[groups]
     views = look_at(patterns, numbers[fits], fit.rotations[fits], fit.centres[fits], weights)
-    cell, gains = add_pooled_superlattices(fit.cell, views, sine)
+    cell, gains = add_pooled_superlattices(fit.cell, views, half_wavelength)
     return refine(replace(fit, cell=cell, gains=fit.gains + gains), sets, errors) if gains else fit
 
 

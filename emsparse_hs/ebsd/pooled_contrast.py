@@ -20,8 +20,6 @@ in the mean over some f and A. Reflections that the lattice's symmetry makes equ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +27,7 @@ from scipy.special import log_ndtr
 
 from . import _edge_kernels
 from .bravais import near_symmetries, reduced_cell
-from .geometry import as_pattern_centre
-from .radon import centres_in_pixels, normalise_patterns
+from .oriented_patterns import Views
 from .superlattices import MOST_STEPS, all_superlattices, variants
 
 #: Log evidence that a superlattice must have. Of 126 development crystals in two-beam images most
@@ -50,58 +47,18 @@ WINDOW = 0.03
 #: Pixels where the known bands add up to more, in standard deviations, are left out: zone axes are
 #: no sum of bands.
 BRIGHTEST = 1.5
-#: Patterns are averaged to some so many pixels on the shorter side, and less than twice as many.
-N_PIXELS = 100
 #: Shares f of reflections that are seen, and widths A of their heights in standard deviations.
 SHARES, HEIGHTS = np.array([0.15, 0.35, 0.7, 0.98]), np.array([0.03, 0.06, 0.12, 0.25, 0.5])
 #: Errors: share of those that are larger, and how much; the least, in errors of white noise.
 LARGER, HOW_MUCH, LEAST = 0.05, 3.0, 0.7
+#: Heights below so many errors say how large these are; a factor on that, for caution.
+USUAL, CAUTION = 3.5, 1.05
+#: Standard deviation of normal numbers over the median of their absolute values.
+_FROM_MEDIAN = 1.48
 #: Distortion up to which a rotation is a symmetry.
 NEAR = 0.01
 #: Reflections' indices are whole numbers times 1 over this.
 _PARTS = 12
-
-
-class Patterns(NamedTuple):
-    """Where the patterns are that bands were found in.
-
-    Attributes
-    ----------
-    take : callable
-        From numbers of patterns, int array of shape (n,), to the patterns, (n, height, width).
-    pattern_centre : array of shape (3,) or (n_patterns, 3)
-        In Bruker's convention.
-    signal_mask : bool array of shape (height, width), optional
-        True where a detector pixel is left out.
-    """
-
-    take: Callable[[np.ndarray], np.ndarray]
-    pattern_centre: np.ndarray
-    signal_mask: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """Patterns of one phase with their orientations.
-
-    Attributes
-    ----------
-    images : float32 array of shape (n, height, width)
-        High-pass filtered, in standard deviations.
-    cosines : float32 array of shape (n, height, width)
-        Of the angle of each pixel's ray to the screen's normal; zero where a pixel does not count.
-    centres : float64 array of shape (n, 4)
-        Column, row and distance in px, and the largest secant of those angles.
-    rotations : float64 array of shape (n, 3, 3)
-        Row vectors in the crystal's frame times these are in the detector's.
-    weights : float64 array of shape (n,)
-    """
-
-    images: np.ndarray
-    cosines: np.ndarray
-    centres: np.ndarray
-    rotations: np.ndarray
-    weights: np.ndarray
 
 
 class Reflections(NamedTuple):
@@ -121,7 +78,7 @@ class Reflections(NamedTuple):
 
 
 def add_pooled_superlattices(
-    cell, views: Views, sine: float
+    cell, views: Views, half_wavelength: float
 ) -> tuple[np.ndarray, tuple[tuple[int, float], ...]]:
     """Add the superlattices that the contrast at predicted places speaks for, one by one.
 
@@ -134,8 +91,8 @@ def add_pooled_superlattices(
         Rows are the basis vectors in angstrom, in the crystal's frame.
     views : Views
         Of at least some patterns of different orientation.
-    sine : float
-        Of a band's half width, over the length of g.
+    half_wavelength : float
+        In angstrom, over `width_scale`: times the length of g it is the sine of a half width.
 
     Returns
     -------
@@ -146,7 +103,7 @@ def add_pooled_superlattices(
     """
     cell, gains = reduced_cell(cell), []
     for _ in range(MOST_STEPS):
-        place, gain = _best_superlattice(cell, views, sine)
+        place, gain = _best_superlattice(cell, views, half_wavelength)
         if gain < PRICE:
             break
         matrices, indices, _ = all_superlattices()
@@ -155,57 +112,7 @@ def add_pooled_superlattices(
     return cell, tuple(gains)
 
 
-def look_at(patterns: Patterns, numbers, rotations, centre_errors, weights) -> Views:
-    """Patterns with their orientations; those that are constant or not finite are left out.
-
-    Parameters
-    ----------
-    patterns : Patterns
-    numbers : int array of shape (n,)
-        Of the patterns.
-    rotations : float64 array of shape (n, 3, 3)
-    centre_errors : float64 array of shape (n, 3)
-        What is to be added to the pattern centre, see `emsparse_hs.ebsd.LatticeSolution`.
-    weights : float64 array of shape (n,)
-
-    Returns
-    -------
-    Views
-    """
-    taken = np.asarray(patterns.take(numbers))
-    centre = as_pattern_centre(patterns.pattern_centre)
-    centre = centre if centre.ndim == 1 else centre[numbers]
-    centres = centres_in_pixels(centre, taken.shape).copy()
-    centres += centre_errors * centres[:, 2:] * (1, -1, 1)
-    taken, mask, centres = _averaged(taken, patterns.signal_mask, centres)
-    images, valid, usable = normalise_patterns(taken, mask)
-    rows, columns = np.indices(valid.shape)
-    column, row, distance = (centres[usable, i, None, None] for i in range(3))
-    squares = ((columns - column) ** 2 + (rows - row) ** 2) / distance**2
-    cosines = np.where(valid, 1 / np.sqrt(1 + squares), 0).astype(np.float32)
-    farthest = np.sqrt(1 + (squares * valid).max(axis=(1, 2)))
-    centres = np.column_stack([centres[usable], farthest])
-    turned = np.ascontiguousarray(rotations[usable])
-    return Views(images[usable], cosines, centres, turned, weights[usable])
-
-
-def _averaged(patterns, mask, centres) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Means over squares of pixels, so that some `N_PIXELS` remain."""
-    size = min(patterns.shape[1:]) // N_PIXELS
-    if size < 2:
-        return patterns, mask, centres
-    height, width = (n // size * size for n in patterns.shape[1:])
-
-    def squares(array):
-        cut = array[..., :height, :width]
-        return cut.reshape(*cut.shape[:-2], height // size, size, width // size, size)
-
-    means = squares(patterns).mean(axis=(-3, -1), dtype=np.float32)
-    mask = None if mask is None else squares(np.asarray(mask, bool)).any(axis=(-3, -1))
-    return means, mask, (centres - (0.5 * (size - 1), 0.5 * (size - 1), 0)) / size
-
-
-def _best_superlattice(cell, views: Views, sine: float) -> tuple[int, float]:
+def _best_superlattice(cell, views: Views, half_wavelength: float) -> tuple[int, float]:
     """The superlattice of the highest evidence, and that."""
     rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
     orbits, _ = variants(np.ascontiguousarray(rotations))
@@ -215,7 +122,7 @@ def _best_superlattice(cell, views: Views, sine: float) -> tuple[int, float]:
     tried = np.union1d(alone, np.flatnonzero(indices < indices.max()))
     reflections = find_reflections(cell, tried)
     families = _families(reflections.indices, rotations)
-    scores, information, parallel = _measured(cell, views, sine, reflections.indices)
+    scores, information, parallel = _measured(cell, views, half_wavelength, reflections.indices)
     ratios = _log_ratios(scores, information, parallel, families)
     best, highest = 0, -np.inf
     for k in alone.tolist():
@@ -242,9 +149,11 @@ def find_reflections(cell, superlattices) -> Reflections:
     places: dict[tuple, int] = {}
     members = {}
     for k in superlattices.tolist():
-        matrix = all_superlattices()[0][k]
-        longest = _reach(matrix @ cell)
-        most = np.ceil(longest * np.linalg.norm(matrix @ cell, axis=1)).astype(int)
+        # Of other than reduced bases the box that holds all reflections may be a thousand times it.
+        larger = reduced_cell(all_superlattices()[0][k] @ cell)
+        matrix = np.rint(larger @ np.linalg.inv(cell))
+        longest = _reach(larger)
+        most = np.ceil(longest * np.linalg.norm(larger, axis=1)).astype(int)
         # Points of the grid are in order, and each is opposite to one as far from the other end.
         points = np.indices(2 * most + 1).reshape(3, -1).T - most
         points = points[len(points) // 2 + 1 :]
@@ -273,7 +182,7 @@ def _families(indices, rotations) -> np.ndarray:
 
 
 def _measured(
-    cell, views: Views, sine: float, indices
+    cell, views: Views, half_wavelength: float, indices
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score, information and whether it is parallel to a known band, of each reflection."""
     known = _known_planes(cell)
@@ -292,8 +201,8 @@ def _measured(
     spacings = np.linalg.norm(primitive @ reciprocal, axis=1)
     scores, information = np.empty((2, len(indices)))
     _edge_kernels.edge_contrasts(
-        left, cosines, *args, views.weights, indices @ reciprocal / _PARTS, spacings, sine, planes,
-        profiles, np.array([FINE_STEP, STEP]), WINDOW, scores, information,
+        left, cosines, *args, views.weights, indices @ reciprocal / _PARTS, spacings,
+        half_wavelength, planes, profiles, np.array([FINE_STEP, STEP]), WINDOW, scores, information,
     )  # fmt: skip
     return scores, information, planes >= 0
 
@@ -331,8 +240,8 @@ def _scale(z) -> float:
     """Standard deviation of most of the heights over their errors."""
     if not len(z):
         return 1.0
-    usual = z[np.abs(z) < 3.5 * max(1.48 * np.median(np.abs(z)), 0.5)]
-    return max(1.05 * float(np.sqrt(np.mean(usual**2))), LEAST)
+    usual = z[np.abs(z) < USUAL * max(_FROM_MEDIAN * np.median(np.abs(z)), 0.5)]
+    return max(CAUTION * float(np.sqrt(np.mean(usual**2))), LEAST)
 
 
 def _log_density(z, widths) -> np.ndarray:

@@ -47,6 +47,38 @@ def normalise_patterns(patterns, signal_mask=None) -> tuple[np.ndarray, np.ndarr
     ValueError
         If a shape does not fit.
     """
+    patterns, valid = checked_patterns(patterns, signal_mask)
+    images = np.zeros(patterns.shape, np.float32)
+    usable = np.zeros(len(patterns), bool)
+    sigma = BACKGROUND * patterns.shape[1]
+    weight = np.maximum(gaussian_filter(valid.astype(np.float32), sigma, mode="constant"), 1e-6)
+    for image, pattern, i in zip(images, patterns, range(len(patterns)), strict=True):
+        usable[i] = _normalise(image, pattern, valid, weight, sigma)
+    return images, valid, usable
+
+
+def checked_patterns(patterns, signal_mask=None) -> tuple[np.ndarray, np.ndarray]:
+    """Patterns as an array, and where a pixel counts.
+
+    Parameters
+    ----------
+    patterns : array of shape (n, height, width)
+        Intensities of any real dtype.
+    signal_mask : bool array of shape (height, width), optional
+        True where a detector pixel is left out.
+
+    Returns
+    -------
+    patterns : array of shape (n, height, width)
+    valid : bool array of shape (height, width)
+
+    Raises
+    ------
+    TypeError
+        If the patterns are not real.
+    ValueError
+        If a shape does not fit.
+    """
     patterns = np.asarray(patterns)
     if patterns.dtype.kind not in "biuf":
         raise TypeError(f"Patterns are of dtype {patterns.dtype}, and real ones are needed.")
@@ -63,13 +95,7 @@ def normalise_patterns(patterns, signal_mask=None) -> tuple[np.ndarray, np.ndarr
                 f"The mask has shape {valid.shape}, a pattern {patterns.shape[1:]}. Pass one value "
                 "a detector pixel."
             )
-    images = np.zeros(patterns.shape, np.float32)
-    usable = np.zeros(len(patterns), bool)
-    sigma = BACKGROUND * patterns.shape[1]
-    weight = np.maximum(gaussian_filter(valid.astype(np.float32), sigma, mode="constant"), 1e-6)
-    for image, pattern, i in zip(images, patterns, range(len(patterns)), strict=True):
-        usable[i] = _normalise(image, pattern, valid, weight, sigma)
-    return images, valid, usable
+    return patterns, valid
 
 
 def _normalise(image, pattern, valid, weight, sigma: float) -> bool:

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from emsparse_hs.ebsd import Bands, Patterns, pixel_directions, solve_lattice
+from emsparse_hs.ebsd import lattice as lattice_module
+from emsparse_hs.ebsd.bravais import near_symmetries
+from emsparse_hs.ebsd.oriented_patterns import look_at
 from emsparse_hs.ebsd.pooled_contrast import (
     HEIGHTS,
     HOW_MUCH,
     LARGER,
+    NEAR,
     PRICE,
     SHARES,
     _evidence,
+    _families,
     _log_ratios,
     add_pooled_superlattices,
     find_reflections,
-    look_at,
 )
 from emsparse_hs.ebsd.superlattices import all_superlattices
 from emsparse_hs.electron import relativistic_wavelength
@@ -135,42 +139,6 @@ def test_masked_pixels_do_not_count(phase):
     assert add_pooled_superlattices(BCC, again, HALF_WAVELENGTH)[1]
 
 
-def test_pattern_centres_are_those_assumed_and_their_errors():
-    """Errors are to the right and upwards over the distance, and of the distance, relative."""
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(2, *SHAPE))
-    errors = np.array([[0.02, 0.01, -0.03], [0, 0, 0]])
-    centres = np.array([CENTRE, CENTRE + 0.02])
-    for given in (centres, CENTRE):
-        patterns = Patterns(images.__getitem__, given)
-        views = look_at(patterns, np.arange(2), np.eye(3)[None].repeat(2, 0), errors, np.ones(2))
-        for p, centre in enumerate(np.broadcast_to(given, (2, 3))):
-            right = errors[p] * centre[2] * (SHAPE[0] / SHAPE[1], -1, 1)
-            cosines = pixel_directions(SHAPE, centre + right)[..., 2]
-            np.testing.assert_allclose(views.cosines[p], cosines, rtol=1e-5)
-            assert views.centres[p, 3] == pytest.approx(1 / cosines.min(), rel=1e-5)
-
-
-def test_large_patterns_are_averaged(phase):
-    """Pixels of a quarter of the size show the same directions."""
-    made = phase(0.3, 3)
-    large = made.images.repeat(3, axis=1).repeat(3, axis=2)
-    # A row and a column that don't fill a square.
-    large = np.pad(large, ((0, 0), (0, 1), (0, 2)))
-    shape = large.shape[1:]
-    centre = CENTRE * (3 * SHAPE[1] / shape[1], 3 * SHAPE[0] / shape[0], 3 * SHAPE[0] / shape[0])
-    args = np.arange(3), made.rotations, np.zeros((3, 3)), np.ones(3)
-    averaged = look_at(Patterns(large.__getitem__, centre), *args)
-    assert averaged.images.shape[1:] == (108, 121)
-    mask = np.zeros(shape, bool)
-    mask[0, 0] = True
-    masked = look_at(Patterns(large.__getitem__, centre, mask), *args)
-    assert (masked.cosines[:, 0, 0] == 0).all() and (masked.cosines > 0).mean() > 0.99
-    centre *= 1, shape[0] / 216, shape[0] / 216
-    expected = pixel_directions((108, 121), centre)[..., 2]
-    np.testing.assert_allclose(averaged.cosines[0], expected, rtol=1e-5)
-
-
 def test_reflections_are_those_of_the_superlattice_alone():
     matrices, indices, _ = all_superlattices()
     chosen = np.array([3, 8, 30])
@@ -187,6 +155,45 @@ def test_reflections_are_those_of_the_superlattice_alone():
         assert (np.diff(lengths) > -1e-9).all() and lengths.max() < 0.7
         assert len({tuple(np.abs(x)) for x in h}) > 1
         assert not {tuple(x) for x in h} & {tuple(-x) for x in h}
+
+
+def test_reflections_of_a_needle_are_few(monkeypatch):
+    """Its superlattices as they are written down would take boxes of millions of points."""
+    indices = np.indices
+
+    def of_few(shape):
+        assert np.prod(shape) < 1e5
+        return indices(shape)
+
+    monkeypatch.setattr(np, "indices", of_few)
+    chosen = np.arange(len(all_superlattices()[0]))
+    reflections = find_reflections(np.diag([3.0, 3.0, 100.0]), chosen)
+    assert 0 < len(reflections.indices) <= 80 * len(chosen)
+    matrices = all_superlattices()[0]
+    for k, members in reflections.members.items():
+        of_it = reflections.indices[members] / 12 @ matrices[k].T
+        np.testing.assert_allclose(of_it, np.rint(of_it), atol=1e-9)
+
+
+def test_families_are_what_the_symmetry_makes_equal(conventional_axes):
+    h = np.array([
+        [6, 0, 0], [0, 6, 0], [0, 0, 6], [-6, 0, 0],
+        [6, 6, 0], [6, -6, 0], [-6, 6, 0], [6, 0, 6], [6, 0, -6],
+    ])  # fmt: skip
+
+    def families(*parameters):
+        cell = conventional_axes(*parameters)
+        rotations = near_symmetries(cell @ cell.T, NEAR)[-1].rotations.transpose(0, 2, 1)
+        return _families(h, np.ascontiguousarray(rotations)).tolist()
+
+    def same(found, expected):
+        return np.array_equal(np.equal.outer(found, found), np.equal.outer(expected, expected))
+
+    assert same(families(3.2, 3.2, 3.2), [0, 0, 0, 0, 1, 1, 1, 1, 1])
+    assert same(families(3.2, 3.2, 4.1), [0, 0, 1, 0, 2, 2, 2, 3, 3])
+    # With the axis along b.
+    assert same(families(3.0, 4.1, 5.3, 90, 104, 90), [0, 1, 2, 0, 3, 3, 3, 4, 5])
+    assert same(families(3.0, 4.1, 5.3, 83, 104, 95), [0, 1, 2, 0, 3, 4, 4, 5, 6])
 
 
 def test_evidence_is_that_of_heights_and_errors():
@@ -236,6 +243,52 @@ def test_few_orientations_are_not_pooled(phase):
 
     solution = solve_lattice(bands, 20.0, width_scale=1.0, patterns=Patterns(take, CENTRE))
     assert solution.lattice == "cI"
+
+
+def test_patterns_are_seen_as_they_were_fitted(phase, monkeypatch):
+    """Those that fit, with their own numbers; of one grain all together with the weight of one."""
+    made = phase(0, 8)
+    bands = strong_bands(made.rotations[[0, 1, 2, 0, 3, 4, 5, 0, 6, 7]])
+    bands.normals[4], bands.half_widths[4], bands.contrasts[4] = np.nan, np.nan, np.nan
+    # A pattern of something else.
+    wrong = np.random.default_rng(3).normal(size=(20, 3))
+    bands.normals[6] = wrong / np.linalg.norm(wrong, axis=1)[:, None]
+    seen = []
+
+    def spy(patterns, *args):
+        seen.append(args)
+        return look_at(patterns, *args)
+
+    monkeypatch.setattr(lattice_module, "look_at", spy)
+    images = made.images[[0, 1, 2, 0, 3, 4, 5, 0, 6, 7]]
+    patterns = Patterns(images.__getitem__, CENTRE)
+    found = solve_lattice(bands, 20.0, width_scale=1.0, patterns=patterns)
+    assert found.lattice == "cI" and found.superlattices == ()
+    ((numbers, rotations, centre_errors, weights),) = seen
+    assert numbers.tolist() == [0, 1, 2, 3, 5, 7, 8, 9]
+    np.testing.assert_allclose(weights, [1 / 3, 1, 1, 1 / 3, 1, 1 / 3, 1, 1])
+    np.testing.assert_allclose(rotations, found.orientations[numbers])
+    np.testing.assert_allclose(centre_errors, found.centre_errors[numbers])
+    assert (np.abs(centre_errors).max(axis=1) > 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "error", "message"),
+    [
+        (np.zeros((4, 72, 80)), TypeError, "of type ndarray.*Patterns\\(array.__getitem__"),
+        (Patterns(np.zeros((4, 72, 80)), CENTRE), TypeError, "`take` is of type ndarray"),
+        (Patterns(print, np.tile(CENTRE, (3, 1))), ValueError, "one for each of 4 patterns"),
+        (Patterns(print, CENTRE * 100), ValueError, "Bruker's convention"),
+    ],
+)
+def test_says_what_is_wrong_before_anything_is_solved(patterns, error, message, monkeypatch):
+    def too_late(*args):
+        raise AssertionError
+
+    monkeypatch.setattr(lattice_module, "fit_patterns", too_late)
+    bands = strong_bands(np.eye(3)[None].repeat(4, 0))
+    with pytest.raises(error, match=message):
+        solve_lattice(bands, patterns=patterns)
 
 
 def strong_bands(rotations):
