@@ -185,47 +185,6 @@ class Fit:
         return turned
 
 
-def band_sets(
-    bands: Bands, beam_energy: float, width_scale: float
-) -> tuple[BandSets, np.ndarray, int]:
-    """Bands as vectors of the patterns that have enough of them.
-
-    Returns
-    -------
-    sets : BandSets
-    patterns : int array
-        Which patterns those are.
-    n_patterns : int
-        How many there were.
-
-    Raises
-    ------
-    ValueError
-        If shapes don't fit, or the beam energy is not positive.
-    """
-    normals = np.asarray(bands.normals, dtype=np.float64)
-    half_widths = np.asarray(bands.half_widths, dtype=np.float64)
-    contrasts = np.asarray(bands.contrasts, dtype=np.float64)
-    shape = half_widths.shape
-    if len(shape) != 2 or normals.shape != (*shape, 3) or contrasts.shape != shape:
-        raise ValueError(
-            f"Normals, half widths and contrasts have the shapes {normals.shape}, {shape} and "
-            f"{contrasts.shape}; (n, n_bands, 3) and twice (n, n_bands) are needed."
-        )
-    half_widths = np.where(np.isfinite(half_widths), half_widths, np.nan)
-    sines = np.sin(np.radians(width_scale * half_widths))
-    lengths = 2 * sines / relativistic_wavelength(beam_energy)
-    known = (np.linalg.norm(normals, axis=-1) > 0.5) & (lengths > 0) & (contrasts > 0)
-    known &= np.isfinite(lengths) & np.isfinite(contrasts)
-    patterns = np.flatnonzero(known.sum(axis=1) >= FEWEST_BANDS)
-    g = normals * lengths[..., None]
-    starts = np.cumsum([0, *known[patterns].sum(axis=1)])
-    ranked = np.argsort(-np.where(known, contrasts, 0)[patterns], axis=1, kind="stable")
-    row = patterns[:, None]
-    kept = known[row, ranked]
-    return BandSets(g[row, ranked][kept], contrasts[row, ranked][kept], starts), patterns, shape[0]
-
-
 def fit_patterns(sets: BandSets, everything: BandSets, errors: Errors) -> Fit | None:
     """The cell that explains all patterns best; None if no pattern has any.
 
