@@ -143,7 +143,7 @@ class SignalMethods(ComponentMethods):
         random_state : int, RandomState instance or None
             Of the choice of counts, and of the starts of the fits.
         show_progressbar, num_workers
-            As in HyperSpy, for reading the data.
+            As in HyperSpy, for reading the data; a second bar is of the numbers.
         **kwargs
             For `PoissonNMF`, such as ``spatial=0``.
 
@@ -157,6 +157,9 @@ class SignalMethods(ComponentMethods):
         ValueError
             If counts are not whole numbers, or as for `decomposition`.
         """
+        from hyperspy.external.progressbar import progressbar
+
+        from emsparse_hs._computing import is_shown
         from emsparse_hs.accessor._algorithms import without_masked_channels
         from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
@@ -169,14 +172,19 @@ class SignalMethods(ComponentMethods):
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = PoissonNMF(**without_masked_channels(kwargs, blocks))
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        return select_n_components(
-            held_rows(estimator, blocks, **how),
-            candidates,
-            estimator=estimator,
-            scan=blocks.navigation_keep,
-            share=share,
-            random_state=random_state,
-        )
+        counts, candidates = held_rows(estimator, blocks, **how), list(candidates)
+        shown = is_shown(show_progressbar)
+        total = len(set(candidates))
+        with progressbar(total=total, desc="n_components", disable=not shown) as bar:
+            return select_n_components(
+                counts,
+                candidates,
+                estimator=estimator,
+                scan=blocks.navigation_keep,
+                share=share,
+                random_state=random_state,
+                callback=lambda _: bar.update(),
+            )
 
     def cluster_analysis(
         self,

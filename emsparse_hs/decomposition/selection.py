@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,7 @@ def select_n_components(
     scan=None,
     share: float = SHARE,
     random_state=None,
+    callback: Callable[[int], object] | None = None,
 ) -> ComponentSelection:
     """Choose the number of components by counts that are set aside.
 
@@ -75,6 +76,8 @@ def select_n_components(
         Part of the counts that models are fitted to.
     random_state : int, RandomState instance or None
         Of the choice of counts, and of the starts of the fits. That of the estimator if None.
+    callback : callable, optional
+        Called with each number once there is a fit, in ascending order.
 
     Returns
     -------
@@ -98,6 +101,8 @@ def select_n_components(
     judge = _Judge(as_counts(counts), estimator, scan, share, random_state)
     for number in numbers.tolist():
         judge.hear(number)
+        if callback is not None:
+            callback(number)
     return judge.verdict()
 
 

@@ -308,3 +308,11 @@ def test_factors_are_as_many_as_lines_on_the_axis(truth):
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     with pytest.raises(ValueError, match=r"3 factors for the 2 lines \['Al_Ka', 'Fe_Ka'\]"):
         s.emsparse.quantify_components([1.0] * 3)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_search_for_a_number_shows_its_progress(truth, capsys, shown):
+    signal_of(truth).emsparse.select_n_components([1, 2], random_state=0, show_progressbar=shown)
+    printed = capsys.readouterr()
+    assert ("n_components" in printed.err + printed.out) is shown
+    assert ("2/2" in printed.err + printed.out) is shown

@@ -124,3 +124,9 @@ def test_counts_must_be_whole(counts):
         PoissonNMF("auto").fit(np.zeros((4, 5), int))
     with pytest.raises(ValueError, match="n_components='some'"):
         PoissonNMF("some").fit(counts)
+
+
+def test_says_which_numbers_are_done(counts):
+    done = []
+    select_n_components(counts, [3, 1, 2, 3], random_state=0, callback=done.append)
+    assert done == [1, 2, 3]
