@@ -31,6 +31,9 @@ TOL, MAP, DOSE, ROUGH = 0.005, 2**15, 50, 0.02
 #: which on it is the same.
 MOST_RESTARTS, SAME = 5, 0.999
 
+#: Pixels of which products are made at once.
+_AT_ONCE = 2**15
+
 #: Share of a pixel's counts that the start gives to the spectrum that suits it best.
 SHARE_OF_BEST = 0.7
 
@@ -151,7 +154,12 @@ def sharp_fractions(
     sums = spectra.sum(1, keepdims=True)
     likely = spectra / np.where(sums > 0, sums, 1) + 1e-3 * mean / mean.sum()
     logs = np.log(np.maximum(likely, TINY)).astype(np.float32)
-    best = (counts @ np.ascontiguousarray(logs.T)).argmax(1)
+    logs = np.ascontiguousarray(logs.T)
+    best = np.empty(counts.shape[0], np.intp)
+    # In pieces, since a product takes a copy of the counts in float32.
+    for first in range(0, len(best), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        best[some] = (counts[some] @ logs).argmax(1)
     # Not in proportion: what is the most of no pixel, as a thin shell, would get nothing.
     shares = np.sqrt(np.bincount(best, minlength=k) + 1.0) if by_size else np.ones(k)
     rest = (1 - SHARE_OF_BEST) * shares / shares.sum()
