@@ -72,7 +72,7 @@ class DirichletModel:
         self.n_known = n_known
         self.ranges = ranges(counts, self.spectra.size)
         means = feature_sums(counts)
-        self._of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
+        self.of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
         self.totals = pixel_sums(counts).astype(np.float32)[:, None]
         self.prior = np.tile(self.alpha, (counts.shape[0], 1))
         self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
@@ -104,7 +104,7 @@ class DirichletModel:
         sums = sum(in_threads(self._update, self.ranges), np.zeros(self._fours.shape))
         numerator = from_fours(sums, len(self.alpha))
         old = self.spectra.astype(np.float64)
-        made = old * numerator + self._of_mean[:, None]
+        made = old * numerator + self.of_mean[:, None]
         new = of_sum_one(made)
         new[:, : self.n_known] = old[:, : self.n_known]
         noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))

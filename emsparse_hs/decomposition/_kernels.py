@@ -126,6 +126,31 @@ def multiplicative_update(
 
 
 @numba.njit(**_OPTIONS)
+def sum_contributions(indptr, indices, data, first, last, spectra, loadings, numerator):
+    """Sum up what some pixels contribute to new spectra, their loadings being as they are.
+
+    Parameters
+    ----------
+    indptr, indices, data, first, last
+        As for `multiplicative_update`.
+    spectra : float32 array of shape (n_groups, n_features, 4)
+        Of any sums.
+    loadings : float32 array of shape (n_pixels, n_components)
+        In counts.
+    numerator : float32 array of shape (n_groups, n_features, 4)
+        Increased by sum_i (x_ij / y_ij) w_ik.
+    """
+    n_components = loadings.shape[1]
+    counts, places, ratio, found, w = _workspace(indptr, first, last, spectra)
+    for i in range(first, last):
+        start, n = indptr[i], indptr[i + 1] - indptr[i]
+        length = _gather(indices, data, start, n, spectra, counts, places, found)
+        w[:n_components] = loadings[i]
+        _find_ratios(found, w, n_components, counts, length, ratio)
+        _contribute(places, n, ratio, w, numerator)
+
+
+@numba.njit(**_OPTIONS)
 def maximise_likelihood(indptr, indices, data, first, last, spectra, max_iter, tol, loadings):
     """Iterate the loadings of some pixels to their maximum likelihood, the spectra being fixed.
 

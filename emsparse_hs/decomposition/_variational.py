@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ._births import with_births
+from ._certain import spectra_of_certain
 from ._climb import (
     SPATIAL_OF_SPECTRA,
     Climb,
@@ -117,7 +118,10 @@ def solve_variational(
             model = start_model(estimator, part, neighbours, spectra, fractions)
         spatial = _best_strength(model, random)
     prior = Prior(estimator.alpha, float(spatial))
-    return Solution(spectra, climb.n_iter, -climb.bounds(), prior)
+    objectives = -climb.bounds()
+    climb.model.spatial = prior.spatial if climb.model.neighbours is not None else 0.0
+    climb.model.settle(ROUNDS, AT_REST)
+    return Solution(spectra_of_certain(climb.model), climb.n_iter, objectives, prior)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:

@@ -1,0 +1,59 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Spectra learned from the abundances that are certain."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from . import _kernels
+from ._dirichlet import DirichletModel
+from ._kernels import TINY, from_fours, in_fours
+from ._model import in_threads
+
+#: Standard deviations of an abundance below which it is taken for none.
+CERTAIN = 2.0
+
+#: Passes over the counts: with abundances that stay, spectra are there soon.
+PASSES = 8
+
+
+def spectra_of_certain(model: DirichletModel) -> np.ndarray:
+    r"""Spectra of the highest likelihood for those abundances that are certain.
+
+    Where neighbours say that a component is not there, a pixel's posterior still gives it a little.
+    Over many pixels that adds up, and the counts are other components': the spectrum of a rare one
+    takes on theirs. Abundances of less than two standard deviations are nothing here.
+
+    Parameters
+    ----------
+    model : DirichletModel
+        At rest. It stays as it is.
+
+    Returns
+    -------
+    float64 array of shape (n_components, n_features)
+        Of sum 1. Known ones, and those that are certain nowhere, are as they were.
+    """
+    loadings = model.abundances()
+    loadings[loadings < CERTAIN * model.widths()] = 0
+    totals = loadings.sum(0, dtype=np.float64)
+    fixed = totals == 0
+    fixed[: model.n_known] = True
+    start = model.spectra.astype(np.float64)
+    spectra, totals = start.copy(), np.maximum(totals, TINY)
+    for _ in range(PASSES):
+        fours = in_fours(spectra)
+        sums = sum(in_threads(partial(_contributions, model, fours, loadings), model.ranges))
+        spectra = (spectra * from_fours(sums, len(totals)) + model.of_mean[:, None]) / totals
+        spectra[:, fixed] = start[:, fixed]
+    return (spectra / np.maximum(spectra.sum(0), TINY)).T
+
+
+def _contributions(model, spectra, loadings, first: int, last: int) -> np.ndarray:
+    counts, numerator = model.counts, np.zeros_like(spectra)
+    arrays = counts.indptr, counts.indices, counts.data
+    _kernels.sum_contributions(*arrays, first, last, spectra, loadings, numerator)
+    return numerator
