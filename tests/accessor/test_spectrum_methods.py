@@ -2,6 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Decompositions of spectrum images through the accessor: neighbours, numbers, compositions."""
 
+import copy
 import warnings
 
 import hyperspy.api as hs
@@ -96,6 +97,8 @@ def test_components_add_up_to_the_data(truth, chunks):
     s.emsparse.decomposition(output_dimension=3, random_state=0)
     spectra = s.emsparse.component_spectra()
     assert spectra.data.shape == (3, CHANNELS)
+    # They are so few that they are never lazy.
+    assert isinstance(spectra.data, np.ndarray) and not spectra._lazy
     np.testing.assert_allclose(spectra.data.sum(), truth.counts.sum(), rtol=1e-5)
     assert spectra.metadata.Sample.elements == ["Al", "Fe"]
     spectra.metadata.Sample.elements.append("Ni")
@@ -178,6 +181,146 @@ def test_less_than_nothing_of_an_element_is_said(level):
     assert (aluminium.data[1] < 0) == (level < 0) == bool(said)
     assert all("Al_Ka in component 1" in text and "Fe_Ka" not in text for text in said)
     assert all(w.filename == __file__ for w in caught if str(w.message) in said)
+
+
+FACTORS = {"Al_Ka": 1.0, "Fe_Ka": 1.5, "Ni_Ka": 2.0}
+
+
+def stripes(lazy=False, n_stripes=2):
+    """Rows of Al and Fe beside rows of Fe and Ni, each row a component that is alone there."""
+    random = np.random.default_rng(1)
+    energies = 0.02 * np.arange(400)
+    peak = {
+        line: np.exp(-0.5 * ((energies - energy) / 0.04) ** 2)
+        for line, energy in {"Al_Ka": 1.487, "Fe_Ka": 6.404, "Ni_Ka": 7.478}.items()
+    }
+    means = np.stack([peak["Al_Ka"] + peak["Fe_Ka"], peak["Fe_Ka"] + 2 * peak["Ni_Ka"]]) + 0.1
+    counts = random.poisson(30 * means[np.arange(n_stripes) % 2][:, None] * np.ones((1, 5, 1)))
+    s = hs.signals.Signal1D(counts.astype(np.uint16))
+    s.axes_manager[-1].scale, s.axes_manager[-1].units, s.axes_manager[-1].name = 0.02, "keV", "E"
+    s = s.as_lazy() if lazy else s
+    s.set_signal_type("EDS_TEM")
+    s.set_microscope_parameters(beam_energy=200, energy_resolution_MnKa=130)
+    sums = counts.sum(1).astype(float)
+    loadings = np.eye(n_stripes)[:, None] * counts.sum(-1)[..., None]
+    s.learning_results.factors = (sums / sums.sum(1, keepdims=True)).T
+    s.learning_results.loadings = loadings.reshape(-1, n_stripes).astype(float)
+    s.learning_results.output_dimension = n_stripes
+    return s
+
+
+@pytest.mark.filterwarnings("ignore:Lines are below")
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("units", ["atomic", "weight"])
+def test_errors_of_compositions_are_their_scatter(lazy, units):
+    pytest.importorskip("exspy")
+    s = stripes(lazy, 300)
+    found = s.emsparse.quantify_components(FACTORS, composition_units=units)
+    for same in (slice(0, None, 2), slice(1, None, 2)):
+        scatter, errors = found.compositions[same].std(0), found.errors[same].mean(0)
+        # A standard deviation of 150 is known to 6 %.
+        np.testing.assert_allclose(errors, scatter, rtol=0.2)
+
+
+def test_compositions_are_a_list_and_a_table():
+    pytest.importorskip("exspy")
+    found = stripes().emsparse.quantify_components(FACTORS)
+    assert isinstance(found, list)
+    assert found.elements == [s.metadata.Sample.elements[0] for s in found] == ["Al", "Fe", "Ni"]
+    assert found.lines == list(FACTORS)
+    np.testing.assert_array_equal(found.compositions[:, 1], found[1].data)
+    title, header, first, second = repr(found).splitlines()
+    assert title == "Atomic percent"
+    assert header.split() == ["Component", *FACTORS]
+    assert f"{found.compositions[0, 0]:.2f} ± {found.errors[0, 0]:.2f}" in first
+    assert len(header) == len(first) == len(second)
+    assert found._repr_html_().count("<td") == 6
+    assert repr(copy.deepcopy(found)) == repr(found)
+
+
+def test_absorption_is_in_the_errors_too():
+    pytest.importorskip("exspy")
+    s = stripes()
+    s.set_microscope_parameters(tilt_stage=0, azimuth_angle=0, elevation_angle=20)
+    lines = ["Al_Ka", "Fe_Ka"]
+    plain = s.emsparse.quantify_components(FACTORS, lines)
+    thick = dict(absorption_correction=True, thickness=2000.0)
+    found, mass_thickness = s.emsparse.quantify_components(FACTORS, lines, **thick)
+    assert mass_thickness.data.shape == (2,)
+    share, before = found.compositions[0] / 100, plain.compositions[0] / 100
+    assert share[0] > before[0] + 0.05
+    # The error of the ratio of two lines stays what it is.
+    expected = plain.errors[0] * share * (1 - share) / (before * (1 - before))
+    np.testing.assert_allclose(found.errors[0], expected, rtol=0.01)
+
+
+def test_errors_are_not_known_where_loadings_are_negative():
+    pytest.importorskip("exspy")
+    s = stripes()
+    s.learning_results.loadings[0, 1] = -1
+    assert np.isnan(s.emsparse.quantify_components(FACTORS).errors).all()
+
+
+def test_factors_by_line_or_in_order():
+    pytest.importorskip("exspy")
+    s = stripes()
+    expected = s.emsparse.quantify_components([1.0, 1.5, 2.0], list(FACTORS)).compositions
+    found = s.emsparse.quantify_components({"Ni_Ka": 2.0, "Al_Ka": 1.0, "Fe_Ka": 1.5})
+    assert found.lines == ["Ni_Ka", "Al_Ka", "Fe_Ka"]
+    np.testing.assert_allclose(found.compositions[:, [1, 2, 0]], expected)
+    some = s.emsparse.quantify_components(FACTORS, ["Al_Ka", "Fe_Ka"])
+    assert some.lines == ["Al_Ka", "Fe_Ka"]
+
+
+def test_lines_are_left_out():
+    pytest.importorskip("exspy")
+    s = stripes()
+    s.set_elements(["Al", "Fe", "Ni"])
+    whole = s.emsparse.quantify_components(FACTORS)
+    for form in ("Fe_Ka", ["Fe_Ka"]):
+        less = s.emsparse.quantify_components([1.0, 1.5, 2.0], without_lines=form)
+        assert less.lines == ["Al_Ka", "Ni_Ka"]
+        rest = whole.compositions[0, [0, 2]]
+        np.testing.assert_allclose(less.compositions[0], 100 * rest / rest.sum())
+        np.testing.assert_allclose(less.compositions.sum(1), 100)
+    one = s.emsparse.quantify_components(FACTORS, without_lines={1: ["Al_Ka"]})
+    np.testing.assert_array_equal(one.compositions[0], whole.compositions[0])
+    np.testing.assert_array_equal(one.errors[0], whole.errors[0])
+    assert np.isnan([one.compositions[1, 0], one.errors[1, 0]]).all()
+    assert "–" in repr(one).splitlines()[3] and "–" not in repr(one).splitlines()[2]
+    rest = whole.compositions[1, 1:]
+    np.testing.assert_allclose(one.compositions[1, 1:], 100 * rest / rest.sum())
+    # Of two that add up to 100 % the errors are the same.
+    np.testing.assert_allclose(one.errors[1, 1], one.errors[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["Al_Ka", "Fe_Ka", "Al_Ka"], {}, "'Al_Ka' is in xray_lines 2 times"),
+        (["Al_Ka", "Fe"], {}, "'Fe' is no X-ray line of Fe, which has .*Fe_Ka"),
+        (["Al_Ka", "Fe_Kz"], {}, "'Fe_Kz' is no X-ray line of Fe, which has .*Fe_Ka"),
+        (["Al_Ka", "Xx_Ka"], {}, "'Xx_Ka' is no X-ray line. .*'Fe_Ka'"),
+        (["Al_Ka", "Fe_Ka", "Fe_La"], {}, "Fe would count 2 times, with Fe_Ka, Fe_La"),
+        (["Al_Ka", "Cu_Ka"], {}, "Cu_Ka can't be seen: the axis goes from 0 to 7.98 keV"),
+        (["Al_Ka", "Si_Ka"], {}, "no factors for Si_Ka"),
+        (None, {"factors": [1.0, 2.0]}, "2 factors for the 3 lines"),
+        (None, {"factors": [1.0, 2.0, np.nan]}, "factor of Ni_Ka is nan"),
+        (None, {"factors": [1.0, None, 2.0]}, "factor of Fe_Ka is nan"),
+        (None, {"factors": [0.0, 1.0, 2.0]}, "factor of Al_Ka is 0"),
+        (None, {"without_lines": ["Cu_Ka"]}, r"\['Cu_Ka'\] of component 0"),
+        (None, {"without_lines": {2: ["Fe_Ka"]}}, "component 2, and there are components 0 to 1"),
+        (None, {"without_lines": {1: list(FACTORS)}}, "leaves nothing of component 1"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_says_what_is_wrong_with_lines_and_factors(lines, options, message, lazy):
+    pytest.importorskip("exspy")
+    s = stripes(lazy)
+    s.set_elements(["Al", "Fe", "Ni"])
+    options = {"factors": FACTORS, **options}
+    with pytest.raises(ValueError, match=message):
+        s.emsparse.quantify_components(xray_lines=lines, **options)
 
 
 def test_what_is_missing_is_said(truth):
