@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
 from ._neighbours import as_scan
+from ._scale import warn_of_scaled
 from ._solver import Solution, check_parameters
 from ._variational import Posterior, settled, solve
 from .counts import as_counts, stack_counts
@@ -366,8 +367,14 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         # What was fitted before does not belong to these features.
         self.__dict__.pop("_solution", None)
         self._blocks = []
-        self._solution = solve(self, counts, keep)
+        self._solution = self._solve(counts, keep)
         return counts
+
+    def _solve(self, counts: sparse.csr_array, keep: np.ndarray | None = None) -> Solution:
+        # Otherwise that is an error.
+        if self.n_components != "auto":
+            warn_of_scaled(counts, self.prior, stacklevel=4)
+        return solve(self, counts, keep)
 
     def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:
         solution = self._solved()
@@ -396,5 +403,5 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             if self._solution is None:
                 # Joined once, so that the counts are not in memory twice from then on.
                 self._blocks = [stack_counts(self._blocks)]
-                self._solution = solve(self, self._blocks[0])
+                self._solution = self._solve(self._blocks[0])
             return self._solution

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ._judge import SIGNIFICANT, scores
+from ._scale import how_to_count
 from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
@@ -150,8 +151,8 @@ class _Judge:
         if counts.dtype.kind != "u":
             raise ValueError(
                 "Counts must be whole numbers to choose the number of components, so that each can "
-                "be in one of two parts. Take the data as they were measured, without scaling or "
-                "smoothing, or say how many components there are."
+                f"be in one of two parts. {how_to_count(counts)} Or say how many components there "
+                "are."
             )
         random = check_random_state(random_state)
         self.known, self.unseen = thin_counts(counts, share, random)

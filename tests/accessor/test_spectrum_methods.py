@@ -340,6 +340,41 @@ def test_what_is_missing_is_said(truth):
         s.emsparse.select_n_components()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_scaled_data_are_told_once_and_so_is_their_factor(truth, lazy):
+    s = signal_of(truth, (7, 11, -1) if lazy else None)
+    s.change_dtype("float32")
+    options = dict(output_dimension=2, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        s.emsparse.decomposition(**options)
+        assert not [w for w in caught if "whole numbers" in str(w.message)]
+        s.data = s.data * 0.7
+        s.emsparse.decomposition(**options)
+    said = [str(w.message) for w in caught if "whole numbers" in str(w.message)]
+    assert len(said) == 1 and "whole numbers times 0.7" in said[0]
+    with pytest.raises(ValueError, match="times 0.7"):
+        s.emsparse.select_n_components([1, 2])
+    with pytest.raises(ValueError, match="times 0.7"):
+        s.emsparse.decomposition(output_dimension="auto")
+    # What is said to be done helps.
+    s.data = (s.data / 0.7).round()
+    s.emsparse.select_n_components([1], random_state=0)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("algorithm", ["PoissonNMF", "SparseNMF", "WeightedGramPCA"])
+@pytest.mark.parametrize("mean", [0.5, 30])
+def test_data_without_their_background_are_refused_with_advice(lazy, algorithm, mean):
+    counts = np.random.default_rng(0).poisson(mean, (12, 10, 20)).astype(float)
+    s = hs.signals.Signal1D(counts - np.where(counts, mean / 2, 0))
+    s.data[0, 0, 0] = -1
+    s = s.as_lazy() if lazy else s
+    with pytest.raises(ValueError, match="Add back what was subtracted.*SparseNMF"):
+        s.emsparse.decomposition(algorithm, output_dimension=2)
+    s.emsparse.decomposition("WeightedGramPCA", output_dimension=2, scaling=None)
+
+
 def test_figure_of_the_evidence(truth):
     found = select_n_components(
         truth.counts.reshape(-1, CHANNELS), range(1, 5), scan=SCAN, random_state=0

@@ -240,6 +240,7 @@ def test_stops_when_little_is_gained():
     assert model.n_iter_ == 10 * len(decrease) < 1000
 
 
+@pytest.mark.filterwarnings("ignore:The data are no whole numbers")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("counts", "n_components"),
