@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    from .poisson_nmf import PoissonNMF
 
 #: Values that are looked at, and what part of the largest one is no rounding of float32.
 _LOOKED_AT, _NO_ROUNDING = 2**16, 1e-6
@@ -67,19 +71,22 @@ def how_to_count(counts: sparse.csr_array) -> str:
     )
 
 
-def warn_of_scaled(counts: sparse.csr_array, prior: str | None, stacklevel: int) -> None:
+def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array, stacklevel: int) -> None:
     """Say so if data are no counts, and what is lost by that.
 
     Parameters
     ----------
+    estimator : PoissonNMF
+        Without a prior, data times a number have the same spectra, and nothing is said of them. If
+        it is to find the number of components, that is an error later on.
     counts : csr_array
         As `as_counts` makes it.
-    prior : str, optional
-        Without one, data times a number have the same spectra, and nothing is said of them.
     stacklevel : int
         As for `warnings.warn`, from the caller of this function.
     """
-    if counts.dtype.kind != "f" or (prior is None and common_factor(counts.data) is not None):
+    if counts.dtype.kind != "f" or estimator.n_components == "auto":
+        return
+    if estimator.prior is None and common_factor(counts.data) is not None:
         return
     warnings.warn(
         "The data are no whole numbers, and PoissonNMF takes them as counts: how noisy each value "

@@ -170,6 +170,22 @@ def with_known(estimator: PoissonNMF, spectra: np.ndarray) -> np.ndarray:
     return np.vstack([known, *left])
 
 
+def largest_first(estimator: PoissonNMF, counts: sparse.csr_array, solution: Solution) -> Solution:
+    """The solution with its spectra in order of their counts, after those that are known.
+
+    How many those are is what the sum of all pixels says: a fit ends where all spectra together
+    make it. Spectra of the user keep their order.
+    """
+    if not isinstance(estimator.init, str):
+        return solution
+    known = () if estimator.known_components is None else estimator.known_components
+    spectra, total = solution.components, feature_sums(counts)
+    weights = 1 / np.sqrt(np.maximum(total, TINY))
+    sums = np.linalg.lstsq((spectra * weights).T, total * weights, rcond=None)[0]
+    order = len(known) + np.argsort(-sums[len(known) :], kind="stable")
+    return solution._replace(components=spectra[[*range(len(known)), *order]])
+
+
 def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
     start = np.asarray(start)
     if start.shape != shape or start.dtype.kind not in "biuf":

@@ -50,6 +50,7 @@ def test_pixels_are_told_where_they_are(truth, chunks, masked):
     np.testing.assert_array_equal(s.learning_results.factors.T, model.components_)
     loadings = s.learning_results.loadings.reshape(*SCAN, 4)
     np.testing.assert_array_equal(loadings[keep], expected)
+    assert (np.diff(loadings[keep].sum(0)) < 0).all()
     assert np.isnan(loadings[~keep]).all()
 
 
