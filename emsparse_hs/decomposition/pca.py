@@ -272,8 +272,10 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         weights = np.ones(len(totals)) if self.scaling is None else inverse_root(totals)
         features = np.asarray(rows.sum(0, dtype=np.float64)).ravel()
         gram = gram_of_rows(rows, weights, bins_of(len(features)))
-        data = (rows.data if sparse.issparse(rows) else rows).astype(np.float32, copy=False)
-        return _Sums(gram, features, float(np.vdot(data, data)), len(totals))
+        data = rows.data if sparse.issparse(rows) else rows.ravel()
+        # Squares of what float32 holds can be beyond it.
+        squares = float(np.einsum("i,i", data, data, dtype=np.float64, casting="unsafe"))
+        return _Sums(gram, features, squares, len(totals))
 
     def _found(self) -> _Axes:
         if not self.__sklearn_is_fitted__():
