@@ -42,6 +42,11 @@ def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: di
             "Say how many components there are: output_dimension=3, for instance, or 'auto' to "
             "have the number chosen by counts that are set aside."
         )
+    if isinstance(output_dimension, str) and output_dimension != "auto":
+        raise ValueError(
+            f"output_dimension={output_dimension!r} is not known. Say a whole number, or 'auto' in "
+            "small letters to have it chosen by counts that are set aside."
+        )
     if output_dimension == "auto" and name != "PoissonNMF":
         raise ValueError(
             f"{name} can't choose the number of components. Say it, or see what "

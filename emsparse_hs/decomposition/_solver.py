@@ -203,21 +203,22 @@ def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
 
 def check_parameters(estimator: PoissonNMF) -> None:
     """Refuse parameters that are out of their range, whatever the counts."""
-    if not _is_auto(estimator.n_components):
-        check_whole(estimator, "n_components")
+    for name, check in (("n_components", check_whole), ("spatial", _check_counts)):
+        if isinstance(getattr(estimator, name), str):
+            check_choice(estimator, name, ("auto",))
+        else:
+            check(estimator, name)
     check_whole(estimator, "max_iter")
     if estimator.tol is not None:
         check_number(estimator, "tol")
     check_choice(estimator, "prior", ("dirichlet", None))
     check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
-    if not _is_auto(estimator.spatial):
-        check_number(estimator, "spatial", 0, MOST_COUNTS)
     if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
         raise ValueError(
             f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
             "spectra, or a pair of arrays, abundances and spectra."
         )
-    if _is_auto(estimator.n_components) and not isinstance(estimator.init, str):
+    if isinstance(estimator.n_components, str) and not isinstance(estimator.init, str):
         raise ValueError(
             "init has a number of spectra, so n_components='auto' can't be. Say the number, or "
             "use init='auto'."
@@ -247,5 +248,5 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
         )
 
 
-def _is_auto(value) -> bool:
-    return isinstance(value, str) and value == "auto"
+def _check_counts(estimator: PoissonNMF, name: str) -> None:
+    check_number(estimator, name, 0, MOST_COUNTS)

@@ -11,6 +11,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from emsparse_hs._tables import html_table, text_table
+
 from ._judge import SIGNIFICANT, scores
 from ._scale import how_to_count
 from .counts import as_counts, thin_counts
@@ -44,6 +46,25 @@ class ComponentSelection:
     errors: np.ndarray
     n_components: int
     share: float
+
+    def _table(self) -> tuple[str, list[str], list[list[str]]]:
+        below = self.gains.max() - self.gains
+        rows = [
+            [str(number), f"{gain:.4f}", f"{less:.4f} ± {error:.4f}"]
+            for number, gain, less, error in zip(
+                self.candidates, self.gains, below, self.errors, strict=True
+            )
+        ]
+        plural = "s" if self.n_components > 1 else ""
+        title = f"{self.n_components} component{plural}, by counts that were set aside"
+        return title, ["Components", "Gain (nats per pixel)", "Below the best"], rows
+
+    def __repr__(self) -> str:
+        """Table of the evidence."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table())
 
 
 def select_n_components(

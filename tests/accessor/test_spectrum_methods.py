@@ -335,6 +335,9 @@ def test_what_is_missing_is_said(truth):
         s.emsparse.select_n_components(n_components=3)
     with pytest.raises(ValueError, match="'auto' to have the number chosen"):
         s.emsparse.decomposition()
+    for algorithm in ("PoissonNMF", "SparseNMF"):
+        with pytest.raises(ValueError, match="output_dimension='Auto'.*'auto' in small letters"):
+            s.emsparse.decomposition(algorithm, output_dimension="Auto")
     s.change_dtype("float32")
     s.data *= 0.7
     with pytest.raises(ValueError, match="whole numbers"):
