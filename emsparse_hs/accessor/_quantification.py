@@ -120,7 +120,8 @@ def factors_of(factors, lines: list[str]) -> list[float]:
     if len(factors) != len(lines):
         raise ValueError(
             f"There are {len(factors)} factors for the {len(lines)} lines {lines}, in this "
-            "order. Lines beyond the energy axis are not among them."
+            "order. Lines beyond the energy axis are not among them. Pass factors by line, as in "
+            f"{{{lines[0]!r}: 1.0}}, to quantify the lines that have one."
         )
     values = [float("nan") if factor is None else float(factor) for factor in factors]
     for line, value in zip(lines, values, strict=True):

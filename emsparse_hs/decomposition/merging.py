@@ -108,7 +108,8 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
 def _whole(counts: sparse.csr_array) -> sparse.csr_array:
     """Counts as whole numbers, which rounding may have made of others."""
     whole = np.rint(counts.data)
-    if not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
+    small = counts.nnz and not whole.any()
+    if small or not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
         raise ValueError(
             "Counts must be whole numbers to judge components by some that are set aside. "
             + how_to_count(counts)

@@ -50,7 +50,8 @@ class ComponentSelection:
     def _table(self) -> tuple[str, list[str], list[list[str]]]:
         below = self.gains.max() - self.gains
         rows = [
-            [str(number), f"{gain:.4f}", f"{less:.4f} ± {error:.4f}"]
+            # No minus before a zero.
+            [str(number), f"{round(gain, 4) + 0.0:.4f}", f"{less:.4f} ± {error:.4f}"]
             for number, gain, less, error in zip(
                 self.candidates, self.gains, below, self.errors, strict=True
             )

@@ -67,7 +67,7 @@ def plot_components(
     Returns
     -------
     Figure
-        One row for each component, and one for all together.
+        One row for each component, and one for all together if there are several.
 
     Raises
     ------
@@ -78,11 +78,12 @@ def plot_components(
     parts = _parts(signal, components, names)
     if scale not in ("sqrt", "linear", "log"):
         raise ValueError(f"scale={scale!r} is not known. Use 'sqrt', 'linear' or 'log'.")
-    n_rows = len(parts.names) + 1
+    # One alone is all together.
+    n_rows = len(parts.names) + (len(parts.names) > 1)
     figure = plt.figure(figsize=(10.5, 2.6 * n_rows), layout="constrained")
     grid = figure.add_gridspec(n_rows, 2, width_ratios=[1, 1.7])
     first = None
-    for k in range(n_rows - 1):
+    for k in range(len(parts.names)):
         map_axes = figure.add_subplot(grid[k, 0])
         factor_axes = figure.add_subplot(grid[k, 1], sharex=first)
         first = factor_axes
@@ -92,8 +93,9 @@ def plot_components(
     n_components = signal.learning_results.loadings.shape[1]
     if components is None and len(parts.names) < n_components:
         figure.suptitle(f"The first {len(parts.names)} of {n_components} components")
-    _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
-    _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
+    if len(parts.names) > 1:
+        _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
+        _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
     return figure
 
 

@@ -3,6 +3,7 @@
 """Decompositions of spectrum images through the accessor: neighbours, numbers, compositions."""
 
 import copy
+import dataclasses
 import warnings
 
 import hyperspy.api as hs
@@ -305,7 +306,7 @@ def test_lines_are_left_out():
         (["Al_Ka", "Fe_Ka", "Fe_La"], {}, "Fe would count 2 times, with Fe_Ka, Fe_La"),
         (["Al_Ka", "Cu_Ka"], {}, "Cu_Ka can't be seen: the axis goes from 0 to 7.98 keV"),
         (["Al_Ka", "Si_Ka"], {}, "no factors for Si_Ka"),
-        (None, {"factors": [1.0, 2.0]}, "2 factors for the 3 lines"),
+        (None, {"factors": [1.0, 2.0]}, "2 factors for the 3 lines.*{'Al_Ka': 1.0}"),
         (None, {"factors": [1.0, 2.0, np.nan]}, "factor of Ni_Ka is nan"),
         (None, {"factors": [1.0, None, 2.0]}, "factor of Fe_Ka is nan"),
         (None, {"factors": [0.0, 1.0, 2.0]}, "factor of Al_Ka is 0"),
@@ -386,10 +387,14 @@ def test_figure_of_the_evidence(truth):
     figure = plot_n_components(found)
     whole, near = figure.axes
     assert whole.get_title("left") == f"{found.n_components} components"
+    one = dataclasses.replace(found, n_components=1)
+    assert plot_n_components(one).axes[0].get_title("left") == "1 component"
+    assert repr(one).startswith("1 component,")
+    assert "-0.0000" not in repr(dataclasses.replace(found, gains=-1e-9 * found.gains))
     np.testing.assert_allclose(whole.lines[0].get_ydata(), found.gains)
     np.testing.assert_allclose(near.lines[0].get_ydata(), found.gains.max() - found.gains)
     assert near.yaxis_inverted()
-    plt.close(figure)
+    plt.close("all")
 
 
 def with_zero_peak(units="keV"):

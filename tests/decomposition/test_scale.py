@@ -78,3 +78,5 @@ def test_errors_name_the_factor(counts):
         assert not said(lambda: PoissonNMF("auto").fit(0.7 * counts))
     with pytest.raises(ValueError, match=message):
         merge_components(0.7 * counts, np.ones((1, 30)), np.ones((60, 1)))
+    with pytest.raises(ValueError, match=r"whole numbers.*times 1e-06, and counts after"):
+        merge_components(1e-6 * counts, np.ones((1, 30)), np.ones((60, 1)))

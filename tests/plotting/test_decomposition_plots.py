@@ -113,6 +113,14 @@ def test_of_many_components_the_first_are_shown():
     assert len(axes_by_label(plot_components(s, components=range(10)))[1]) == 11
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_one_component_is_shown_once(lazy):
+    s = decomposed(n_components=1)
+    maps, spectra = axes_by_label(plot_components(s.as_lazy() if lazy else s))
+    assert len(maps) == len(spectra) == 1
+    assert spectra[0].get_title(loc="right") == "Component 0"
+
+
 def test_negative_factors_are_shown_as_they_are():
     s = decomposed(sign=-1)
     _, spectra = axes_by_label(plot_components(s))
