@@ -52,8 +52,8 @@ class Compositions(list[BaseSignal]):
 
     def _table(self) -> tuple[str, list[str], list[list[str]]]:
         rows = [
-            [str(k), *("–" if np.isnan(c) else f"{c:.2f} ± {e:.2f}" for c, e in pairs)]
-            for k, pairs in enumerate(map(zip, self.compositions, self.errors))
+            [str(k), *map(_cell, *values)]
+            for k, values in enumerate(zip(self.compositions, self.errors, strict=True))
         ]
         return f"{self.units.capitalize()} percent", ["Component", *self.lines], rows
 
@@ -63,3 +63,10 @@ class Compositions(list[BaseSignal]):
 
     def _repr_html_(self) -> str:
         return html_table(*self._table()) if self else "No compositions"
+
+
+def _cell(percent: float, error: float) -> str:
+    if np.isnan(percent):
+        return "–"
+    # So few counts say nothing, and how little is no matter.
+    return f"{percent:.2f} ± {error:.2f}" if not error >= 100 else f"{percent:.0f} ± >100"

@@ -39,8 +39,8 @@ def checked_lines(spectra: BaseSignal, xray_lines) -> list[str]:
     Raises
     ------
     ValueError
-        If a line does not exist, is given twice, is one of two of the same element, or is asked for
-        beyond the axis.
+        If a line does not exist, is given twice, is one of two of the same element, is asked for
+        beyond the axis, or is alone.
     """
     if xray_lines is not None and not isinstance(xray_lines, str | dict):
         xray_lines = [str(line) for line in xray_lines]
@@ -49,7 +49,7 @@ def checked_lines(spectra: BaseSignal, xray_lines) -> list[str]:
         if xray_lines is not None:
             warnings.filterwarnings("ignore", ".*not in the data energy range")
         # It leaves out lines beyond the energy axis, and says so.
-        found = spectra.get_lines_intensity(xray_lines)
+        found = [] if xray_lines == [] else spectra.get_lines_intensity(xray_lines)
     lines = [line.metadata.Sample.xray_lines[0] for line in found]
     axis = spectra.axes_manager.signal_axes[0]
     beyond = [line for line in xray_lines or () if line not in lines]
@@ -60,6 +60,11 @@ def checked_lines(spectra: BaseSignal, xray_lines) -> list[str]:
             "Pass xray_lines without them."
         )
     _check_elements(lines)
+    if len(lines) < 2:
+        raise ValueError(
+            f"Ratios of lines are quantified, and there is {lines[0] if lines else 'no line'}. Pass"
+            " two or more as xray_lines, or add elements with s.add_elements."
+        )
     return lines
 
 
@@ -117,6 +122,9 @@ def factors_of(factors, lines: list[str]) -> list[float]:
                 "without these."
             )
         factors = [factors[line] for line in lines]
+    if not np.iterable(factors):
+        raise ValueError(f"factors={factors!r}, and one for each of the lines {lines} is needed.")
+    factors = list(factors)
     if len(factors) != len(lines):
         raise ValueError(
             f"There are {len(factors)} factors for the {len(lines)} lines {lines}, in this "
@@ -218,6 +226,9 @@ def quantified(
     Compositions, or a pair of it and a mass thickness
         As exSpy returns it.
     """
+    name = kwargs.setdefault("composition_units", "atomic")
+    if name not in ("atomic", "weight"):
+        raise ValueError(f"composition_units={name!r} is not known. Use 'atomic' or 'weight'.")
     found = spectra.get_lines_intensity(lines, background_windows=windows)
     weights = units.get_lines_intensity(lines, background_windows=windows)
     weights = np.stack([np.ravel(weight.data) for weight in weights])
@@ -229,7 +240,7 @@ def quantified(
     signals, *thickness = (result,) if isinstance(result, list) else result
     shares = np.stack([np.ravel(signal.data) for signal in signals], -1) / 100
     intensities = np.stack([np.ravel(signal.data) for signal in found], -1)
-    amounts = _amounts(lines, factors, kwargs.get("composition_units", "atomic"))
+    amounts = _amounts(lines, factors, name)
     if thickness:
         # With what absorption makes of them.
         amounts = np.divide(
@@ -238,19 +249,19 @@ def quantified(
     covariances = _covariances(loadings, spectra.data, weights)
     covariances *= ~(left_out[:, :, None] | left_out[:, None, :])
     errors = 100 * share_errors(intensities, covariances, amounts)
-    compositions = _without(signals, errors, left_out, kwargs)
+    compositions = _without(signals, errors, left_out, name)
     _warn_of_negative(compositions)
     return (compositions, *thickness) if thickness else compositions
 
 
-def _without(signals, errors, left_out: np.ndarray, kwargs: dict) -> Compositions:
+def _without(signals, errors, left_out: np.ndarray, units: str) -> Compositions:
     """NaN where lines do not count, and no column for those that count nowhere."""
     errors = np.where(left_out, np.nan, errors)
     for signal, out in zip(signals, left_out.T, strict=True):
         signal.data = np.where(out.reshape(signal.data.shape), np.nan, signal.data)
     some = np.flatnonzero(~left_out.all(0))
     kept = [signals[n] for n in some]
-    return Compositions(kept, errors[:, some], kwargs.get("composition_units", "atomic"))
+    return Compositions(kept, errors[:, some], units)
 
 
 def _amounts(lines: list[str], factors: list[float], units: str) -> np.ndarray:

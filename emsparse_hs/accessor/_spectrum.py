@@ -37,14 +37,12 @@ class SpectrumMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If there is no decomposition.
+            If there is no decomposition, or the signal was cropped since.
         """
+        from emsparse_hs.learning_results import check_decomposed
+
         signal, results = self._signal, self._signal.learning_results
-        if results.factors is None or results.loadings is None:
-            raise ValueError(
-                f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3)"
-                " or s.decomposition(...) before."
-            )
+        check_decomposed(signal)
         counts = np.nansum(results.loadings, 0)
         spectra = self._as_spectra(np.nan_to_num(results.factors.T) * counts[:, None])
         title = signal.metadata.get_item("General.title", default="")
@@ -104,7 +102,8 @@ class SpectrumMethods(SignalMethods):
         ValueError
             If the signal is no EDS map of a thin sample, there is no decomposition, a line does
             not exist, is there twice or beyond the energy axis, an element has two lines, a line
-            has no positive factor, or a window of the background is beyond the energy axis.
+            has no positive factor, there is one line alone, units are not known, or a window of
+            the background is beyond the energy axis.
 
         Warns
         -----

@@ -113,9 +113,7 @@ def select_n_components(
         If counts are not whole numbers, there are no candidates or not all are from 1 on, or
         `share` is not between 0 and 1.
     """
-    numbers = np.unique(np.array(list(candidates)))
-    if not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
-        raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
+    numbers = as_candidates(candidates)
     if not 0 < share < 1:
         raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
     estimator = PoissonNMF() if estimator is None else estimator
@@ -127,6 +125,32 @@ def select_n_components(
         if callback is not None:
             callback(number)
     return judge.verdict()
+
+
+def as_candidates(candidates) -> np.ndarray:
+    """Numbers of components to compare, each once and ascending, checked.
+
+    Parameters
+    ----------
+    candidates : iterable of int
+        As the user gave them.
+
+    Returns
+    -------
+    int array
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not all are whole numbers from 1 on.
+    """
+    if not np.iterable(candidates):
+        raise ValueError(f"candidates={candidates!r}, and several are needed, as in range(1, 9).")
+    numbers = np.unique(np.array(list(candidates)))
+    if not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
+        raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
+    return numbers
 
 
 def grow_n_components(counts, estimator: PoissonNMF, scan=None) -> ComponentSelection:

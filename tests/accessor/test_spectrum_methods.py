@@ -4,6 +4,7 @@
 
 import copy
 import dataclasses
+import re
 import warnings
 
 import hyperspy.api as hs
@@ -238,6 +239,8 @@ def test_compositions_are_a_list_and_a_table():
     assert len(header) == len(first) == len(second)
     assert found._repr_html_().count("<td") == 6
     assert repr(copy.deepcopy(found)) == repr(found)
+    found.errors[1, 2] = 12345.6
+    assert repr(found).splitlines()[3].endswith(f"  {found.compositions[1, 2]:.0f} ± >100")
 
 
 def test_absorption_is_in_the_errors_too():
@@ -307,6 +310,10 @@ def test_lines_are_left_out():
         (["Al_Ka", "Cu_Ka"], {}, "Cu_Ka can't be seen: the axis goes from 0 to 7.98 keV"),
         (["Al_Ka", "Si_Ka"], {}, "no factors for Si_Ka"),
         (None, {"factors": [1.0, 2.0]}, "2 factors for the 3 lines.*{'Al_Ka': 1.0}"),
+        (["Fe_Ka"], {}, "there is Fe_Ka. Pass two or more"),
+        ([], {}, "there is no line. Pass two or more"),
+        (None, {"factors": 1.0}, r"factors=1.0, and one for each of the lines \['Al_Ka'"),
+        (None, {"composition_units": "percent"}, "'percent' is not known. Use 'atomic' or"),
         (None, {"factors": [1.0, 2.0, np.nan]}, "factor of Ni_Ka is nan"),
         (None, {"factors": [1.0, None, 2.0]}, "factor of Fe_Ka is nan"),
         (None, {"factors": [0.0, 1.0, 2.0]}, "factor of Al_Ka is 0"),
@@ -337,8 +344,12 @@ def test_what_is_missing_is_said(truth):
     with pytest.raises(ValueError, match="'auto' to have the number chosen"):
         s.emsparse.decomposition()
     for algorithm in ("PoissonNMF", "SparseNMF"):
-        with pytest.raises(ValueError, match="output_dimension='Auto'.*'auto' in small letters"):
-            s.emsparse.decomposition(algorithm, output_dimension="Auto")
+        for number in ("Auto", 2.0, [1, 2], True):
+            message = rf"output_dimension={re.escape(repr(number))} .*'auto' in small letters"
+            with pytest.raises(ValueError, match=message):
+                s.emsparse.decomposition(algorithm, output_dimension=number)
+    with pytest.raises(ValueError, match=r"candidates=4, and several .* range\(1, 9\)"):
+        s.emsparse.select_n_components(4)
     s.change_dtype("float32")
     s.data *= 0.7
     with pytest.raises(ValueError, match="whole numbers"):
@@ -436,8 +447,9 @@ def test_a_signal_that_was_cropped_is_to_be_decomposed_again(truth):
     s = signal_of(truth)
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     s.crop(0, 0, 3)
-    with pytest.raises(ValueError, match="Decompose it again"):
-        s.emsparse.misfit()
+    for method in ("misfit", "plot_components", "component_spectra"):
+        with pytest.raises(ValueError, match="Decompose it again"):
+            getattr(s.emsparse, method)()
 
 
 def test_zero_peak_stays_where_a_mask_says_so_or_there_is_none(caplog):

@@ -95,6 +95,8 @@ def test_masked_is_grey_and_left_out(lazy):
 
 def test_chosen_components_and_their_names():
     s = decomposed(n_components=4)
+    one = axes_by_label(plot_components(s, components=2))[1]
+    assert [a.get_title(loc="right") for a in one] == ["Component 2"]
     figure = plot_components(s, components=[2, 0], names=["core", "shell"], scale="log")
     maps, spectra = axes_by_label(figure)
     factors = s.learning_results.factors
