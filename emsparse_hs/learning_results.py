@@ -44,6 +44,34 @@ def write_learning_results(
     results.unfolded = False
 
 
+def check_decomposed(signal: BaseSignal) -> None:
+    """Refuse a signal without a decomposition of its pixels and channels.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Eager or lazy.
+
+    Raises
+    ------
+    ValueError
+        If there is no decomposition, or the signal was cropped since.
+    """
+    results, axes = signal.learning_results, signal.axes_manager
+    if results.loadings is None or results.factors is None:
+        raise ValueError(
+            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
+            "or s.decomposition(...) before."
+        )
+    shapes = axes._navigation_shape_in_array, axes._signal_shape_in_array
+    sizes = len(results.loadings), len(results.factors)
+    if sizes != tuple(int(np.prod(shape)) for shape in shapes):
+        raise ValueError(
+            f"{signal!r} has other pixels or channels than when it was decomposed. Decompose it "
+            "again."
+        )
+
+
 def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Blocks]:
     """A signal's decomposition, and what it is one of.
 
@@ -66,25 +94,14 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
     ValueError
         If there is no decomposition, it is one of centred data, or the signal was cropped since.
     """
-    results = signal.learning_results
-    if results.loadings is None or results.factors is None:
-        raise ValueError(
-            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
-            "or s.decomposition(...) before."
-        )
+    check_decomposed(signal)
+    results, axes = signal.learning_results, signal.axes_manager
     if results.mean is not None:
         raise ValueError(
             "The decomposition is one of centred data, whose noise is not known from it. Decompose "
             "without centre, or with s.emsparse.decomposition()."
         )
-    axes = signal.axes_manager
     shapes = axes._navigation_shape_in_array, axes._signal_shape_in_array
-    sizes = len(results.loadings), len(results.factors)
-    if sizes != tuple(int(np.prod(shape)) for shape in shapes):
-        raise ValueError(
-            f"{signal!r} has other pixels or channels than when it was decomposed. Decompose it "
-            "again."
-        )
     masks = [
         np.zeros(shape, bool) if mask is None else np.reshape(mask, shape).astype(bool)
         for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)

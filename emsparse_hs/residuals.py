@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from hyperspy.signal import BaseSignal
 from scipy.ndimage import binary_dilation
 
 from emsparse_hs.decomposition import PoissonNMF, misfit
+from emsparse_hs.decomposition._scale import how_to_count
 from emsparse_hs.decomposition.residuals import in_plane, worst_region
 from emsparse_hs.fitting import held_rows
 from emsparse_hs.learning_results import all_features, read_decomposition
@@ -59,9 +61,20 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     ------
     ValueError
         If there is no decomposition, it is one of centred data, or data are negative or NaN.
+
+    Warns
+    -----
+    UserWarning
+        If data are no whole numbers.
     """
     loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
+    if counts.dtype.kind == "f":
+        warnings.warn(
+            "Residuals are compared to the noise of counts, and the data are no whole numbers, so "
+            f"theirs is another one. {how_to_count(counts)}",
+            stacklevel=3,
+        )
     keep = blocks.navigation_keep
     excess = misfit(counts, factors.T, loadings, scan=keep, width=width)
     regions = blocks.place(_worst_regions(excess, keep, n_regions, width), fill=0)

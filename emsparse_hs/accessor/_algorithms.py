@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 #: Algorithms that go by name.
@@ -41,6 +43,14 @@ def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: di
         raise ValueError(
             "Say how many components there are: output_dimension=3, for instance, or 'auto' to "
             "have the number chosen by counts that are set aside."
+        )
+    whole = isinstance(output_dimension, numbers.Integral) and not isinstance(
+        output_dimension, bool
+    )
+    if not whole and output_dimension != "auto":
+        raise ValueError(
+            f"output_dimension={output_dimension!r} is not known. Say a whole number, or 'auto' in "
+            "small letters to have it chosen by counts that are set aside."
         )
     if output_dimension == "auto" and name != "PoissonNMF":
         raise ValueError(

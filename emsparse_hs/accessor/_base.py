@@ -164,21 +164,22 @@ class SignalMethods(ComponentMethods):
         from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
+        from emsparse_hs.decomposition.selection import as_candidates
         from emsparse_hs.fitting import held_rows
 
         if "n_components" in kwargs:
             raise TypeError("The numbers of components to compare are given as candidates.")
+        numbers = as_candidates(candidates)
         signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = PoissonNMF(**without_masked_channels(kwargs, blocks))
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
-        counts, candidates = held_rows(estimator, blocks, **how), list(candidates)
+        counts = held_rows(estimator, blocks, **how)
         shown = is_shown(show_progressbar)
-        total = len(set(candidates))
-        with progressbar(total=total, desc="n_components", disable=not shown) as bar:
+        with progressbar(total=len(numbers), desc="n_components", disable=not shown) as bar:
             return select_n_components(
                 counts,
-                candidates,
+                numbers,
                 estimator=estimator,
                 scan=blocks.navigation_keep,
                 share=share,

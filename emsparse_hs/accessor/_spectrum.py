@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,7 @@ from emsparse_hs.accessor._base import SignalMethods
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
-#: Percent below nothing that are not worth a warning.
-_NOISE = 1.0
+    from emsparse_hs.accessor._compositions import Compositions
 
 
 class SpectrumMethods(SignalMethods):
@@ -38,58 +37,73 @@ class SpectrumMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If there is no decomposition.
+            If there is no decomposition, or the signal was cropped since.
         """
+        from emsparse_hs.learning_results import check_decomposed
+
         signal, results = self._signal, self._signal.learning_results
-        if results.factors is None or results.loadings is None:
-            raise ValueError(
-                f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3)"
-                " or s.decomposition(...) before."
-            )
-        spectra = signal.get_decomposition_factors()
+        check_decomposed(signal)
         counts = np.nansum(results.loadings, 0)
-        spectra.data = np.nan_to_num(results.factors.T) * counts[:, None]
-        for node in ("Sample", "Acquisition_instrument"):
-            if signal.metadata.has_item(node):
-                spectra.metadata[node] = signal.metadata[node].deepcopy()
+        spectra = self._as_spectra(np.nan_to_num(results.factors.T) * counts[:, None])
         title = signal.metadata.get_item("General.title", default="")
         spectra.metadata.General.title = f"Components of {title}".strip()
         return spectra
 
+    def _as_spectra(self, rows: np.ndarray) -> BaseSignal:
+        """Spectra of any number with the axis, sample and instrument of the signal."""
+        spectra = self._signal._get_factors(rows.T)
+        if spectra._lazy:
+            spectra.compute(show_progressbar=False)
+        for node in ("Sample", "Acquisition_instrument"):
+            if self._signal.metadata.has_item(node):
+                spectra.metadata[node] = self._signal.metadata[node].deepcopy()
+        return spectra
+
     def quantify_components(
         self,
-        factors,
-        xray_lines=None,
+        factors: Sequence[float] | Mapping[str, float],
+        xray_lines: Iterable[str] | None = None,
         line_width: tuple[float, float] = (2.0, 2.0),
+        without_lines: Iterable[str] | Mapping[int, Iterable[str]] | None = None,
         **kwargs,
-    ) -> list[BaseSignal]:
+    ) -> Compositions:
         """Composition of each component of an EDS map, by exSpy's Cliff-Lorimer quantification.
 
-        Lines are integrated above the background on both sides of them.
+        Lines are integrated above the background on both sides of them. Errors are those of Poisson
+        noise in lines and backgrounds, of the component and of what is in the same pixels, for
+        given loadings; neither those of the factors nor spectra that are not pure are in them.
 
         Parameters
         ----------
-        factors : sequence of float
-            Cliff-Lorimer factors, in the order of the lines.
-        xray_lines : sequence of str, optional
-            Such as ``["Fe_Ka", "Si_Ka"]``. By default those of the metadata, or of the elements
-            there, in alphabetical order.
+        factors : sequence of float, or mapping of str to float
+            Cliff-Lorimer factors, in the order of the lines or by line, as in ``{"Fe_Ka": 1.3}``.
+        xray_lines : iterable of str, optional
+            Such as ``["Fe_Ka", "Si_Ka"]``, one an element. By default those that have factors by
+            line, or else those of the metadata, or of the elements there, in alphabetical order.
         line_width : tuple of float
             Distance of the windows of the background from the line below and above, in widths of
             the line.
+        without_lines : iterable of str, or mapping of int to such, optional
+            Lines that do not count, such as ``["Cu_Ka"]`` of a grid; or only in some components,
+            as in ``{1: ["Cu_Ka"]}``. The others add up to 100 %. They have factors all the same,
+            and the background of their neighbours is sought beside them.
         **kwargs
             For exSpy's `quantification`, such as ``composition_units="weight"``.
 
         Returns
         -------
-        list of BaseSignal
-            Atomic percent of one element each, along the components, in the order of the lines.
+        Compositions
+            List of signals, atomic percent of one element each, along the components, in the order
+            of the lines; NaN where a line was left out. It shows as a table, and has standard
+            errors as ``errors``. With absorption correction a pair of it and the mass thickness.
 
         Raises
         ------
         ValueError
-            If the signal is no EDS map of a thin sample, there is no decomposition, factors are not
-            as many as lines, or a window of the background is beyond the energy axis.
+            If the signal is no EDS map of a thin sample, there is no decomposition, a line does
+            not exist, is there twice or beyond the energy axis, an element has two lines, a line
+            has no positive factor, there is one line alone, units are not known, or a window of
+            the background is beyond the energy axis.
 
         Warns
         -----
@@ -97,49 +111,27 @@ class SpectrumMethods(SignalMethods):
             If there is less than -1 % of an element: its line is below the background that was
             estimated beside it, by noise, or since another line is there.
         """
+        from emsparse_hs.accessor import _quantification as parts
+
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
             raise ValueError(
                 f"{self._signal!r} is no EDS map of a thin sample, for which Cliff-Lorimer factors "
                 "are. If it is one, install exspy and use s.set_signal_type('EDS_TEM')."
             )
-        # exSpy leaves out lines beyond the energy axis, and windows must be those of the others.
-        found = spectra.get_lines_intensity(xray_lines)
-        lines = [line.metadata.Sample.xray_lines[0] for line in found]
-        if len(factors) != len(lines):
-            raise ValueError(
-                f"There are {len(factors)} factors for the {len(lines)} lines {lines}, in this "
-                "order. Lines beyond the energy axis are not among them."
-            )
-        windows = spectra.estimate_background_windows(list(line_width), xray_lines=lines)
-        axis = spectra.axes_manager.signal_axes[0]
-        for line, window in zip(lines, windows, strict=True):
-            if window.min() < axis.low_value or window.max() > axis.high_value:
-                raise ValueError(
-                    f"The background of {line} is looked for from {window.min():.3f} to "
-                    f"{window.max():.3f} {axis.units}, which is beyond the energy axis. Pass a "
-                    f"smaller line_width than {line_width}, or xray_lines without this one."
-                )
-        intensities = spectra.get_lines_intensity(lines, background_windows=windows)
+        if xray_lines is None and isinstance(factors, Mapping):
+            xray_lines = list(factors)
+        lines = parts.checked_lines(spectra, xray_lines)
+        loadings = np.asarray(self._signal.learning_results.loadings)
         # Components are no pixels: none of them is vacuum.
         kwargs = {"show_progressbar": False, "navigation_mask": None, **kwargs}
-        found = spectra.quantification(intensities, method="CL", factors=factors, **kwargs)
-        _warn_of_negative(found if isinstance(found, list) else found[0], lines)
-        return found
-
-
-def _warn_of_negative(compositions: list[BaseSignal], lines: list[str]) -> None:
-    """Say which components have less than nothing of which line's element."""
-    negative = [
-        f"{line} in component {k}: {share:.2g} %"
-        for line, composition in zip(lines, compositions, strict=True)
-        for k, share in enumerate(np.ravel(composition.data))
-        if share < -_NOISE
-    ]
-    if negative:
-        warnings.warn(
-            "Lines are below the background beside them, and so are parts of the compositions ("
-            f"{'; '.join(negative)}). Leave these lines out with xray_lines, or pass another "
-            "line_width if a line of another element is in the background.",
-            stacklevel=3,
+        return parts.quantified(
+            spectra,
+            self._as_spectra(np.eye(spectra.data.shape[-1], dtype=np.float32)),
+            loadings[~np.isnan(loadings).any(1)],
+            lines,
+            parts.factors_of(factors, lines),
+            parts.windows_of(spectra, lines, line_width),
+            parts.left_out_of(without_lines, lines, loadings.shape[1]),
+            **kwargs,
         )

@@ -170,6 +170,22 @@ def with_known(estimator: PoissonNMF, spectra: np.ndarray) -> np.ndarray:
     return np.vstack([known, *left])
 
 
+def largest_first(estimator: PoissonNMF, counts: sparse.csr_array, solution: Solution) -> Solution:
+    """The solution with its spectra in order of their counts, after those that are known.
+
+    How many those are is what the sum of all pixels says: a fit ends where all spectra together
+    make it. Spectra of the user keep their order.
+    """
+    if not isinstance(estimator.init, str):
+        return solution
+    known = () if estimator.known_components is None else estimator.known_components
+    spectra, total = solution.components, feature_sums(counts)
+    weights = 1 / np.sqrt(np.maximum(total, TINY))
+    sums = np.linalg.lstsq((spectra * weights).T, total * weights, rcond=None)[0]
+    order = len(known) + np.argsort(-sums[len(known) :], kind="stable")
+    return solution._replace(components=spectra[[*range(len(known)), *order]])
+
+
 def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
     start = np.asarray(start)
     if start.shape != shape or start.dtype.kind not in "biuf":
@@ -187,21 +203,22 @@ def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:
 
 def check_parameters(estimator: PoissonNMF) -> None:
     """Refuse parameters that are out of their range, whatever the counts."""
-    if not _is_auto(estimator.n_components):
-        check_whole(estimator, "n_components")
+    for name, check in (("n_components", check_whole), ("spatial", _check_counts)):
+        if isinstance(getattr(estimator, name), str):
+            check_choice(estimator, name, ("auto",))
+        else:
+            check(estimator, name)
     check_whole(estimator, "max_iter")
     if estimator.tol is not None:
         check_number(estimator, "tol")
     check_choice(estimator, "prior", ("dirichlet", None))
     check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
-    if not _is_auto(estimator.spatial):
-        check_number(estimator, "spatial", 0, MOST_COUNTS)
     if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
         raise ValueError(
             f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
             "spectra, or a pair of arrays, abundances and spectra."
         )
-    if _is_auto(estimator.n_components) and not isinstance(estimator.init, str):
+    if isinstance(estimator.n_components, str) and not isinstance(estimator.init, str):
         raise ValueError(
             "init has a number of spectra, so n_components='auto' can't be. Say the number, or "
             "use init='auto'."
@@ -231,5 +248,5 @@ def check_known(estimator: PoissonNMF, n_features: int) -> None:
         )
 
 
-def _is_auto(value) -> bool:
-    return isinstance(value, str) and value == "auto"
+def _check_counts(estimator: PoissonNMF, name: str) -> None:
+    check_number(estimator, name, 0, MOST_COUNTS)

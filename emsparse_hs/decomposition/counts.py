@@ -291,14 +291,32 @@ def _csr(data, indices, indptr, shape) -> sparse.csr_array:
     return counts
 
 
-def _check(data: np.ndarray) -> None:
+def refuse_negative(data: np.ndarray) -> None:
+    """Say that data are no counts.
+
+    Parameters
+    ----------
+    data : array
+        Of any shape.
+
+    Raises
+    ------
+    ValueError
+        If there are negative values.
+    """
     negative = int(np.count_nonzero(data < 0))
     if negative:
         raise ValueError(
             f"Negative values in data: {negative} counts are negative, the lowest is "
-            f"{data[data < 0].min():g}. A Poisson model needs counts. Subtract no dark or "
-            "background signal before, or cut them off with s.data = s.data.clip(0)."
+            f"{data[data < 0].min():g}. Add back what was subtracted, such as a background or a "
+            "dark level: it becomes part of the components, also those of EELS with SparseNMF. To "
+            "cut negative values off, as clip(0) does, leaves too much in all weak channels. Only "
+            "WeightedGramPCA with scaling=None takes them."
         )
+
+
+def _check(data: np.ndarray) -> None:
+    refuse_negative(data)
     bad = data.size - int(np.count_nonzero(data <= np.finfo(np.float32).max))
     if bad:
         raise ValueError(

@@ -14,6 +14,7 @@ from ._judge import SEEN, Judge, is_better
 from ._kernels import TINY
 from ._likeness import most_nearly_one
 from ._neighbours import as_scan
+from ._scale import how_to_count
 from .counts import as_counts
 from .residuals import check_model
 from .start import feature_sums
@@ -107,10 +108,11 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
 def _whole(counts: sparse.csr_array) -> sparse.csr_array:
     """Counts as whole numbers, which rounding may have made of others."""
     whole = np.rint(counts.data)
-    if not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
+    small = counts.nnz and not whole.any()
+    if small or not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
         raise ValueError(
-            "Counts must be whole numbers to judge components by some that are set aside. Take the "
-            "data as they were measured, without scaling or smoothing."
+            "Counts must be whole numbers to judge components by some that are set aside. "
+            + how_to_count(counts)
         )
     return as_counts(sparse.csr_array((whole, counts.indices, counts.indptr), counts.shape))
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
-from .counts import as_counts
+from .counts import as_counts, refuse_negative
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.
 SPARSE = 0.15
@@ -272,8 +272,10 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         weights = np.ones(len(totals)) if self.scaling is None else inverse_root(totals)
         features = np.asarray(rows.sum(0, dtype=np.float64)).ravel()
         gram = gram_of_rows(rows, weights, bins_of(len(features)))
-        data = (rows.data if sparse.issparse(rows) else rows).astype(np.float32, copy=False)
-        return _Sums(gram, features, float(np.vdot(data, data)), len(totals))
+        data = rows.data if sparse.issparse(rows) else rows.ravel()
+        # Squares of what float32 holds can be beyond it.
+        squares = float(np.einsum("i,i", data, data, dtype=np.float64, casting="unsafe"))
+        return _Sums(gram, features, squares, len(totals))
 
     def _found(self) -> _Axes:
         if not self.__sklearn_is_fitted__():
@@ -326,11 +328,8 @@ def sparse_or_dense(rows, counts: bool):
     """
     if counts and (sparse.issparse(rows) or np.count_nonzero(rows) < SPARSE * rows.size):
         return as_counts(rows)
-    if counts and rows.min(initial=0) < 0:
-        raise ValueError(
-            f"Negative values in data: the lowest is {rows.min():g}. Noise can be scaled for counts"
-            " only. Use scaling=None, or cut them off with s.data = s.data.clip(0)."
-        )
+    if counts:
+        refuse_negative(rows)
     if sparse.issparse(rows):
         return sparse.csr_array(rows, dtype=np.float32)
     return np.asarray(rows, np.float32)

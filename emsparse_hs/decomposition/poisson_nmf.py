@@ -16,7 +16,8 @@ from sklearn.utils.validation import validate_data
 from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
 from ._neighbours import as_scan
-from ._solver import Solution, check_parameters
+from ._scale import warn_of_scaled
+from ._solver import Solution, check_parameters, largest_first
 from ._variational import Posterior, settled, solve
 from .counts import as_counts, stack_counts
 
@@ -88,7 +89,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Attributes
     ----------
     components_ : float64 array of shape (n_components, n_features)
-        The spectra. Each sums to 1; channels without counts are zero.
+        The spectra, those with most counts first after known ones, or in the order of `init`.
+        Each sums to 1; channels without counts are zero.
     spatial_ : float or None
         Counts that the neighbours weigh as much as.
     selection_ : ComponentSelection or None
@@ -105,8 +107,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     See Also
     --------
-    sklearn.decomposition.NMF : The same objective as without prior, with
-        ``beta_loss="kullback-leibler"``, ``solver="mu"``, in general and slower.
+    sklearn.decomposition.NMF : As without prior, with ``beta_loss="kullback-leibler"``; slower.
 
     Notes
     -----
@@ -119,8 +120,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Of more than 32768 pixels, some tiles decide on start and strength of the neighbours before all
     are fitted. A phase that is in none of them is found only where neighbours are known.
 
-    Counts must come as they were measured. HyperSpy's ``decomposition`` of EDS signals scales
-    them by default, so pass ``normalize_poissonian_noise=False`` there.
+    HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
+    ``normalize_poissonian_noise=False`` there.
 
     Examples
     --------
@@ -290,12 +291,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype.
-        y : None
-            Not used.
-        scan : tuple of int or bool array, optional
-            Where the pixels are, as for `fit`.
+        X, y, scan
+            As for `fit`.
 
         Returns
         -------
@@ -363,11 +360,14 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_parameters(self)
         counts = self._as_counts(X, reset=True)
         keep = None if scan is None else as_scan(scan, counts.shape[0])
-        # What was fitted before does not belong to these features.
-        self.__dict__.pop("_solution", None)
+        self.__dict__.pop("_solution", None)  # It does not belong to these features.
         self._blocks = []
-        self._solution = solve(self, counts, keep)
+        self._solution = self._solve(counts, keep)
         return counts
+
+    def _solve(self, counts: sparse.csr_array, keep: np.ndarray | None = None) -> Solution:
+        warn_of_scaled(self, counts, stacklevel=4)
+        return largest_first(self, counts, solve(self, counts, keep))
 
     def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:
         solution = self._solved()
@@ -396,5 +396,5 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             if self._solution is None:
                 # Joined once, so that the counts are not in memory twice from then on.
                 self._blocks = [stack_counts(self._blocks)]
-                self._solution = solve(self, self._blocks[0])
+                self._solution = self._solve(self._blocks[0])
             return self._solution

@@ -11,7 +11,10 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from emsparse_hs._tables import html_table, text_table
+
 from ._judge import SIGNIFICANT, scores
+from ._scale import how_to_count
 from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
@@ -43,6 +46,26 @@ class ComponentSelection:
     errors: np.ndarray
     n_components: int
     share: float
+
+    def _table(self) -> tuple[str, list[str], list[list[str]]]:
+        below = self.gains.max() - self.gains
+        rows = [
+            # No minus before a zero.
+            [str(number), f"{round(gain, 4) + 0.0:.4f}", f"{less:.4f} ± {error:.4f}"]
+            for number, gain, less, error in zip(
+                self.candidates, self.gains, below, self.errors, strict=True
+            )
+        ]
+        plural = "s" if self.n_components > 1 else ""
+        title = f"{self.n_components} component{plural}, by counts that were set aside"
+        return title, ["Components", "Gain (nats per pixel)", "Below the best"], rows
+
+    def __repr__(self) -> str:
+        """Table of the evidence."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table())
 
 
 def select_n_components(
@@ -90,9 +113,7 @@ def select_n_components(
         If counts are not whole numbers, there are no candidates or not all are from 1 on, or
         `share` is not between 0 and 1.
     """
-    numbers = np.unique(np.array(list(candidates)))
-    if not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
-        raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
+    numbers = as_candidates(candidates)
     if not 0 < share < 1:
         raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
     estimator = PoissonNMF() if estimator is None else estimator
@@ -104,6 +125,32 @@ def select_n_components(
         if callback is not None:
             callback(number)
     return judge.verdict()
+
+
+def as_candidates(candidates) -> np.ndarray:
+    """Numbers of components to compare, each once and ascending, checked.
+
+    Parameters
+    ----------
+    candidates : iterable of int
+        As the user gave them.
+
+    Returns
+    -------
+    int array
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not all are whole numbers from 1 on.
+    """
+    if not np.iterable(candidates):
+        raise ValueError(f"candidates={candidates!r}, and several are needed, as in range(1, 9).")
+    numbers = np.unique(np.array(list(candidates)))
+    if not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
+        raise ValueError(f"candidates={list(numbers)}, and whole numbers from 1 on are needed.")
+    return numbers
 
 
 def grow_n_components(counts, estimator: PoissonNMF, scan=None) -> ComponentSelection:
@@ -150,8 +197,8 @@ class _Judge:
         if counts.dtype.kind != "u":
             raise ValueError(
                 "Counts must be whole numbers to choose the number of components, so that each can "
-                "be in one of two parts. Take the data as they were measured, without scaling or "
-                "smoothing, or say how many components there are."
+                f"be in one of two parts. {how_to_count(counts)} Or say how many components there "
+                "are."
             )
         random = check_random_state(random_state)
         self.known, self.unseen = thin_counts(counts, share, random)

@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from emsparse_hs.learning_results import check_decomposed
 from emsparse_hs.plotting._axes import label, scale_counts, show_image, shown_part
 from emsparse_hs.plotting._lines import mark_lines
 
@@ -38,7 +39,7 @@ class _Parts:
 
 def plot_components(
     signal: BaseSignal,
-    components: Sequence[int] | None = None,
+    components: int | Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     scale: str = "sqrt",
     signal_range: tuple[float, float] | None = None,
@@ -54,7 +55,7 @@ def plot_components(
     ----------
     signal : BaseSignal
         With a decomposition, and one or two navigation axes. Of one signal axis, or two.
-    components : sequence of int, optional
+    components : int or sequence of int, optional
         Which ones, from 0 on. All by default, or the first eight if there are more.
     names : sequence of str, optional
         What they are called, such as names of phases.
@@ -67,22 +68,23 @@ def plot_components(
     Returns
     -------
     Figure
-        One row for each component, and one for all together.
+        One row for each component, and one for all together if there are several.
 
     Raises
     ------
     ValueError
-        If there is no decomposition, the number of axes is another one, or `components`, `names`
-        or `scale` don't fit.
+        If there is no decomposition, the signal was cropped since, the number of axes is another
+        one, or `components`, `names` or `scale` don't fit.
     """
     parts = _parts(signal, components, names)
     if scale not in ("sqrt", "linear", "log"):
         raise ValueError(f"scale={scale!r} is not known. Use 'sqrt', 'linear' or 'log'.")
-    n_rows = len(parts.names) + 1
+    # One alone is all together.
+    n_rows = len(parts.names) + (len(parts.names) > 1)
     figure = plt.figure(figsize=(10.5, 2.6 * n_rows), layout="constrained")
     grid = figure.add_gridspec(n_rows, 2, width_ratios=[1, 1.7])
     first = None
-    for k in range(n_rows - 1):
+    for k in range(len(parts.names)):
         map_axes = figure.add_subplot(grid[k, 0])
         factor_axes = figure.add_subplot(grid[k, 1], sharex=first)
         first = factor_axes
@@ -92,19 +94,16 @@ def plot_components(
     n_components = signal.learning_results.loadings.shape[1]
     if components is None and len(parts.names) < n_components:
         figure.suptitle(f"The first {len(parts.names)} of {n_components} components")
-    _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
-    _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
+    if len(parts.names) > 1:
+        _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
+        _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
     return figure
 
 
 def _parts(signal: BaseSignal, components, names) -> _Parts:
     """What is shown, taken from the signal's results."""
     results, axes = signal.learning_results, signal.axes_manager
-    if results.loadings is None or results.factors is None:
-        raise ValueError(
-            f"{signal!r} has no decomposition. Run s.emsparse.decomposition(output_dimension=3) "
-            "or s.decomposition(...) before."
-        )
+    check_decomposed(signal)
     if axes.navigation_dimension not in (1, 2) or axes.signal_dimension not in (1, 2):
         raise ValueError(
             f"{signal!r} has {axes.navigation_dimension} navigation and {axes.signal_dimension} "
@@ -130,7 +129,7 @@ def _parts(signal: BaseSignal, components, names) -> _Parts:
 def _chosen(components, n_components: int) -> list[int]:
     if components is None:
         return list(range(min(n_components, MOST_COMPONENTS)))
-    chosen = [int(k) for k in components]
+    chosen = [int(k) for k in np.atleast_1d(components)]
     if not chosen or not all(0 <= k < n_components for k in chosen):
         raise ValueError(
             f"Components {chosen} are asked for, and there are 0 to {n_components - 1}."

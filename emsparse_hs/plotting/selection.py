@@ -43,7 +43,8 @@ def plot_n_components(selection: ComponentSelection) -> Figure:
         axes.set_xlabel("Number of components")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     whole.set_ylabel("Gain over one spectrum (nats per pixel)")
-    whole.set_title(f"{selection.n_components} components", loc="left")
+    plural = "s" if selection.n_components > 1 else ""
+    whole.set_title(f"{selection.n_components} component{plural}", loc="left")
     near.set_yscale("function", functions=(_root, np.square))
     near.set_ylim(below.max() * 1.1 + 1e-12, 0)
     near.set_ylabel("Below the best (nats per pixel)")

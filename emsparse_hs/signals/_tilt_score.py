@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emsparse_hs._tables import html_table, text_table
 from emsparse_hs.signals._imaging import imaging_of
 from emsparse_hs.signals._request import PRIORS, check_images
 from emsparse_hs.tomography import ParallelBeam, series
@@ -56,6 +57,18 @@ class TiltScore:
             f"{len(self.tilts)} tilts left out: relative error {self.error:.4g}, of interpolation "
             f"between neighbours {self.error_of_neighbours:.4g}"
         )
+
+    def _table(self) -> tuple[str, list[str], list[list[str]]]:
+        columns = zip(self.tilts, self.errors, self.errors_of_neighbours, strict=True)
+        rows = [[f"{tilt:.4g}", f"{one:.4g}", f"{other:.4g}"] for tilt, one, other in columns]
+        return str(self), ["Tilt (°)", "Error", "Of neighbours"], rows
+
+    def __repr__(self) -> str:
+        """Table of the errors."""
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table())
 
 
 def score_tilts(signal: TiltSeries, step: int, method: str, kwargs: dict[str, Any]) -> TiltScore:

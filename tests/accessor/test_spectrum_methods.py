@@ -1,7 +1,9 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Decompositions of spectrum images through the accessor: neighbours, numbers, compositions."""
+"""Decompositions of spectrum images through the accessor: neighbours, numbers, messages."""
 
+import dataclasses
+import re
 import warnings
 
 import hyperspy.api as hs
@@ -49,6 +51,7 @@ def test_pixels_are_told_where_they_are(truth, chunks, masked):
     np.testing.assert_array_equal(s.learning_results.factors.T, model.components_)
     loadings = s.learning_results.loadings.reshape(*SCAN, 4)
     np.testing.assert_array_equal(loadings[keep], expected)
+    assert (np.diff(loadings[keep].sum(0)) < 0).all()
     assert np.isnan(loadings[~keep]).all()
 
 
@@ -96,6 +99,8 @@ def test_components_add_up_to_the_data(truth, chunks):
     s.emsparse.decomposition(output_dimension=3, random_state=0)
     spectra = s.emsparse.component_spectra()
     assert spectra.data.shape == (3, CHANNELS)
+    # They are so few that they are never lazy.
+    assert isinstance(spectra.data, np.ndarray) and not spectra._lazy
     np.testing.assert_allclose(spectra.data.sum(), truth.counts.sum(), rtol=1e-5)
     assert spectra.metadata.Sample.elements == ["Al", "Fe"]
     spectra.metadata.Sample.elements.append("Ni")
@@ -117,69 +122,6 @@ def test_masked_channels_are_zero(truth):
     np.testing.assert_allclose(spectra.sum(), truth.counts[~mask][:, ~channels].sum(), rtol=1e-5)
 
 
-def test_composition_of_components():
-    pytest.importorskip("exspy")
-    truth = simulate_spectra(SCAN, 512, 400, seed=1000)
-    s = signal_of(truth, signal_type="EDS_TEM")
-    s.set_microscope_parameters(beam_energy=200)
-    lines = ["Al_Ka", "Fe_Ka", "Ni_Ka", "Ti_Ka"]
-    s.add_lines(lines)
-    s.emsparse.decomposition(output_dimension=4, random_state=0)
-    found = s.emsparse.quantify_components([1.0] * 4)
-    # The same tools on the true spectra.
-    true = s.emsparse.component_spectra()
-    true.data = 1e5 * truth.spectra
-    intensities = true.get_lines_intensity(
-        lines, background_windows=true.estimate_background_windows([2, 2], xray_lines=lines)
-    )
-    expected = true.quantification(
-        intensities, "CL", [1.0] * 4, navigation_mask=None, show_progressbar=False
-    )
-    unit = [
-        a / np.linalg.norm(a, axis=1, keepdims=True)
-        for a in (truth.spectra, np.nan_to_num(s.learning_results.factors.T))
-    ]
-    order = (unit[0] @ unit[1].T).argmax(1)
-    # Platinum has none of these elements.
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours.data[order][:3], theirs.data[:3], atol=5)
-    # Factors go with their lines.
-    backwards = s.emsparse.quantify_components([4.0, 3.0, 2.0, 1.0], lines[::-1])
-    forwards = s.emsparse.quantify_components([1.0, 2.0, 3.0, 4.0], lines)
-    for one, other in zip(backwards[::-1], forwards, strict=True):
-        np.testing.assert_allclose(one.data, other.data)
-    nickel_iron = {s.metadata.Sample.elements[0]: s.data[order][2] for s in found}
-    assert nickel_iron["Fe"] + nickel_iron["Ni"] > 95
-    with pytest.raises(ValueError, match="Al_Ka.*smaller line_width"):
-        s.emsparse.quantify_components([1.0] * 4, line_width=(30, 2))
-
-
-@pytest.mark.parametrize("level", [0.2, -0.2])
-def test_less_than_nothing_of_an_element_is_said(level):
-    pytest.importorskip("exspy")
-    s = hs.signals.Signal1D(np.ones((2, 400), np.float32))
-    s.axes_manager[-1].scale, s.axes_manager[-1].units, s.axes_manager[-1].name = 0.02, "keV", "E"
-    s.set_signal_type("EDS_TEM")
-    s.set_microscope_parameters(beam_energy=200, energy_resolution_MnKa=130)
-    lines = ["Al_Ka", "Fe_Ka", "Ni_Ka"]
-    s.add_lines(lines)
-    energies = s.axes_manager[-1].axis
-    near = {"Al_Ka": np.abs(energies - 1.487) < 0.08, "Fe_Ka": np.abs(energies - 6.404) < 0.08}
-    near["Ni_Ka"] = np.abs(energies - 7.478) < 0.08
-    s.data[:, near["Fe_Ka"] | near["Ni_Ka"]] += 1
-    # A line, or a dip, of aluminium in the second component alone.
-    s.data[1, near["Al_Ka"]] += level
-    s.learning_results.factors, s.learning_results.loadings = s.data.T.copy(), np.eye(2)
-    s.learning_results.output_dimension = 2
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        aluminium, *_ = s.emsparse.quantify_components([1.0] * 3)
-    said = [str(w.message) for w in caught if "below the background" in str(w.message)]
-    assert (aluminium.data[1] < 0) == (level < 0) == bool(said)
-    assert all("Al_Ka in component 1" in text and "Fe_Ka" not in text for text in said)
-    assert all(w.filename == __file__ for w in caught if str(w.message) in said)
-
-
 def test_what_is_missing_is_said(truth):
     s = signal_of(truth)
     with pytest.raises(ValueError, match="has no decomposition"):
@@ -191,10 +133,52 @@ def test_what_is_missing_is_said(truth):
         s.emsparse.select_n_components(n_components=3)
     with pytest.raises(ValueError, match="'auto' to have the number chosen"):
         s.emsparse.decomposition()
+    for algorithm in ("PoissonNMF", "SparseNMF"):
+        for number in ("Auto", 2.0, [1, 2], True):
+            message = rf"output_dimension={re.escape(repr(number))} .*'auto' in small letters"
+            with pytest.raises(ValueError, match=message):
+                s.emsparse.decomposition(algorithm, output_dimension=number)
+    with pytest.raises(ValueError, match=r"candidates=4, and several .* range\(1, 9\)"):
+        s.emsparse.select_n_components(4)
     s.change_dtype("float32")
     s.data *= 0.7
     with pytest.raises(ValueError, match="whole numbers"):
         s.emsparse.select_n_components()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_scaled_data_are_told_once_and_so_is_their_factor(truth, lazy):
+    s = signal_of(truth, (7, 11, -1) if lazy else None)
+    s.change_dtype("float32")
+    options = dict(output_dimension=2, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        s.emsparse.decomposition(**options)
+        assert not [w for w in caught if "whole numbers" in str(w.message)]
+        s.data = s.data * 0.7
+        s.emsparse.decomposition(**options)
+    said = [str(w.message) for w in caught if "whole numbers" in str(w.message)]
+    assert len(said) == 1 and "whole numbers times 0.7" in said[0]
+    with pytest.raises(ValueError, match="times 0.7"):
+        s.emsparse.select_n_components([1, 2])
+    with pytest.raises(ValueError, match="times 0.7"):
+        s.emsparse.decomposition(output_dimension="auto")
+    # What is said to be done helps.
+    s.data = (s.data / 0.7).round()
+    s.emsparse.select_n_components([1], random_state=0)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("algorithm", ["PoissonNMF", "SparseNMF", "WeightedGramPCA"])
+@pytest.mark.parametrize("mean", [0.5, 30])
+def test_data_without_their_background_are_refused_with_advice(lazy, algorithm, mean):
+    counts = np.random.default_rng(0).poisson(mean, (12, 10, 20)).astype(float)
+    s = hs.signals.Signal1D(counts - np.where(counts, mean / 2, 0))
+    s.data[0, 0, 0] = -1
+    s = s.as_lazy() if lazy else s
+    with pytest.raises(ValueError, match="Add back what was subtracted.*SparseNMF"):
+        s.emsparse.decomposition(algorithm, output_dimension=2)
+    s.emsparse.decomposition("WeightedGramPCA", output_dimension=2, scaling=None)
 
 
 def test_figure_of_the_evidence(truth):
@@ -204,10 +188,14 @@ def test_figure_of_the_evidence(truth):
     figure = plot_n_components(found)
     whole, near = figure.axes
     assert whole.get_title("left") == f"{found.n_components} components"
+    one = dataclasses.replace(found, n_components=1)
+    assert plot_n_components(one).axes[0].get_title("left") == "1 component"
+    assert repr(one).startswith("1 component,")
+    assert "-0.0000" not in repr(dataclasses.replace(found, gains=-1e-9 * found.gains))
     np.testing.assert_allclose(whole.lines[0].get_ydata(), found.gains)
     np.testing.assert_allclose(near.lines[0].get_ydata(), found.gains.max() - found.gains)
     assert near.yaxis_inverted()
-    plt.close(figure)
+    plt.close("all")
 
 
 def with_zero_peak(units="keV"):
@@ -249,8 +237,9 @@ def test_a_signal_that_was_cropped_is_to_be_decomposed_again(truth):
     s = signal_of(truth)
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     s.crop(0, 0, 3)
-    with pytest.raises(ValueError, match="Decompose it again"):
-        s.emsparse.misfit()
+    for method in ("misfit", "plot_components", "component_spectra"):
+        with pytest.raises(ValueError, match="Decompose it again"):
+            getattr(s.emsparse, method)()
 
 
 def test_zero_peak_stays_where_a_mask_says_so_or_there_is_none(caplog):
@@ -298,16 +287,6 @@ def test_posterior_of_spectra_that_something_else_found(truth):
     s.decomposition(output_dimension=3, print_info=False)
     with pytest.raises(ValueError, match="negative"):
         s.emsparse.posterior()
-
-
-def test_factors_are_as_many_as_lines_on_the_axis(truth):
-    pytest.importorskip("exspy")
-    s = signal_of(truth, signal_type="EDS_TEM")
-    s.set_microscope_parameters(beam_energy=200)
-    s.add_lines(["Al_Ka", "Fe_Ka"])
-    s.emsparse.decomposition(output_dimension=2, random_state=0)
-    with pytest.raises(ValueError, match=r"3 factors for the 2 lines \['Al_Ka', 'Fe_Ka'\]"):
-        s.emsparse.quantify_components([1.0] * 3)
 
 
 @pytest.mark.parametrize("shown", [True, False])

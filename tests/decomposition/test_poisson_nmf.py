@@ -188,6 +188,42 @@ def test_history_is_of_every_tenth_pass_and_the_last(prior, n_iter, length, scan
     assert len(np.unique(model.objective_history_)) == length
 
 
+def unequal(parts=(0.1, 0.6, 0.3), seed=0):
+    """Counts of stripes of phases, which have these parts of all counts."""
+    random = np.random.default_rng(seed)
+    spectra = random.dirichlet(np.full(40, 0.3), len(parts))
+    phases = np.repeat(np.arange(len(parts)), np.round(400 * np.array(parts)).astype(int))
+    return random.poisson(60 * spectra[phases]), spectra
+
+
+@pytest.mark.parametrize("prior", [None, "dirichlet"])
+@pytest.mark.parametrize("init", ["auto", "cluster", "nmf"])
+@pytest.mark.parametrize("way", ["fit", "partial_fit"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_largest_component_comes_first(prior, init, way, seed):
+    x, spectra = unequal(seed=seed)
+    model = PoissonNMF(3, prior=prior, init=init, random_state=0)
+    getattr(model, way)(x)
+    sums = model.transform(x).sum(0)
+    assert (np.diff(sums) < 0).all()
+    assert worst_cosine(spectra[[1]], model.components_[[0]]) > 0.98
+    assert worst_cosine(spectra[[0]], model.components_[[2]]) > 0.9
+
+
+@pytest.mark.parametrize("prior", [None, "dirichlet"])
+def test_known_components_come_first_and_those_of_init_stay_in_order(prior):
+    x, spectra = unequal()
+    model = PoissonNMF(3, prior=prior, known_components=spectra[[2, 0]], random_state=0).fit(x)
+    np.testing.assert_allclose(model.components_[:2], spectra[[2, 0]], rtol=1e-4, atol=1e-7)
+    model = PoissonNMF(4, prior=prior, known_components=spectra[[0]], random_state=0).fit(x)
+    np.testing.assert_allclose(model.components_[0], spectra[0], rtol=1e-4, atol=1e-7)
+    assert (np.diff(model.transform(x).sum(0)[1:]) < 0).all()
+    for given in (spectra, (np.ones((len(x), 3)), spectra)):
+        model = PoissonNMF(3, prior=prior, init=given, random_state=0).fit(x)
+        for one, other in zip(model.components_, spectra, strict=True):
+            assert worst_cosine(one[None], other[None]) > 0.9
+
+
 def test_known_spectra_stay_as_they_are():
     x, w, h = problem()
     known = h[[1]]
@@ -240,6 +276,7 @@ def test_stops_when_little_is_gained():
     assert model.n_iter_ == 10 * len(decrease) < 1000
 
 
+@pytest.mark.filterwarnings("ignore:The data are no whole numbers")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("counts", "n_components"),

@@ -122,11 +122,25 @@ def test_counts_must_be_whole(counts):
         PoissonNMF("auto").fit(counts * 0.7)
     with pytest.raises(ValueError, match="0 pixels and 0 channels"):
         PoissonNMF("auto").fit(np.zeros((4, 5), int))
-    with pytest.raises(ValueError, match="n_components='some'"):
-        PoissonNMF("some").fit(counts)
+    with pytest.raises(ValueError, match="n_components='Auto' is not known. Use 'auto'"):
+        PoissonNMF("Auto").fit(counts)
+    with pytest.raises(ValueError, match="spatial='Auto' is not known. Use 'auto'"):
+        PoissonNMF(2, spatial="Auto").fit(counts)
 
 
 def test_says_which_numbers_are_done(counts):
     done = []
     select_n_components(counts, [3, 1, 2, 3], random_state=0, callback=done.append)
     assert done == [1, 2, 3]
+
+
+def test_the_evidence_shows_as_a_table():
+    found = select_n_components(grains(2, 0), [1, 2, 4], scan=(32, 32), random_state=0)
+    title, header, *rows = repr(found).splitlines()
+    assert title == "2 components, by counts that were set aside"
+    assert header.split()[0] == "Components"
+    assert [row.split()[0] for row in rows] == ["1", "2", "4"]
+    best = int(found.gains.argmax())
+    assert rows[best].split()[2:] == ["0.0000", "±", "0.0000"]
+    assert f"{found.errors[0]:.4f}" in rows[0]
+    assert found._repr_html_().count("<tr>") == 4

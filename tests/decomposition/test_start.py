@@ -75,3 +75,15 @@ def test_single_stray_counts_make_no_spectrum(n_stray):
     found = start.cluster_start(as_counts(rows), 2, random_state=0)
     unit = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (found, spectra)]
     assert (unit[0] @ unit[1].T).max(0).min() > 0.99
+
+
+@pytest.mark.parametrize("factor", [1e-15, 1e20, 1e26])
+@pytest.mark.parametrize("mean", [0.3, 30])
+def test_clusters_do_not_depend_on_the_unit(factor, mean):
+    random = np.random.default_rng(0)
+    spectra = random.dirichlet(np.ones(40), 2)
+    x = random.poisson(40 * mean * np.repeat(spectra, 50, 0)).astype(float)
+    one, other = (
+        start.cluster_start(as_counts(scale * x), 2, random_state=0) for scale in (1.0, factor)
+    )
+    np.testing.assert_allclose(other, one, rtol=0.01, atol=1e-4)

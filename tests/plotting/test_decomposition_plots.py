@@ -95,6 +95,8 @@ def test_masked_is_grey_and_left_out(lazy):
 
 def test_chosen_components_and_their_names():
     s = decomposed(n_components=4)
+    one = axes_by_label(plot_components(s, components=2))[1]
+    assert [a.get_title(loc="right") for a in one] == ["Component 2"]
     figure = plot_components(s, components=[2, 0], names=["core", "shell"], scale="log")
     maps, spectra = axes_by_label(figure)
     factors = s.learning_results.factors
@@ -111,6 +113,14 @@ def test_of_many_components_the_first_are_shown():
     assert len(axes_by_label(figure)[1]) == 9
     assert figure.get_suptitle() == "The first 8 of 20 components"
     assert len(axes_by_label(plot_components(s, components=range(10)))[1]) == 11
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_one_component_is_shown_once(lazy):
+    s = decomposed(n_components=1)
+    maps, spectra = axes_by_label(plot_components(s.as_lazy() if lazy else s))
+    assert len(maps) == len(spectra) == 1
+    assert spectra[0].get_title(loc="right") == "Component 0"
 
 
 def test_negative_factors_are_shown_as_they_are():

@@ -100,6 +100,16 @@ def test_figure_shows_map_and_worst_regions(pattern):
         np.testing.assert_array_equal(expected, residuals.expected[0])
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_data_that_are_no_counts_are_told(lazy):
+    s, _ = with_particles(lazy=lazy)
+    s.data = s.data * 0.7
+    with pytest.warns(UserWarning, match="no whole numbers.*times 0.7"):
+        s.emsparse.misfit()
+    with pytest.warns(UserWarning, match="no whole numbers.*times 0.7"):
+        plot_residuals(s)
+
+
 def test_figure_of_a_decomposition_that_explains_all():
     s, particle = with_particles()
     s.learning_results.navigation_mask = particle

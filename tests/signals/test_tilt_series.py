@@ -567,6 +567,13 @@ def test_score_is_that_of_the_left_out_tilts(lazy):
     between = np.linalg.norm(np.stack(between, 1) - truth) / np.linalg.norm(truth)
     assert score.error_of_neighbours == pytest.approx(between)
     assert f"{score.error:.4g}" in str(score) and "3 tilts left out" in str(score)
+    title, _, *rows = repr(score).splitlines()
+    assert title == str(score)
+    assert [row.split()[:2] for row in rows] == [
+        [f"{tilt:.4g}", f"{error:.4g}"]
+        for tilt, error in zip(score.tilts, score.errors, strict=True)
+    ]
+    assert score._repr_html_().count("<tr>") == 4
     assert isinstance(score.tomogram, Tomogram)
 
 

@@ -1,0 +1,96 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Data that are no counts any more, and the number that makes them counts again if there is one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from .poisson_nmf import PoissonNMF
+
+#: Values that are looked at, and what part of the largest one is no rounding of float32.
+_LOOKED_AT, _NO_ROUNDING = 2**16, 1e-6
+
+#: How far multiples may be off, and the largest one whose rounding is less than that.
+_OFF, _LARGEST = 0.02, 1e5
+
+
+def common_factor(values: np.ndarray) -> float | None:
+    """The number of which all values are whole multiples, neighbouring ones among them.
+
+    Parameters
+    ----------
+    values : float array
+        Positive, of the precision of float32.
+
+    Returns
+    -------
+    float or None
+        None if there is none, or multiples are so large that rounding hides whether they are whole.
+    """
+    some = np.unique(values[:: max(1, len(values) // _LOOKED_AT)].astype(np.float64))
+    gaps = np.diff(some, prepend=0.0)
+    gaps[gaps < _NO_ROUNDING * some.max(initial=0)] = 0
+    if not gaps.any():
+        return None
+    factor = gaps[gaps > 0].min()
+    # The distances are better known than it is, since each is of few multiples.
+    steps = np.cumsum(np.round(gaps[1:] / factor))
+    if steps.any():
+        factor = (some[1:] - some[0]) @ steps / (steps @ steps)
+    multiples = np.round(some[0] / factor) + np.concatenate([[0], steps])
+    factor = some @ multiples / (multiples @ multiples)
+    whole = multiples[-1] <= _LARGEST and np.abs(some / factor - multiples).max() < _OFF
+    return float(factor) if whole else None
+
+
+def how_to_count(counts: sparse.csr_array) -> str:
+    """What to do with data that are no whole numbers.
+
+    Parameters
+    ----------
+    counts : csr_array
+        Of float32, as `as_counts` makes it.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    factor = common_factor(counts.data)
+    if factor is None:
+        return "Take the data as they were counted, without scaling, normalising or smoothing."
+    return (
+        f"They are whole numbers times {factor:.6g}, and counts after "
+        f"s.data = (s.data / {factor:.6g}).round()."
+    )
+
+
+def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array, stacklevel: int) -> None:
+    """Say so if data are no counts, and what is lost by that.
+
+    Parameters
+    ----------
+    estimator : PoissonNMF
+        Without a prior, data times a number have the same spectra, and nothing is said of them. If
+        it is to find the number of components, that is an error later on.
+    counts : csr_array
+        As `as_counts` makes it.
+    stacklevel : int
+        As for `warnings.warn`, from the caller of this function.
+    """
+    if counts.dtype.kind != "f" or estimator.n_components == "auto":
+        return
+    if estimator.prior is None and common_factor(counts.data) is not None:
+        return
+    warnings.warn(
+        "The data are no whole numbers, and PoissonNMF takes them as counts: how noisy each value "
+        "is, how much neighbours and the prior weigh, and the widths of abundances are wrong by "
+        f"what the data were scaled with. {how_to_count(counts)}",
+        stacklevel=stacklevel + 1,
+    )
