@@ -73,7 +73,7 @@ class Climb:
                 f"PoissonNMF was still changing its spectra after {self.n_iter} iterations. "
                 "Increase max_iter, or tol where that is good enough.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
 

@@ -23,6 +23,7 @@ from ._climb import (
     start_model,
 )
 from ._dirichlet import DirichletModel
+from ._judge import is_better, scores
 from ._neighbours import Neighbours, some_tiles
 from ._purer import purer_spectra
 from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra, with_known
@@ -45,6 +46,10 @@ ALIKE = 0.99
 
 #: Strengths that maps may have, and the share of the counts from which the others are predicted.
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
+
+
+#: Counts that neighbours weigh as much as, at least, where the question is what is certain.
+USUAL = 20.0
 
 #: Pixels of a larger map that the first fits are made to.
 MOST_AT_FIRST = 2**15
@@ -101,6 +106,21 @@ def solve_variational(
     Solution
         Spectra, and the prior of the maps.
     """
+    solution, model = fit_variational(estimator, counts, keep)
+    assert solution.prior is not None
+    model.spatial = max(solution.prior.spatial, USUAL) if model.neighbours is not None else 0.0
+    model.settle(ROUNDS, AT_REST)
+    return solution._replace(components=spectra_of_certain(model))
+
+
+def fit_variational(
+    estimator: PoissonNMF, counts: sparse.csr_array, keep: np.ndarray | None
+) -> tuple[Solution, DirichletModel]:
+    """Spectra where the evidence is highest, the prior of the maps, and the model.
+
+    Compared with those of `solve_variational` these spectra tell better how many there are: one too
+    many does more harm.
+    """
     random = check_random_state(estimator.random_state)
     part, neighbours = _part(estimator, counts, keep, random)
     climb = _best_climb(estimator, part, neighbours, random)
@@ -110,18 +130,17 @@ def solve_variational(
     climb = with_births(climb, estimator, random)
     climb.go_on()
     climb.warn_if_moving()
-    spectra, spatial = climb.model.components(), estimator.spatial
+    model, spatial = climb.model, estimator.spatial
+    spectra, objectives = model.components(), -climb.bounds()
     if spatial == "auto":
-        model = climb.model
+        # Spectra of a large scan are known from all of it, and one of its parts tells the strength.
+        of_part = model
         if part is not counts:
             fractions = sharp_fractions(part, spectra)
-            model = start_model(estimator, part, neighbours, spectra, fractions)
-        spatial = _best_strength(model, random)
+            of_part = start_model(estimator, part, neighbours, spectra, fractions)
+        spatial = _best_strength(of_part, random)
     prior = Prior(estimator.alpha, float(spatial))
-    objectives = -climb.bounds()
-    climb.model.spatial = prior.spatial if climb.model.neighbours is not None else 0.0
-    climb.model.settle(ROUNDS, AT_REST)
-    return Solution(spectra_of_certain(climb.model), climb.n_iter, objectives, prior)
+    return Solution(spectra, climb.n_iter, objectives, prior), model
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
@@ -236,16 +255,21 @@ def _best_strength(model: DirichletModel, random) -> float:
     if counts.dtype.kind == "f":
         return SPATIAL_OF_SPECTRA
     known, unseen = thin_counts(counts, SHARE, random)
-    spectra = model.components()
-    best, most = 0.0, -np.inf
-    part = _with_counts(model, known)
+    model.spatial = USUAL
+    model.settle(12, 2 * AT_REST)
+    spectra = spectra_of_certain(model)
+    # From those counts alone: what was found with the others knows them.
+    fractions = sharp_fractions(known, spectra)
+    part = DirichletModel(known, spectra, fractions, float(model.alpha[0]), 0.0, model.neighbours)
+    best, most = 0.0, None
     for strength in STRENGTHS:
         part.spatial = strength
-        part.settle(12, 2 * AT_REST)
-        score = log_likelihood(unseen, spectra, part.fractions())
-        if score <= most:
+        part.settle(ROUNDS, AT_REST)
+        score = scores(known, unseen, part.abundances(), spectra)
+        if most is not None and is_better(most, score):
             break
-        best, most = strength, score
+        best = strength
+        most = score if most is None or score.sum() > most.sum() else most
     return best
 
 

@@ -45,7 +45,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
     Of several starts the one with the highest bound of the evidence is taken. Regions that are
     not explained then get a spectrum (see `misfit`), in place of one that can be spared, if that
-    predicts counts that were set aside better.
+    predicts counts that were set aside better. In the end spectra are learned anew from what is
+    certain: the little that a posterior gives to components that aren't there adds up over a map.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -66,7 +67,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     spatial : "auto" or float
         Counts beta that the neighbours of a pixel weigh as much as, in its abundances. 0 for none.
         If "auto", as many as predict best some counts that are set aside, or 5 where counts are
-        not whole numbers. Spectra are learned with 5 at most. It matters only with a `scan`.
+        not whole numbers. It matters only with a `scan`. Spectra are found with 5 at most.
     known_components : array of shape (n_known, n_features), optional
         Spectra that are known: they come first, as they are but for their sums, and take the place
         of the first ones of `init` if that is an array.
@@ -113,12 +114,12 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     -----
     After `partial_fit`, the counts of all blocks are kept, sparse, and the fit is made when a
     fitted attribute is first read. HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``,
-    which hands over one block after the other, thus gets a fit with many passes over data that
-    was read once. Take a new estimator, or a clone, for each such call: blocks add up. Neighbours
-    are left out there; ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
+    which hands over blocks, thus gets a fit with many passes over data that was read once. Take a
+    new estimator, or a clone, for each such call: blocks add up. Neighbours are left out there;
+    ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
 
-    Of more than 32768 pixels, some tiles decide on start and strength of the neighbours before all
-    are fitted. A phase that is in none of them is found only where neighbours are known.
+    Of more than 32768 pixels, some tiles decide on start and neighbours' strength before all are
+    fitted. A phase that is in none of them is found only where neighbours are known.
 
     HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
     ``normalize_poissonian_noise=False`` there.

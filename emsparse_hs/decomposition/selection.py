@@ -14,7 +14,10 @@ from sklearn.utils import check_random_state
 from emsparse_hs._tables import html_table, text_table
 
 from ._judge import SIGNIFICANT, scores
+from ._neighbours import as_scan
 from ._scale import how_to_count
+from ._solver import check_known, check_parameters
+from ._variational import fit_variational, settled
 from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
@@ -203,16 +206,28 @@ class _Judge:
         random = check_random_state(random_state)
         self.known, self.unseen = thin_counts(counts, share, random)
         self.seed = random.randint(2**31 - 1)
-        self.estimator, self.scan, self.share = estimator, scan, share
+        self.keep = None if scan is None else as_scan(scan, counts.shape[0])
+        self.estimator, self.share = estimator, share
         self.numbers: list[int] = []
         self.scores: list[np.ndarray] = []
 
     def hear(self, number: int) -> None:
         """Fit a model of that many components."""
         model = clone(self.estimator).set_params(n_components=number, random_state=self.seed)
-        loadings = model.fit_transform(self.known, scan=self.scan)
+        if model.prior is None:
+            loadings, components = model.fit_transform(self.known), model.components_
+        else:
+            loadings, components = self._of_highest_evidence(model)
         self.numbers.append(number)
-        self.scores.append(scores(self.known, self.unseen, loadings, model.components_))
+        self.scores.append(scores(self.known, self.unseen, loadings, components))
+
+    def _of_highest_evidence(self, model: PoissonNMF) -> tuple[np.ndarray, np.ndarray]:
+        check_parameters(model)
+        check_known(model, self.known.shape[1])
+        solution, _ = fit_variational(model, self.known, self.keep)
+        assert solution.prior is not None
+        found = settled(self.known, solution.components, solution.prior, self.keep)
+        return found.abundances(), solution.components
 
     def since_best(self) -> int:
         """How many models in a row were no better than the best one before."""

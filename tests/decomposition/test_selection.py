@@ -7,6 +7,7 @@ import pytest
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
 from emsparse_hs.decomposition import PoissonNMF, as_counts, select_n_components, selection
+from emsparse_hs.decomposition._variational import fit_variational, settled
 
 SCAN = (40, 48)
 
@@ -54,14 +55,24 @@ def test_gains_are_those_of_the_definition():
     random = np.random.RandomState(3)
     known, unseen = selection.thin_counts(as_counts(x), 0.6, random)
     model = PoissonNMF(2, random_state=random.randint(2**31 - 1))
-    w = model.fit_transform(known, scan=(32, 32))
+    keep = np.ones((32, 32), bool)
+    solution, _ = fit_variational(model, known, keep)
+    w = settled(known, solution.components, solution.prior, keep).abundances()
     known, unseen = known.toarray(), unseen.toarray()
     mean = known.sum(0) / known.sum()
-    predicted = w / w.sum(1, keepdims=True) @ model.components_
+    predicted = w / w.sum(1, keepdims=True) @ solution.components
     always = mean > 0
     ratio = 0.99 * predicted[:, always] / mean[always] + 0.01
     expected = (unseen[:, always] * np.log(ratio)).sum() / len(x)
     np.testing.assert_allclose(found.gains, expected, rtol=1e-4)
+
+
+def test_likelihood_has_gains_too():
+    x = grains(2, 0)
+    likely = PoissonNMF(prior=None)
+    found = select_n_components(x, [1, 2], estimator=likely, scan=(32, 32), random_state=3)
+    assert found.n_components == 2
+    assert found.gains[1] > 1
 
 
 def test_more_components_than_needed_score_lower(counts):
