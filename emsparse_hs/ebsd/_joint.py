@@ -164,7 +164,10 @@ class Fit:
         Inverse covariance of the reciprocal lattice's strain.
     log_evidence : float
     gains : tuple of (int, float)
-        Superlattices that were added.
+        Superlattices that few bands speak for.
+    pooled : tuple of (int, float)
+        Superlattices that only all patterns together show: they pay a higher price, and are no
+        reason for doubt.
     """
 
     cell: np.ndarray
@@ -173,6 +176,7 @@ class Fit:
     information: np.ndarray
     log_evidence: float
     gains: tuple[tuple[int, float], ...] = ()
+    pooled: tuple[tuple[int, float], ...] = ()
 
     def upright(self, sets: BandSets) -> np.ndarray:
         """All bands in the crystal's frame."""

@@ -37,6 +37,7 @@ from .posterior import (
     parameter_errors,
     symmetric_cell,
 )
+from .trust import trust, trust_features
 
 __all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
 
@@ -56,14 +57,6 @@ CENTRE_ERROR = 0.004
 STRONG_BANDS = 30
 #: Patterns that the cell is found and refined from, at most; the rest is only oriented.
 MOST_PATTERNS = 48
-#: Of `_trust`: a constant, log evidence per band, log odds among the symmetries, share of bands
-#: explained, log of the number of different orientations, number of superlattices, log of the
-#: bands of a pattern over 30. Fitted to 1458 solutions: of development crystals, from drawn bands,
-#: 8 to 30 a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24
-#: patterns; and of bands of no lattice: of 220 other ones of those none is named.
-#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25. None had superlattices from
-#: `pooled_contrast`, which count as others do.
-TRUST = (-7.06, 0.29, 0.25, 6.70, 0.41, -0.64, 1.91)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +237,7 @@ def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavele
     weights = 1 / np.bincount(groups)[groups]
     views = look_at(patterns, numbers[fits], fit.rotations[fits], fit.centres[fits], weights)
     cell, gains = add_pooled_superlattices(fit.cell, views, half_wavelength)
-    return refine(replace(fit, cell=cell, gains=fit.gains + gains), sets, errors) if gains else fit
+    return refine(replace(fit, cell=cell, pooled=gains), sets, errors) if gains else fit
 
 
 def check_options(**options: float) -> None:
@@ -309,9 +302,9 @@ def _solution(
     refined = numbers[evenly(len(sets), len(fit.rotations))]
     evidence = fit.log_evidence / n_bands
     bands = n_bands / len(fit.rotations)
-    trust = _trust(evidence, known.max(), shares.mean(), n_different, fit.gains, bands)
+    said = trust_features(evidence, known.max(), shares.mean(), n_different, len(fit.gains), bands)
     # The rest is for a lattice that is none of those compared, as where weak bands were missed.
-    unknown = max(1 - trust / known.max(), 0.0)
+    unknown = max(1 - trust(said) / known.max(), 0.0)
     return LatticeSolution(
         probabilities=np.append(known * (1 - unknown), unknown),
         cell=fit.cell,
@@ -321,7 +314,7 @@ def _solution(
         strain_covariance=covariance,
         hypotheses=hypotheses,
         symmetry=symmetry,
-        superlattices=fit.gains,
+        superlattices=fit.gains + fit.pooled,
         orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
         centre_errors=_placed(fit.centres, refined, n_patterns),
         explained=_placed(shares, numbers, n_patterns),
@@ -336,18 +329,6 @@ def _placed(values, patterns, n_patterns: int) -> np.ndarray:
     placed = np.full((n_patterns, *values.shape[1:]), np.nan)
     placed[patterns] = values
     return placed
-
-
-def _trust(evidence, probability, explained, n_patterns: int, gains, n_bands) -> float:
-    """Probability that the most probable lattice is the right one.
-
-    A logistic function of what a solution says of itself, fitted to `TRUST` on development
-    crystals: the probability among the symmetries of the cell does not know that the cell itself
-    may be wrong.
-    """
-    logit = np.log(np.clip(probability, 0.02, 0.98) / (1 - np.clip(probability, 0.02, 0.98)))
-    said = [1, evidence, logit, explained, np.log(n_patterns), len(gains), np.log(n_bands / 30)]
-    return float(1 / (1 + np.exp(-np.array(said) @ np.array(TRUST))))
 
 
 def _nothing(n_patterns: int) -> LatticeSolution:
