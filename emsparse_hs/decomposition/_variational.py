@@ -244,7 +244,7 @@ def _with_counts(model: DirichletModel, counts: sparse.csr_array) -> DirichletMo
 
 
 def _best_strength(model: DirichletModel, random) -> float:
-    """How much neighbours weigh, by how well some of the counts predict the others.
+    """The most that neighbours may weigh for some of the counts to predict the others as well.
 
     Each count goes to one of the two parts at random, which makes them independent if counts are
     Poisson distributed.
@@ -261,23 +261,21 @@ def _best_strength(model: DirichletModel, random) -> float:
     # From those counts alone: what was found with the others knows them.
     fractions = sharp_fractions(known, spectra)
     part = DirichletModel(known, spectra, fractions, float(model.alpha[0]), 0.0, model.neighbours)
-    best, most = 0.0, None
-    for strength in STRENGTHS:
+
+    def predicted(strength: float) -> np.ndarray:
         part.spatial = strength
         part.settle(ROUNDS, AT_REST)
-        score = scores(known, unseen, part.abundances(), spectra)
-        if most is not None and is_better(most, score):
-            break
-        best = strength
-        most = score if most is None or score.sum() > most.sum() else most
-    return best
+        return scores(known, unseen, part.abundances(), spectra)
 
-
-def log_likelihood(counts: sparse.csr_array, spectra: np.ndarray, fractions: np.ndarray) -> float:
-    """Sum of x log y with unit sums, in nats, and TINY where the model says that can't be."""
-    from ._model import CountModel
-
-    return CountModel(counts, spectra, fractions).log_likelihood()
+    strongest, best = STRENGTHS[0], predicted(STRENGTHS[0])
+    for strength in STRENGTHS[1:]:
+        score = predicted(strength)
+        if is_better(best, score):
+            between = float(np.sqrt(strongest * strength))
+            return strongest if is_better(best, predicted(between)) else between
+        strongest = strength
+        best = max(best, score, key=np.sum)
+    return strongest
 
 
 def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -118,8 +118,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     new estimator, or a clone, for each such call: blocks add up. Neighbours are left out there;
     ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
 
-    Of more than 32768 pixels, some tiles decide on start and neighbours' strength before all are
-    fitted. A phase that is in none of them is found only where neighbours are known.
+    Of more than 32768 pixels, some tiles decide on start and neighbours' strength. A phase that is
+    in none of them is found only where neighbours are known.
 
     HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
     ``normalize_poissonian_noise=False`` there.
