@@ -17,7 +17,7 @@ from ._model import in_threads
 CERTAIN = 2.0
 
 #: Passes over the counts: with abundances that stay, spectra are there soon.
-PASSES = 8
+PASSES = 4
 
 
 def spectra_of_certain(model: DirichletModel) -> np.ndarray:
@@ -37,8 +37,7 @@ def spectra_of_certain(model: DirichletModel) -> np.ndarray:
     float64 array of shape (n_components, n_features)
         Of sum 1. Known ones, and those that are certain nowhere, are as they were.
     """
-    loadings = model.abundances()
-    loadings[loadings < CERTAIN * model.widths()] = 0
+    loadings = _certain_abundances(model)
     totals = loadings.sum(0, dtype=np.float64)
     fixed = totals == 0
     fixed[: model.n_known] = True
@@ -50,6 +49,17 @@ def spectra_of_certain(model: DirichletModel) -> np.ndarray:
         spectra = (spectra * from_fours(sums, len(totals)) + model.of_mean[:, None]) / totals
         spectra[:, fixed] = start[:, fixed]
     return (spectra / np.maximum(spectra.sum(0), TINY)).T
+
+
+def _certain_abundances(model: DirichletModel) -> np.ndarray:
+    loadings = model.abundances()
+
+    def forget(first: int, last: int) -> None:
+        loadings[first:last][model.relative_widths(first, last) > 1 / CERTAIN] = 0
+
+    for _ in in_threads(forget, model.ranges):
+        pass
+    return loadings
 
 
 def _contributions(model, spectra, loadings, first: int, last: int) -> np.ndarray:

@@ -185,18 +185,19 @@ class DirichletModel:
 
     def widths(self) -> np.ndarray:
         """Standard deviations of the abundances in counts, float32 (n_pixels, n_components)."""
+        parts = in_threads(self.relative_widths, self.ranges)
+        return self.abundances() * np.concatenate(list(parts))
+
+    def relative_widths(self, first: int, last: int) -> np.ndarray:
+        """Standard deviations over abundances of a range of pixels."""
         n_components = self.spectra.shape[1]
-
-        def widths(first: int, last: int) -> np.ndarray:
-            information = np.empty((last - first, *2 * self.spectra.shape[1:]), np.float32)
-            arrays = self._arrays(first, last)
-            _dirichlet_kernels.log_information(*arrays, self.prior, self.shapes, information)
-            # The prior's shapes may be 0 to rounding.
-            known = information + 1e-6 * np.eye(n_components)
-            variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
-            return np.sqrt(np.maximum(variances, 0))
-
-        return self.abundances() * np.concatenate(list(in_threads(widths, self.ranges)))
+        information = np.empty((last - first, n_components, n_components), np.float32)
+        arrays = self._arrays(first, last)
+        _dirichlet_kernels.log_information(*arrays, self.prior, self.shapes, information)
+        # The prior's shapes may be 0 to rounding.
+        known = information + 1e-6 * np.eye(n_components)
+        variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
+        return np.sqrt(np.maximum(variances, 0))
 
     def _renew_prior(self) -> None:
         if self.neighbours is None or not self.spatial:

@@ -57,6 +57,9 @@ MOST_AT_FIRST = 2**15
 #: Rounds over the map in which abundances come to rest, and their mean change at the end.
 ROUNDS, AT_REST = 30, 2e-3
 
+#: Rounds where a fit is near already.
+FEW_ROUNDS = 8
+
 
 class Posterior(NamedTuple):
     """What is known of the abundances of each pixel.
@@ -109,7 +112,7 @@ def solve_variational(
     solution, model = fit_variational(estimator, counts, keep)
     assert solution.prior is not None
     model.spatial = max(solution.prior.spatial, USUAL) if model.neighbours is not None else 0.0
-    model.settle(ROUNDS, AT_REST)
+    model.settle(FEW_ROUNDS, AT_REST)
     return solution._replace(components=spectra_of_certain(model))
 
 
@@ -256,7 +259,7 @@ def _best_strength(model: DirichletModel, random) -> float:
         return SPATIAL_OF_SPECTRA
     known, unseen = thin_counts(counts, SHARE, random)
     model.spatial = USUAL
-    model.settle(12, 2 * AT_REST)
+    model.settle(FEW_ROUNDS, AT_REST)
     spectra = spectra_of_certain(model)
     # From those counts alone: what was found with the others knows them.
     fractions = sharp_fractions(known, spectra)
