@@ -10,7 +10,7 @@ import numpy as np
 #: Unknowns of the model of a band: offset, height, two tilts of the normal, half width.
 _N_UNKNOWNS = 5
 #: Pixels that a fit or a mean needs, at least.
-_FEWEST_PIXELS = 20
+FEWEST_PIXELS = 20
 #: A fit ends when its angles change by less than this in a step, in radians.
 _AT_REST = 2e-4
 #: Bins of the profile across a band, from its middle outwards.
@@ -207,19 +207,20 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     normals : float64 array of shape (n_bands, 3)
         Unit normals to start from; changed to the fitted ones.
     fitted : float64 array of shape (n_bands, 3)
-        Filled with w, h, and the contrast, see `_contrast`; NaN where too few pixels are near.
+        Filled with w, h, and the contrast, see `contrast`; NaN where too few pixels are near.
     """
     near = np.empty((5, values.size))
     for b in range(len(normals)):
         args = (values, directions, softness, normals[b])
         n_near = _nearby(*args, limits[1] + 1.5 * margin, near)
-        if n_near < _FEWEST_PIXELS:
+        if n_near < FEWEST_PIXELS:
             fitted[b] = np.nan
             continue
-        width, height = _fit_band(near, n_near, margin, limits, n_iterations, normals[b])
-        n_near = _nearby(*args, width + margin, near)
-        fitted[b, 0], fitted[b, 1] = width, height
-        fitted[b, 2] = _contrast(near, n_near, normals[b], width)
+        level = np.zeros(2)
+        width = _first_width(near, n_near, margin, limits, normals[b])
+        width = fit_band(near, n_near, margin, limits, n_iterations, normals[b], width, level)
+        fitted[b, 0], fitted[b, 1] = width, level[1]
+        fitted[b, 2] = contrast(near, n_near, normals[b], width, width + margin)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -240,12 +241,13 @@ def _nearby(values, directions, softness, normal, reach, near):
 
 
 @numba.njit(nogil=True, cache=True)
-def _fit_band(near, n_near, margin, limits, n_iterations, normal):
-    """Gauss-Newton steps of bounded length; the normal is changed in place."""
+def fit_band(near, n_near, margin, limits, n_iterations, normal, width, level):
+    """Gauss-Newton steps of bounded length; returns the width.
+
+    The normal and the level, offset and height, are changed in place.
+    """
     matrix, vector = np.empty((_N_UNKNOWNS, _N_UNKNOWNS)), np.empty(_N_UNKNOWNS)
     u, v = np.empty(3), np.empty(3)
-    level = np.zeros(2)
-    width = _first_width(near, n_near, margin, limits, normal)
     largest_step = 0.35 * margin
     for iteration in range(n_iterations):
         _tangents(normal, u, v)
@@ -262,7 +264,7 @@ def _fit_band(near, n_near, margin, limits, n_iterations, normal):
         width = min(max(width + step, limits[0]), limits[1])
         if iteration > 1 and max(turn, abs(step)) < _AT_REST:
             break
-    return width, level[1]
+    return width
 
 
 @numba.njit(nogil=True, cache=True)
@@ -281,7 +283,7 @@ def _first_width(near, n_near, margin, limits, normal):
     for inner in range(int(limits[0] / bin_width) + 1, _N_BINS - beside + 1):
         outer = inner + beside
         n_in, n_out = number[inner], number[outer] - number[inner]
-        if min(n_in, n_out) < _FEWEST_PIXELS:
+        if min(n_in, n_out) < FEWEST_PIXELS:
             continue
         difference = total[inner] / n_in - (total[outer] - total[inner]) / n_out
         z = difference / math.sqrt(1 / n_in + 1 / n_out)
@@ -303,8 +305,8 @@ def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, v
         x, y, z, inverse = near[0, p], near[1, p], near[2, p], near[3, p]
         across = x * normal[0] + y * normal[1] + z * normal[2]
         inside = 1.0 if abs(across) <= reach else 0.0
-        one, slope_one = _edge((width - across) * inverse)
-        other, slope_other = _edge((width + across) * inverse)
+        one, slope_one = edge((width - across) * inverse)
+        other, slope_other = edge((width + across) * inverse)
         high = inside * (one + other - 1)
         sideways = inside * level[1] * (slope_other - slope_one) * inverse
         first = sideways * (x * u[0] + y * u[1] + z * u[2])
@@ -325,7 +327,7 @@ def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, v
 
 
 @numba.njit(nogil=True, cache=True, inline="always", fastmath=True)
-def _edge(t):
+def edge(t):
     """Smooth step from 0 at t = -1 to 1 at t = 1, and its slope."""
     t = min(max(t, -1.0), 1.0)
     return 0.5 + t * (0.75 - 0.25 * t * t), 0.75 * (1 - t * t)
@@ -372,8 +374,8 @@ def _solve(matrix, vector, n):
 
 
 @numba.njit(nogil=True, cache=True)
-def _contrast(near, n_near, normal, width):
-    """Mean inside a band minus mean of the other nearby pixels, over the standard error.
+def contrast(near, n_near, normal, width, reach):
+    """Mean inside a band minus mean of the other pixels within reach, over the standard error.
 
     The standard error is that of the difference of two means of unequal variance (Welch,
     Biometrika 34 (1947) 28). NaN if there are too few pixels on either side.
@@ -381,11 +383,13 @@ def _contrast(near, n_near, normal, width):
     number, total, square = np.zeros(2), np.zeros(2), np.zeros(2)
     for p in range(n_near):
         x = near[0, p] * normal[0] + near[1, p] * normal[1] + near[2, p] * normal[2]
+        if abs(x) > reach:
+            continue
         part = 0 if abs(x) <= width else 1
         number[part] += 1
         total[part] += near[4, p]
         square[part] += near[4, p] ** 2
-    if number.min() < _FEWEST_PIXELS:
+    if number.min() < FEWEST_PIXELS:
         return np.nan
     mean = total / number
     variance = (square / number - mean**2) / (number - 1)

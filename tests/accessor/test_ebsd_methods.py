@@ -134,8 +134,8 @@ def test_says_what_is_wrong_with_a_centre(centre, message):
 
 
 def test_contrast_is_as_asked():
-    every = EBSDMethods(signal()).detect_bands(N_BANDS, CENTRE, min_contrast=0, **QUIET)
-    least = np.median(every.contrasts)
+    every = EBSDMethods(signal()).detect_bands(N_BANDS, CENTRE, **QUIET)
+    least = np.nanmedian(every.contrasts)
     some = EBSDMethods(signal()).detect_bands(N_BANDS, CENTRE, min_contrast=least, **QUIET)
     np.testing.assert_array_equal(np.isfinite(some.contrasts), every.contrasts >= least)
 

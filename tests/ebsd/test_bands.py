@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_patterns import simulate_patterns
-from emsparse_hs.ebsd import _kernels
+from emsparse_hs.ebsd import _backfit_kernels, _kernels
 from emsparse_hs.ebsd.bands import FINAL_SEPARATION, MIN_CONTRAST, _pixels, detect_bands
 from emsparse_hs.ebsd.geometry import normals_from_angles, pixel_directions, upward
 
@@ -84,11 +84,14 @@ def test_bands_are_ranked_unit_vectors_and_apart():
     data = simulate_patterns((1, 3), (80, 96), CENTRE, seed=2)
     normals, half_widths, contrasts = detect_bands(data.patterns[0], CENTRE, 10)
     assert normals.shape == (3, 10, 3) and half_widths.shape == contrasts.shape == (3, 10)
-    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1)
     np.testing.assert_array_equal(normals, upward(normals))
-    assert (np.diff(contrasts, axis=1) <= 0).all() and (contrasts > 0).all()
-    for planes in normals:
-        cosines = np.abs(planes @ planes.T)[~np.eye(10, dtype=bool)]
+    for planes, values in zip(normals, contrasts, strict=True):
+        found = np.isfinite(values)
+        planes, values = planes[found], values[found]
+        assert len(values) >= 9
+        np.testing.assert_allclose(np.linalg.norm(planes, axis=-1), 1)
+        assert (np.diff(values) <= 0).all() and (values >= MIN_CONTRAST).all()
+        cosines = np.abs(planes @ planes.T)[~np.eye(len(values), dtype=bool)]
         assert cosines.max() < np.cos(np.radians(FINAL_SEPARATION))
 
 
@@ -155,18 +158,38 @@ def test_noise_has_about_one_band_a_pattern(shape):
         np.isfinite(detect_bands(noise, CENTRE, 12, min_contrast=least).half_widths).sum(1).mean()
         for least in (0, MIN_CONTRAST, 5)
     ]
-    assert numbers[0] == 12 and numbers[1] < 2 and numbers[2] < 0.2
+    assert numbers[0] > 11.5 and numbers[1] < 2 and numbers[2] < 0.2
 
 
 def test_bands_of_less_contrast_are_left_out_and_no_others():
     data = simulate_patterns((1, 3), (60, 72), CENTRE, seed=12)
-    every = detect_bands(data.patterns[0], CENTRE, 12, min_contrast=0)
-    least = np.median(every.contrasts)
-    some = detect_bands(data.patterns[0], CENTRE, 12, min_contrast=least)
+    every = detect_bands(data.patterns[0], CENTRE, 12)
+    some = detect_bands(data.patterns[0], CENTRE, 12, min_contrast=9)
     for one, other in zip(every, some, strict=True):
-        keep = every.contrasts >= least
+        keep = every.contrasts >= 9
         np.testing.assert_array_equal(other[keep], one[keep])
         assert np.isnan(other[~keep]).all()
+
+
+def test_bands_that_cross_are_fitted_together():
+    """Two wide bands meet at 12 degrees: on its own each is drawn to the other."""
+    shape, centre = (90, 112), (0.5, 0.5, 0.7)
+    truth = normals_from_angles(np.array([60.0, 72.0]), np.array([3.0, -4.0]))
+    pattern = sum(one_band(n, 2.0, shape, centre, noise=0) for n in truth)
+    pattern = pattern + np.random.default_rng(3).normal(0, 0.3, shape)
+    values = (pattern - pattern.mean()).ravel().astype(np.float32)
+    directions = pixel_directions(shape, centre).reshape(-1, 3)
+    softness = 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
+    margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
+    pixels = (values, directions, softness, margin, limits)
+    normals, fitted = truth.copy(), np.empty((2, 3))
+    _kernels.fit_bands(*pixels, 8, normals, fitted)
+    apart = angles_to_nearest(normals, truth)[0], abs(np.degrees(fitted[:, 0]) - 2)
+    _backfit_kernels.fit_together(*pixels, 4, 2, normals, fitted)
+    together = angles_to_nearest(normals, truth)[0], abs(np.degrees(fitted[:, 0]) - 2)
+    assert together[0].max() < 0.06 and together[1].max() < 0.06
+    assert together[0].sum() < 0.7 * apart[0].sum()
+    np.testing.assert_allclose(fitted[:, 1], 1, atol=0.1)
 
 
 def test_a_band_without_height_stays():

@@ -1,0 +1,87 @@
+# Copyright 2026 The emsparse_hs developers
+# This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
+"""Compiled loops that fit all bands of a pattern together."""
+
+import numba
+import numpy as np
+
+from ._kernels import FEWEST_PIXELS, contrast, edge, fit_band
+
+#: Pixels are taken from so far outside of a band, in widths of the strips beside it: what is fitted
+#: with it, and by how much it may grow and move in one sweep.
+_REACH = 2.1
+
+
+@numba.njit(nogil=True, cache=True)
+def fit_together(
+    values, directions, softness, margin, limits, n_sweeps, n_iterations, normals, fitted
+):
+    """Fit each band to what all others leave, one after the other (backfitting).
+
+    A band fitted on its own takes what belongs to those that it meets, and places where strong
+    bands cross look like bands. J. H. Friedman and W. Stuetzle, J. Am. Stat. Assoc. 76 (1981) 817.
+
+    Parameters
+    ----------
+    values, directions, softness, margin, limits, n_iterations
+        See `emsparse_hs.ebsd._kernels.fit_bands`.
+    n_sweeps : int
+        How often each band is fitted.
+    normals : float64 array of shape (n_bands, 3)
+    fitted : float64 array of shape (n_bands, 3)
+        As `fit_bands` leaves them, and changed to the better ones.
+    """
+    left = values.copy()
+    near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
+    level = np.empty(2)
+    for b in range(len(normals)):
+        n = _gather(left, directions, softness, normals[b], fitted[b, 0] + margin, near, places)
+        _add_band(near, n, normals[b], fitted[b, 0], -fitted[b, 1])
+        _scatter(near, n, places, left)
+    for _ in range(n_sweeps):
+        for b in range(len(normals)):
+            normal, reach = normals[b], fitted[b, 0] + _REACH * margin
+            n = _gather(left, directions, softness, normal, reach, near, places)
+            _add_band(near, n, normal, fitted[b, 0], fitted[b, 1])
+            level[0], level[1] = 0.0, fitted[b, 1]
+            if n >= FEWEST_PIXELS:
+                fitted[b, 0] = fit_band(
+                    near, n, margin, limits, n_iterations, normal, fitted[b, 0], level
+                )
+            # A trough is no band, and takes nothing from the others.
+            fitted[b, 1] = max(level[1], 0.0)
+            fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], fitted[b, 0] + margin)
+            _add_band(near, n, normal, fitted[b, 0], -fitted[b, 1])
+            _scatter(near, n, places, left)
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather(values, directions, softness, normal, reach, near, places):
+    """Copy the pixels within reach of a band's plane as `_nearby` does, and where they are."""
+    count = 0
+    a, b, c = normal[0], normal[1], normal[2]
+    for p in range(len(directions)):
+        x, y, z = directions[p, 0], directions[p, 1], directions[p, 2]
+        if abs(x * a + y * b + z * c) <= reach:
+            near[0, count], near[1, count], near[2, count] = x, y, z
+            near[3, count], near[4, count] = 1 / softness[p], values[p]
+            places[count] = p
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _scatter(near, n_near, places, values):
+    """Write what was gathered back."""
+    for k in range(n_near):
+        values[places[k]] = near[4, k]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _add_band(near, n_near, normal, width, height):
+    """Add a band without its offset to gathered pixels, see `fit_bands`."""
+    for k in range(n_near):
+        x = near[0, k] * normal[0] + near[1, k] * normal[1] + near[2, k] * normal[2]
+        one, _ = edge((width - x) * near[3, k])
+        other, _ = edge((width + x) * near[3, k])
+        near[4, k] += height * (one + other - 1)
