@@ -178,7 +178,9 @@ def left_out_of(without_lines, lines: list[str], n_components: int) -> np.ndarra
         If there is no such line or component, or nothing is left of a component.
     """
     if not isinstance(without_lines, Mapping):
-        without_lines = dict.fromkeys(range(n_components), without_lines or ())
+        names = () if without_lines is None else without_lines
+        names = [names] if isinstance(names, str) else list(names)
+        without_lines = dict.fromkeys(range(n_components), names)
     left_out = np.zeros((n_components, len(lines)), bool)
     for k, names in without_lines.items():
         names = [names] if isinstance(names, str) else list(names)
@@ -243,9 +245,7 @@ def quantified(
     amounts = _amounts(lines, factors, name)
     if thickness:
         # With what absorption makes of them.
-        amounts = np.divide(
-            shares, intensities, out=np.tile(amounts, (len(shares), 1)), where=intensities != 0
-        )
+        amounts = np.divide(shares, intensities, out=np.zeros(shares.shape), where=intensities != 0)
     covariances = _covariances(loadings, spectra.data, weights)
     covariances *= ~(left_out[:, :, None] | left_out[:, None, :])
     errors = 100 * share_errors(intensities, covariances, amounts)

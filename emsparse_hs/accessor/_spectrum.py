@@ -94,8 +94,9 @@ class SpectrumMethods(SignalMethods):
         -------
         Compositions
             List of signals, atomic percent of one element each, along the components, in the order
-            of the lines; NaN where a line was left out. It shows as a table, and has standard
-            errors as ``errors``. With absorption correction a pair of it and the mass thickness.
+            of the lines; NaN where a line was left out, and none of one that was left out of all.
+            It shows as a table, and has standard errors as ``errors``, right if data are counts.
+            With absorption correction a pair of it and the mass thickness.
 
         Raises
         ------

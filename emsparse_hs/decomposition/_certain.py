@@ -45,7 +45,8 @@ def spectra_of_certain(model: DirichletModel) -> np.ndarray:
     spectra, totals = start.copy(), np.maximum(totals, TINY)
     for _ in range(PASSES):
         fours = in_fours(spectra)
-        sums = sum(in_threads(partial(_contributions, model, fours, loadings), model.ranges))
+        parts = in_threads(partial(_contributions, model, fours, loadings), model.ranges)
+        sums = sum(parts, np.zeros(fours.shape))
         spectra = (spectra * from_fours(sums, len(totals)) + model.of_mean[:, None]) / totals
         spectra[:, fixed] = start[:, fixed]
     return (spectra / np.maximum(spectra.sum(0), TINY)).T

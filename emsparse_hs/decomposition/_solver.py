@@ -107,7 +107,7 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
                 f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
                 "or tol where that is good enough.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
     return Solution(model.components(), n_iter, np.array(objectives))
 
@@ -180,7 +180,8 @@ def largest_first(estimator: PoissonNMF, counts: sparse.csr_array, solution: Sol
         return solution
     known = () if estimator.known_components is None else estimator.known_components
     spectra, total = solution.components, feature_sums(counts)
-    weights = 1 / np.sqrt(np.maximum(total, TINY))
+    # A known spectrum may have channels that no count is in.
+    weights = np.divide(1, np.sqrt(total), out=np.zeros(len(total)), where=total > 0)
     sums = np.linalg.lstsq((spectra * weights).T, total * weights, rcond=None)[0]
     order = len(known) + np.argsort(-sums[len(known) :], kind="stable")
     return solution._replace(components=spectra[[*range(len(known)), *order]])

@@ -48,8 +48,9 @@ ALIKE = 0.99
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
 
 
-#: Counts that neighbours weigh as much as, at least, where the question is what is certain.
-USUAL = 20.0
+#: Where it is asked what is certain, neighbours weigh as much as so many counts, but no more than
+#: so many times what they do in the maps, unless that is more.
+USUAL, DOUBLE = 20.0, 2.0
 
 #: Pixels of a larger map that the first fits are made to.
 MOST_AT_FIRST = 2**15
@@ -91,7 +92,11 @@ def solve(estimator: PoissonNMF, counts, keep: np.ndarray | None = None) -> Solu
 
 
 def solve_variational(
-    estimator: PoissonNMF, counts: sparse.csr_array, keep: np.ndarray | None
+    estimator: PoissonNMF,
+    counts: sparse.csr_array,
+    keep: np.ndarray | None,
+    *,
+    certain: bool = True,
 ) -> Solution:
     """Learn spectra and maps, the estimator's parameters being checked.
 
@@ -103,26 +108,15 @@ def solve_variational(
         As `as_counts` makes them.
     keep : bool array, optional
         Where the pixels are in a scan.
+    certain : bool
+        Whether spectra are learned anew from the abundances that are certain, where neighbours are
+        known. Those of the highest evidence tell better how many there are: one too many does more
+        harm.
 
     Returns
     -------
     Solution
         Spectra, and the prior of the maps.
-    """
-    solution, model = fit_variational(estimator, counts, keep)
-    assert solution.prior is not None
-    model.spatial = max(solution.prior.spatial, USUAL) if model.neighbours is not None else 0.0
-    model.settle(FEW_ROUNDS, AT_REST)
-    return solution._replace(components=spectra_of_certain(model))
-
-
-def fit_variational(
-    estimator: PoissonNMF, counts: sparse.csr_array, keep: np.ndarray | None
-) -> tuple[Solution, DirichletModel]:
-    """Spectra where the evidence is highest, the prior of the maps, and the model.
-
-    Compared with those of `solve_variational` these spectra tell better how many there are: one too
-    many does more harm.
     """
     random = check_random_state(estimator.random_state)
     part, neighbours = _part(estimator, counts, keep, random)
@@ -135,15 +129,20 @@ def fit_variational(
     climb.warn_if_moving()
     model, spatial = climb.model, estimator.spatial
     spectra, objectives = model.components(), -climb.bounds()
+    # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
+    certain = certain and model.neighbours is not None and len(spectra) > 1
     if spatial == "auto":
-        # Spectra of a large scan are known from all of it, and one of its parts tells the strength.
         of_part = model
         if part is not counts:
             fractions = sharp_fractions(part, spectra)
             of_part = start_model(estimator, part, neighbours, spectra, fractions)
-        spatial = _best_strength(of_part, random)
+        spatial = _best_strength(of_part, random, certain)
     prior = Prior(estimator.alpha, float(spatial))
-    return Solution(spectra, climb.n_iter, objectives, prior), model
+    if certain:
+        model.spatial = max(prior.spatial, min(USUAL, DOUBLE * prior.spatial))
+        model.settle(FEW_ROUNDS, AT_REST)
+        spectra = spectra_of_certain(model)
+    return Solution(spectra, climb.n_iter, objectives, prior)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
@@ -246,7 +245,7 @@ def _with_counts(model: DirichletModel, counts: sparse.csr_array) -> DirichletMo
     )
 
 
-def _best_strength(model: DirichletModel, random) -> float:
+def _best_strength(model: DirichletModel, random, certain: bool) -> float:
     """The most that neighbours may weigh for some of the counts to predict the others as well.
 
     Each count goes to one of the two parts at random, which makes them independent if counts are
@@ -258,9 +257,13 @@ def _best_strength(model: DirichletModel, random) -> float:
     if counts.dtype.kind == "f":
         return SPATIAL_OF_SPECTRA
     known, unseen = thin_counts(counts, SHARE, random)
-    model.spatial = USUAL
-    model.settle(FEW_ROUNDS, AT_REST)
-    spectra = spectra_of_certain(model)
+    if not (known.nnz and unseen.nnz):
+        return SPATIAL_OF_SPECTRA
+    spectra = model.components()
+    if certain:
+        model.spatial = USUAL
+        model.settle(FEW_ROUNDS, AT_REST)
+        spectra = spectra_of_certain(model)
     # From those counts alone: what was found with the others knows them.
     fractions = sharp_fractions(known, spectra)
     part = DirichletModel(known, spectra, fractions, float(model.alpha[0]), 0.0, model.neighbours)
@@ -274,6 +277,8 @@ def _best_strength(model: DirichletModel, random) -> float:
     for strength in STRENGTHS[1:]:
         score = predicted(strength)
         if is_better(best, score):
+            if not strongest:
+                return strongest
             between = float(np.sqrt(strongest * strength))
             return strongest if is_better(best, predicted(between)) else between
         strongest = strength

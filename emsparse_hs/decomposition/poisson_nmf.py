@@ -45,8 +45,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
     Of several starts the one with the highest bound of the evidence is taken. Regions that are
     not explained then get a spectrum (see `misfit`), in place of one that can be spared, if that
-    predicts counts that were set aside better. In the end spectra are learned anew from what is
-    certain: the little that a posterior gives to components that aren't there adds up over a map.
+    predicts counts that were set aside better. Where neighbours are known, spectra are learned anew
+    in the end from what is certain: the little of what isn't there adds up over a map.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -58,16 +58,16 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Parameters
     ----------
     n_components : int or "auto"
-        Number of spectra. If "auto", as many as predict best some counts that are set aside (see
-        `select_n_components`); counts must be whole numbers then.
+        Number of spectra. If "auto", as many as predict best counts that are set aside, by those of
+        the highest evidence (see `select_n_components`); counts must be whole numbers then.
     prior : "dirichlet" or None
         Of the fractions. None is for maximum likelihood.
     alpha : float
         Shape of the prior: the smaller, the fewer components a pixel has.
     spatial : "auto" or float
         Counts beta that the neighbours of a pixel weigh as much as, in its abundances. 0 for none.
-        If "auto", as many as predict best some counts that are set aside, or 5 where counts are
-        not whole numbers. It matters only with a `scan`. Spectra are found with 5 at most.
+        If "auto", the most that predict some counts that are set aside as well, or 5 where counts
+        are not whole. It matters only with a `scan`. Spectra are found with 5 at most.
     known_components : array of shape (n_known, n_features), optional
         Spectra that are known: they come first, as they are but for their sums, and take the place
         of the first ones of `init` if that is an array.
@@ -99,8 +99,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     n_iter_ : int
         Passes that were made over the counts.
     objective_ : float
-        At the end, in nats: the divergence, or the lower bound of the log evidence with its sign
-        turned, up to a term of the counts alone.
+        In nats: the divergence at the end, or the lower bound of the log evidence with its sign
+        turned, up to a term of the counts alone, before spectra are learned from what is certain.
     objective_history_ : float64 array
         At the last start, after every tenth iteration from there and after the last.
     n_features_in_ : int
@@ -120,7 +120,6 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Of more than 32768 pixels, some tiles decide on start and neighbours' strength. A phase that is
     in none of them is found only where neighbours are known.
-
     HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
     ``normalize_poissonian_noise=False`` there.
 

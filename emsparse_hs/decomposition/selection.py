@@ -17,7 +17,7 @@ from ._judge import SIGNIFICANT, scores
 from ._neighbours import as_scan
 from ._scale import how_to_count
 from ._solver import check_known, check_parameters
-from ._variational import fit_variational, settled
+from ._variational import settled, solve_variational
 from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
@@ -224,7 +224,7 @@ class _Judge:
     def _of_highest_evidence(self, model: PoissonNMF) -> tuple[np.ndarray, np.ndarray]:
         check_parameters(model)
         check_known(model, self.known.shape[1])
-        solution, _ = fit_variational(model, self.known, self.keep)
+        solution = solve_variational(model, self.known, self.keep, certain=False)
         assert solution.prior is not None
         found = settled(self.known, solution.components, solution.prior, self.keep)
         return found.abundances(), solution.components

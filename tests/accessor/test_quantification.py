@@ -178,7 +178,7 @@ def test_lines_are_left_out():
     s = stripes()
     s.set_elements(["Al", "Fe", "Ni"])
     whole = s.emsparse.quantify_components(FACTORS)
-    for form in ("Fe_Ka", ["Fe_Ka"]):
+    for form in ("Fe_Ka", ["Fe_Ka"], np.array(["Fe_Ka"]), iter(["Fe_Ka"])):
         less = s.emsparse.quantify_components([1.0, 1.5, 2.0], without_lines=form)
         assert less.lines == ["Al_Ka", "Ni_Ka"]
         rest = whole.compositions[0, [0, 2]]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emsparse_hs.decomposition import as_counts
+from emsparse_hs.decomposition import PoissonNMF, as_counts
 from emsparse_hs.decomposition._certain import CERTAIN, PASSES, spectra_of_certain
 from emsparse_hs.decomposition._dirichlet import DirichletModel
 from emsparse_hs.decomposition._neighbours import Neighbours
+from emsparse_hs.decomposition._variational import solve_variational
 
 SCAN = (30, 34)
 
@@ -83,3 +84,26 @@ def test_known_spectra_and_those_of_nothing_stay_as_they_are():
     np.testing.assert_array_equal(model.components(), before)
     np.testing.assert_array_equal(model.shapes, shapes)
     np.testing.assert_allclose(found.sum(1), 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_spectra_are_better_where_neighbours_are_unlike_too(seed):
+    random = np.random.default_rng(seed)
+    spectra = random.dirichlet(np.full(60, 0.4), 3)
+    phases = random.choice(3, SCAN[0] * SCAN[1], p=(0.5, 0.4, 0.1))
+    counts = as_counts(random.poisson(40 * spectra[phases]))
+    model, keep = PoissonNMF(3, random_state=0), np.ones(SCAN, bool)
+    worst = []
+    for certain in (False, True):
+        found = solve_variational(model, counts, keep, certain=certain).components
+        unit = [h / np.linalg.norm(h, axis=1, keepdims=True) for h in (spectra, found)]
+        worst.append((unit[0] @ unit[1].T).max(1).min())
+    assert worst[1] > worst[0]
+
+
+@pytest.mark.parametrize("dose", [2, 40])
+def test_one_spectrum_is_the_sum_of_all_pixels(dose):
+    x = np.random.default_rng(0).poisson(dose * np.full((1020, 20), 0.05))
+    for scan in (None, SCAN):
+        found = PoissonNMF(1, random_state=0).fit(x, scan=scan).components_
+        np.testing.assert_allclose(found[0], x.sum(0) / x.sum(), rtol=1e-4)

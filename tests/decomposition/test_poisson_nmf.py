@@ -2,6 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Poisson NMF by maximum likelihood: its definition, scikit-learn's, and known truth."""
 
+import itertools
 import pickle
 import threading
 import time
@@ -21,6 +22,7 @@ from emsparse_hs.data._simulated_spectra import simulate_spectra
 from emsparse_hs.decomposition import _kernels, _model, poisson_nmf
 from emsparse_hs.decomposition._model import CountModel
 from emsparse_hs.decomposition._momentum import Momentum
+from emsparse_hs.decomposition._solver import Solution, largest_first
 from emsparse_hs.decomposition.counts import as_counts
 from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
 
@@ -222,6 +224,20 @@ def test_known_components_come_first_and_those_of_init_stay_in_order(prior):
         model = PoissonNMF(3, prior=prior, init=given, random_state=0).fit(x)
         for one, other in zip(model.components_, spectra, strict=True):
             assert worst_cosine(one[None], other[None]) > 0.9
+
+
+def test_order_is_of_counts_where_a_known_spectrum_has_empty_channels():
+    random = np.random.default_rng(0)
+    spectra = random.dirichlet(np.ones(40), 4)
+    x = random.poisson(random.gamma(1, (5, 2, 4, 9), (500, 4)) @ spectra)
+    x[:, 5:9] = 0
+    seen = np.where(x.any(0), spectra[1:], 0)
+    for order in itertools.permutations(range(3)):
+        found = Solution(np.vstack([spectra[:1], seen[list(order)]]), 1, np.zeros(1))
+        model = PoissonNMF(4, known_components=spectra[:1])
+        np.testing.assert_array_equal(
+            largest_first(model, as_counts(x), found).components[1:], seen[[2, 1, 0]]
+        )
 
 
 def test_known_spectra_stay_as_they_are():
