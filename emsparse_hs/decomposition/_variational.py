@@ -252,7 +252,7 @@ def _best_strength(model: DirichletModel, random, certain: bool) -> float:
     Poisson distributed.
     """
     counts = model.counts
-    if model.neighbours is None:
+    if model.neighbours is None or model.spectra.shape[1] == 1:
         return 0.0
     if counts.dtype.kind == "f":
         return SPATIAL_OF_SPECTRA

@@ -105,5 +105,6 @@ def test_spectra_are_better_where_neighbours_are_unlike_too(seed):
 def test_one_spectrum_is_the_sum_of_all_pixels(dose):
     x = np.random.default_rng(0).poisson(dose * np.full((1020, 20), 0.05))
     for scan in (None, SCAN):
-        found = PoissonNMF(1, random_state=0).fit(x, scan=scan).components_
-        np.testing.assert_allclose(found[0], x.sum(0) / x.sum(), rtol=1e-4)
+        found = PoissonNMF(1, random_state=0).fit(x, scan=scan)
+        np.testing.assert_allclose(found.components_[0], x.sum(0) / x.sum(), rtol=1e-4)
+        assert found.spatial_ == 0
