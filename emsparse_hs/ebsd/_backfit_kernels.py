@@ -5,7 +5,7 @@
 import numba
 import numpy as np
 
-from ._kernels import FEWEST_PIXELS, contrast, edge, fit_band
+from ._kernels import FEWEST_PIXELS, contrast, edge, fit_band, gather
 
 #: Pixels are taken from so far outside of a band, in widths of the strips beside it: what is fitted
 #: with it, and by how much it may grow and move in one sweep.
@@ -35,13 +35,13 @@ def fit_together(
     near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
     level = np.empty(2)
     for b in range(len(normals)):
-        n = _gather(left, directions, softness, normals[b], fitted[b, 0] + margin, near, places)
+        n = gather(left, directions, softness, normals[b], fitted[b, 0] + margin, near, places)
         _add_band(near, n, normals[b], fitted[b, 0], -fitted[b, 1])
         _scatter(near, n, places, left)
     for _ in range(n_sweeps):
         for b in range(len(normals)):
             normal, reach = normals[b], fitted[b, 0] + _REACH * margin
-            n = _gather(left, directions, softness, normal, reach, near, places)
+            n = gather(left, directions, softness, normal, reach, near, places)
             _add_band(near, n, normal, fitted[b, 0], fitted[b, 1])
             level[0], level[1] = 0.0, fitted[b, 1]
             if n >= FEWEST_PIXELS:
@@ -53,21 +53,6 @@ def fit_together(
             fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], fitted[b, 0] + margin)
             _add_band(near, n, normal, fitted[b, 0], -fitted[b, 1])
             _scatter(near, n, places, left)
-
-
-@numba.njit(nogil=True, cache=True)
-def _gather(values, directions, softness, normal, reach, near, places):
-    """Copy the pixels within reach of a band's plane as `_nearby` does, and where they are."""
-    count = 0
-    a, b, c = normal[0], normal[1], normal[2]
-    for p in range(len(directions)):
-        x, y, z = directions[p, 0], directions[p, 1], directions[p, 2]
-        if abs(x * a + y * b + z * c) <= reach:
-            near[0, count], near[1, count], near[2, count] = x, y, z
-            near[3, count], near[4, count] = 1 / softness[p], values[p]
-            places[count] = p
-            count += 1
-    return count
 
 
 @numba.njit(nogil=True, cache=True)

@@ -209,10 +209,10 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     fitted : float64 array of shape (n_bands, 3)
         Filled with w, h, and the contrast, see `contrast`; NaN where too few pixels are near.
     """
-    near = np.empty((5, values.size))
+    near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
     for b in range(len(normals)):
-        args = (values, directions, softness, normals[b])
-        n_near = _nearby(*args, limits[1] + 1.5 * margin, near)
+        reach = limits[1] + 1.5 * margin
+        n_near = gather(values, directions, softness, normals[b], reach, near, places)
         if n_near < FEWEST_PIXELS:
             fitted[b] = np.nan
             continue
@@ -224,10 +224,10 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
 
 
 @numba.njit(nogil=True, cache=True)
-def _nearby(values, directions, softness, normal, reach, near):
-    """Copy direction, softness and value of the pixels within reach of a band's plane, one a row.
+def gather(values, directions, softness, normal, reach, near, places):
+    """Copy the pixels within reach of a band's plane: x, y, z, 1 / softness, value.
 
-    Returns how many there are.
+    Returns how many they are; `places` are filled with where they are among all.
     """
     count = 0
     a, b, c = normal[0], normal[1], normal[2]
@@ -236,6 +236,7 @@ def _nearby(values, directions, softness, normal, reach, near):
         if abs(x * a + y * b + z * c) <= reach:
             near[0, count], near[1, count], near[2, count] = x, y, z
             near[3, count], near[4, count] = 1 / softness[p], values[p]
+            places[count] = p
             count += 1
     return count
 
