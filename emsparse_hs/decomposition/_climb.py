@@ -27,10 +27,6 @@ SPATIAL_OF_SPECTRA = 5.0
 #: pixels with so many counts each, and that at which fits are compared.
 TOL, MAP, DOSE, ROUGH = 0.005, 2**15, 50, 0.02
 
-#: Most times that fractions are started anew, and the cosine of a spectrum with the one before from
-#: which on it is the same.
-MOST_RESTARTS, SAME = 5, 0.999
-
 #: Pixels of which products are made at once.
 _AT_ONCE = 2**15
 
@@ -93,30 +89,6 @@ def rough_climb(estimator, counts, neighbours, spectra: np.ndarray, n_iter: int 
     climb = Climb(start_model(estimator, counts, neighbours, spectra, fractions), estimator, n_iter)
     climb.go_on(roughly=True)
     return climb
-
-
-def restarted(climb: Climb, estimator: PoissonNMF) -> Climb:
-    """Start fractions anew from the spectra, as long as that changes these much.
-
-    A phase that is nowhere alone has a sum of pixels to start from. Where the fractions that belong
-    to it are the whole of a pixel, other phases hardly ever get their part of that back.
-    """
-    model = climb.model
-    for _ in range(MOST_RESTARTS):
-        # What starts anew and makes no pass is no fit.
-        if climb.n_iter >= estimator.max_iter:
-            break
-        spectra = climb.model.components()
-        again = rough_climb(estimator, model.counts, model.neighbours, spectra, climb.n_iter)
-        if least_cosine(spectra, again.model.components()) > SAME:
-            break
-        climb = again
-    return climb
-
-
-def least_cosine(spectra: np.ndarray, others: np.ndarray) -> float:
-    norms = np.linalg.norm(spectra, axis=1) * np.linalg.norm(others, axis=1)
-    return float(((spectra * others).sum(1) / np.maximum(norms, TINY)).min())
 
 
 def start_model(estimator, counts, neighbours, spectra, fractions) -> DirichletModel:

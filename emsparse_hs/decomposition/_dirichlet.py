@@ -65,7 +65,7 @@ class DirichletModel:
         n_known: int = 0,
     ) -> None:
         self.counts = counts
-        self._take(np.asarray(components, np.float64).T)
+        self.take(np.asarray(components, np.float64).T)
         self.alpha = np.full(len(components), alpha, np.float32)
         self.spatial = spatial if neighbours is not None else 0.0
         self.neighbours = neighbours
@@ -110,10 +110,11 @@ class DirichletModel:
         noise = np.sqrt(new).sum(0) / np.sqrt(np.maximum(made.sum(0), TINY))
         changes = np.abs(new - old).sum(0) / np.maximum(noise, TINY)
         change = float(changes[self.n_known :].max(initial=0))
-        self._take(self._momentum.prolonged(old, new))
+        self.take(self._momentum.prolonged(old, new))
         return change
 
-    def _take(self, spectra: np.ndarray) -> None:
+    def take(self, spectra: np.ndarray) -> None:
+        """Take other spectra, of shape (n_features, n_components); the posterior stays."""
         self.spectra, _ = normalised(spectra)
         self._fours = in_fours(self.spectra)
 

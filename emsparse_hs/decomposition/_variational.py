@@ -13,36 +13,16 @@ from sklearn.utils import check_random_state
 
 from ._births import with_births
 from ._certain import spectra_of_certain
-from ._climb import (
-    SPATIAL_OF_SPECTRA,
-    Climb,
-    least_cosine,
-    restarted,
-    rough_climb,
-    sharp_fractions,
-    start_model,
-)
+from ._climb import SPATIAL_OF_SPECTRA, Climb, rough_climb, sharp_fractions, start_model
 from ._dirichlet import DirichletModel
 from ._judge import is_better, scores
 from ._neighbours import Neighbours, some_tiles
-from ._purer import purer_spectra
+from ._purer import counts_seen, likely_ones, purer_spectra
 from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra, with_known
 from .counts import thin_counts
-from .start import scaled_nmf_start
 
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
-
-#: Results from several starts are compared at so many counts a pixel, and with neighbours that
-#: weigh as much as this part of them.
-COMPARED_COUNTS, COMPARED_PART = 50, 0.2
-
-#: Nats a pixel by which clusters must be likelier than purer spectra: the prior favours pixels that
-#: are all of one kind, and so those spectra that are sums of pixels.
-PURER = 0.05
-
-#: Cosine of spectra from which on it is not a matter of purity which ones are taken.
-ALIKE = 0.99
 
 #: Strengths that maps may have, and the share of the counts from which the others are predicted.
 STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
@@ -120,7 +100,8 @@ def solve_variational(
     """
     random = check_random_state(estimator.random_state)
     part, neighbours = _part(estimator, counts, keep, random)
-    climb = _best_climb(estimator, part, neighbours, random)
+    climb = Climb(_start(estimator, part, neighbours), estimator)
+    climb.go_on(roughly=True)
     if part is not counts:
         everywhere = None if keep is None or neighbours is None else Neighbours(keep)
         climb = rough_climb(estimator, counts, everywhere, climb.model.components())
@@ -128,21 +109,47 @@ def solve_variational(
     climb.go_on()
     climb.warn_if_moving()
     model, spatial = climb.model, estimator.spatial
-    spectra, objectives = model.components(), -climb.bounds()
+    n_iter, objectives, spectra = climb.n_iter, -climb.bounds(), model.components()
+    if part is counts:
+        of_part = model
+    else:
+        of_part = start_model(estimator, part, neighbours, spectra, sharp_fractions(part, spectra))
     # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
     certain = certain and model.neighbours is not None and len(spectra) > 1
-    if spatial == "auto":
-        of_part = model
-        if part is not counts:
-            fractions = sharp_fractions(part, spectra)
-            of_part = start_model(estimator, part, neighbours, spectra, fractions)
-        spatial = _best_strength(of_part, random, certain)
-    prior = Prior(estimator.alpha, float(spatial))
+    asked = USUAL if spatial == "auto" else _asked(spatial)
     if certain:
-        model.spatial = max(prior.spatial, min(USUAL, DOUBLE * prior.spatial))
-        model.settle(FEW_ROUNDS, AT_REST)
-        spectra = spectra_of_certain(model)
-    return Solution(spectra, climb.n_iter, objectives, prior)
+        spectra = _certain_and_pure(model, of_part, asked, random)
+    if spatial == "auto":
+        spatial = _best_strength(of_part, spectra, random)
+        if certain and _asked(spatial) != asked:
+            spectra = _certain(model, _asked(spatial))
+    return Solution(spectra, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
+
+
+def _asked(spatial: float) -> float:
+    """What neighbours weigh where it is asked what is certain."""
+    return max(spatial, min(USUAL, DOUBLE * spatial))
+
+
+def _certain(model: DirichletModel, spatial: float) -> np.ndarray:
+    """Spectra of what is certain with neighbours that weigh so much."""
+    model.spatial = spatial
+    model.settle(FEW_ROUNDS, AT_REST)
+    return spectra_of_certain(model)
+
+
+def _certain_and_pure(
+    model: DirichletModel, of_part: DirichletModel, spatial: float, random
+) -> np.ndarray:
+    """And without what they may have of each other, where that is as likely."""
+    spectra = _certain(model, spatial)
+    purer = purer_spectra(spectra, counts_seen(model), model.n_known)
+    likely = likely_ones(purer, spectra, of_part, random)
+    if np.array_equal(likely, spectra):
+        return spectra
+    # What was taken away for its noise alone comes back.
+    model.take(likely.T)
+    return _certain(model, spatial)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
@@ -156,36 +163,6 @@ def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours
         return counts[rows], None
     rows, tiles = some_tiles(keep, MOST_AT_FIRST, random)
     return counts[rows], Neighbours(tiles)
-
-
-def _best_climb(estimator, counts, neighbours, random) -> Climb:
-    """From the start that promises most, roughly to the end."""
-    climbs = [
-        Climb(start_model(estimator, counts, neighbours, *start), estimator)
-        for start in _starts(estimator, counts, neighbours)
-    ]
-    for climb in climbs:
-        climb.go_on(roughly=True)
-    if len(climbs) == 1:
-        return climbs[0]
-    best = _likeliest([climb.model for climb in climbs], random)
-    # Sums of pixels that have been preferred to purer spectra are mostly pure themselves.
-    return _purest(climbs[best] if best else restarted(climbs[0], estimator), estimator, random)
-
-
-def _purest(climb: Climb, estimator, random) -> Climb:
-    """From spectra without what they may have of each other, unless that is clearly less likely."""
-    model = climb.model
-    if climb.n_iter >= estimator.max_iter:
-        return climb
-    totals = model.abundances().sum(0, dtype=np.float64)
-    purer = purer_spectra(model.components(), totals, model.n_known)
-    if purer is None:
-        return climb
-    other = rough_climb(estimator, model.counts, model.neighbours, purer, climb.n_iter)
-    if least_cosine(model.components(), other.model.components()) > ALIKE:
-        return climb
-    return (climb, other)[_likeliest([model, other.model], random)]
 
 
 def settled(
@@ -216,54 +193,20 @@ def settled(
     return model
 
 
-def _likeliest(models: list[DirichletModel], random) -> int:
-    """Number of the model of which the evidence has the highest bound.
-
-    It is bounded at few counts a pixel, whatever the dose: at many, the small departures of real
-    maps from the prior would decide. The first one has to be clearly better.
-    """
-    counts = models[0].counts
-    share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
-    if share < 1 and counts.dtype.kind == "u":
-        counts, _ = thin_counts(counts, share, random)
-    strength = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
-    bounds = np.zeros(len(models))
-    for n, model in enumerate(models):
-        part = _with_counts(model, counts)
-        for part.spatial in (strength / 2, strength):
-            part.settle(20, AT_REST)
-        bounds[n] = part.bound()
-    bounds[1:] += PURER * counts.shape[0]
-    return int(np.argmax(bounds))
-
-
-def _with_counts(model: DirichletModel, counts: sparse.csr_array) -> DirichletModel:
-    """The model's spectra and prior, for part of its counts."""
-    alpha = float(model.alpha[0])
-    return DirichletModel(
-        counts, model.components(), model.fractions(), alpha, 0.0, model.neighbours
-    )
-
-
-def _best_strength(model: DirichletModel, random, certain: bool) -> float:
+def _best_strength(model: DirichletModel, spectra: np.ndarray, random) -> float:
     """The most that neighbours may weigh for some of the counts to predict the others as well.
 
     Each count goes to one of the two parts at random, which makes them independent if counts are
     Poisson distributed.
     """
     counts = model.counts
-    if model.neighbours is None or model.spectra.shape[1] == 1:
+    if model.neighbours is None or len(spectra) == 1:
         return 0.0
     if counts.dtype.kind == "f":
         return SPATIAL_OF_SPECTRA
     known, unseen = thin_counts(counts, SHARE, random)
     if not (known.nnz and unseen.nnz):
         return SPATIAL_OF_SPECTRA
-    spectra = model.components()
-    if certain:
-        model.spatial = USUAL
-        model.settle(FEW_ROUNDS, AT_REST)
-        spectra = spectra_of_certain(model)
     # From those counts alone: what was found with the others knows them.
     fractions = sharp_fractions(known, spectra)
     part = DirichletModel(known, spectra, fractions, float(model.alpha[0]), 0.0, model.neighbours)
@@ -286,22 +229,15 @@ def _best_strength(model: DirichletModel, random, certain: bool) -> float:
     return strongest
 
 
-def _starts(estimator, counts, neighbours) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Spectra and fractions to start from."""
+def _start(estimator, counts, neighbours) -> DirichletModel:
+    """The model to start from."""
     init = estimator.init
     scan = None if neighbours is None else neighbours.keep
     loadings, spectra = start_spectra(estimator, counts, scan)
-    starts = [spectra]
-    # Without neighbours the evidence does not tell which spectra are purer.
-    several = isinstance(init, str) and init == "auto" and neighbours is not None
-    if several and estimator.n_components > 1:
-        starts.append(scaled_nmf_start(counts, estimator.n_components, estimator.random_state))
-    starts = [with_known(estimator, spectra) for spectra in starts]
+    spectra = with_known(estimator, spectra)
     if isinstance(init, tuple):
         sums = loadings.sum(1, keepdims=True)
-        return [(starts[0], loadings / np.where(sums > 0, sums, 1))]
-    # Only the first are of phases that have pixels of their own.
-    return [
-        (spectra, sharp_fractions(counts, spectra, by_size=n == 0))
-        for n, spectra in enumerate(starts)
-    ]
+        fractions = loadings / np.where(sums > 0, sums, 1)
+    else:
+        fractions = sharp_fractions(counts, spectra, by_size=True)
+    return start_model(estimator, counts, neighbours, spectra, fractions)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import PoissonNMF
-from emsparse_hs.decomposition._purer import purer_spectra
+from emsparse_hs.decomposition import PoissonNMF, as_counts
+from emsparse_hs.decomposition._dirichlet import DirichletModel
+from emsparse_hs.decomposition._neighbours import Neighbours
+from emsparse_hs.decomposition._purer import counts_seen, likely_ones, purer_spectra
 
 
 def spectra(n=300):
@@ -24,12 +26,12 @@ def test_takes_away_what_was_added(total):
     pure = spectra()
     mixed = pure.copy()
     mixed[2] = 0.6 * pure[2] + 0.3 * pure[0] + 0.1 * pure[1]
-    found = purer_spectra(mixed, np.array([1e7, 1e7, total]))
-    np.testing.assert_allclose(found.sum(1), 1)
+    found = purer_spectra(mixed, np.diag([1e7, 1e7, total]))[2]
+    np.testing.assert_allclose(found.sum(), 1)
     # Lines of the others are gone but for noise; a background in common may be gone as well.
     lines = pure[:2].argmax(1)
-    assert (found[2, lines] < (0.1 if total > 1e6 else 0.5) * mixed[2, lines]).all()
-    assert found[2, 240] > mixed[2, 240]
+    assert (found[lines] < (0.1 if total > 1e6 else 0.5) * mixed[2, lines]).all()
+    assert found[240] > mixed[2, 240]
     np.testing.assert_array_equal(mixed[2], 0.6 * pure[2] + 0.3 * pure[0] + 0.1 * pure[1])
 
 
@@ -37,22 +39,46 @@ def test_known_spectra_stay_and_help():
     pure = spectra()
     mixed = pure.copy()
     mixed[0], mixed[2] = 0.5 * pure[0] + 0.5 * pure[1], 0.5 * pure[1] + 0.5 * pure[2]
-    found = purer_spectra(mixed, np.full(3, 1e7), n_known=2)
-    np.testing.assert_array_equal(found[:2], mixed[:2])
-    assert found[2, 150] < 0.1 * mixed[2, 150]
+    found = purer_spectra(mixed, 1e7 * np.eye(3), n_known=2)
+    assert list(found) == [2]
+    assert found[2][150] < 0.1 * mixed[2, 150]
+
+
+def test_other_counts_in_the_same_pixels_are_noise():
+    pure = spectra()
+    mixed = pure.copy()
+    mixed[2] = 0.7 * pure[2] + 0.3 * pure[0]
+    mixed[2, 10:30] *= 0.1  # Less than there should be of the first, as if by chance.
+    alone, among = np.diag([1e7, 1e7, 1e5]), np.diag([1e7, 1e7, 1e5])
+    among[2, 0] = 1e6
+    at = pure[0].argmax()
+    left = [purer_spectra(mixed, seen).get(2, mixed[2])[at] for seen in (alone, among)]
+    assert left[1] < left[0] <= mixed[2, at]
+
+
+def test_counts_that_are_seen_where_a_component_is():
+    random = np.random.default_rng(0)
+    counts = random.poisson(0.3, (24, 300))
+    model = model_of(counts, spectra(), (4, 6))
+    seen = counts_seen(model)
+    twin = [
+        [(model.fractions()[:, k] * model.abundances()[:, q]).sum() for q in range(3)]
+        for k in range(3)
+    ]
+    np.testing.assert_allclose(seen, twin, rtol=1e-5)
+    np.testing.assert_allclose(seen.sum(1), model.abundances().sum(0), rtol=1e-5)
 
 
 def test_nothing_to_take_away():
     apart = np.zeros((3, 90))
     apart[0, :30], apart[1, 30:60], apart[2, 60:] = 1, 1, 1
-    assert purer_spectra(apart / 30, np.full(3, 1e6)) is None
-    assert purer_spectra(spectra()[:1], np.array([1e6])) is None
+    assert not purer_spectra(apart / 30, 1e6 * np.eye(3))
+    assert not purer_spectra(spectra()[:1], np.array([[1e6]]))
     # Nothing is known of what made no counts.
     mixed = spectra()
     mixed[2] = 0.5 * (mixed[0] + mixed[2])
-    assert purer_spectra(mixed, np.array([0.0, 0.0, 0.0])) is None
-    found = purer_spectra(mixed, np.array([1e6, 0.0, 1e6]))
-    np.testing.assert_array_equal(found[1], mixed[1])
+    assert not purer_spectra(mixed, np.zeros((3, 3)))
+    assert 1 not in purer_spectra(mixed, np.diag([1e6, 0.0, 1e6]))
 
 
 def test_a_fit_whose_passes_are_used_up_is_left_as_it_is():
@@ -63,6 +89,46 @@ def test_a_fit_whose_passes_are_used_up_is_left_as_it_is():
         for n in (20, 25)
     )
     assert few - more < 1e-3 * abs(more)
+
+
+def model_of(counts, components, scan):
+    """At rest with neighbours that weigh 20 counts."""
+    fractions = np.full((len(counts), len(components)), 1 / len(components))
+    neighbours = Neighbours(np.ones(scan, bool))
+    model = DirichletModel(as_counts(counts), components, fractions, 0.02, 20.0, neighbours)
+    model.settle(30, 2e-3)
+    return model
+
+
+@pytest.mark.parametrize("dose", [20, 400])
+def test_the_purer_spectrum_is_taken_unless_pixels_speak_against_it(dose):
+    random, pure = np.random.default_rng(0), spectra()
+    mixed = pure.copy()
+    mixed[2] = 0.7 * pure[2] + 0.3 * pure[0]
+    maps = np.zeros((20, 30, 3))
+    maps[:10, :, 0], maps[10:, :15, 1], maps[10:, 15:, 2] = dose, dose, dose
+    # Counts of what is nowhere without the first, and of what is so by nature.
+    maps[10:, 15:, 0] = np.linspace(0.4, 1.5, 15) * dose
+    for truth, wanted in ((pure, pure[2]), (mixed, mixed[2])):
+        if truth is mixed:
+            maps[10:, 15:, 0] = 0
+        counts = random.poisson(maps.reshape(-1, 3) @ truth)
+        model = model_of(counts, mixed, (20, 30))
+        found = likely_ones({2: pure[2]}, mixed, model, np.random.RandomState(0))
+        np.testing.assert_array_equal(found[2], wanted)
+        np.testing.assert_array_equal(found[:2], mixed[:2])
+
+
+def test_evidence_is_compared_at_few_counts(monkeypatch):
+    seen, bound = [], DirichletModel.bound
+    monkeypatch.setattr(
+        DirichletModel, "bound", lambda self: seen.append(self.counts.sum()) or bound(self)
+    )
+    counts = np.random.default_rng(0).poisson(np.full((600, 300), 400 / 300))
+    model = model_of(counts, spectra(), (20, 30))
+    likely_ones({1: spectra()[1]}, spectra(), model, np.random.RandomState(0))
+    assert len(seen) == 2
+    np.testing.assert_allclose(seen, 50 * 600, rtol=0.01)
 
 
 @pytest.mark.parametrize("seed, shape, least", [(0, (64, 64), 0.99), (3, (40, 48), 0.97)])
