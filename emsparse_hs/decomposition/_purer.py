@@ -95,8 +95,8 @@ def _largest_parts(
 
 def likely_ones(
     purer: dict[int, np.ndarray], spectra: np.ndarray, model: DirichletModel, random
-) -> np.ndarray:
-    """Take each purer spectrum that is not clearly less likely than the one there is.
+) -> dict[int, np.ndarray]:
+    """Those purer spectra that are not clearly less likely than the ones there are.
 
     Evidence is bounded at few counts a pixel, whatever the dose: at many, the small departures of
     real maps from the prior would decide.
@@ -114,9 +114,11 @@ def likely_ones(
 
     Returns
     -------
-    float64 array of shape (n_components, n_features)
-        Spectra with those that were taken.
+    dict of int to array of shape (n_features,)
+        Some of `purer`.
     """
+    if not purer:
+        return {}
     counts = model.counts
     share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
     if share < 1 and counts.dtype.kind == "u":
@@ -130,10 +132,10 @@ def likely_ones(
         part.settle(ROUNDS, AT_REST)
         return part.bound() / counts.shape[0]
 
-    taken, least = spectra.copy(), bound(spectra) - PURER
-    for k, spectrum in purer.items():
+    def one_changed(k: int) -> np.ndarray:
         changed = spectra.copy()
-        changed[k] = spectrum
-        if bound(changed) > least:
-            taken[k] = spectrum
-    return taken
+        changed[k] = purer[k]
+        return changed
+
+    least = bound(spectra) - PURER
+    return {k: purer[k] for k in purer if bound(one_changed(k)) > least}

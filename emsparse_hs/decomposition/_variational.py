@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -110,20 +112,37 @@ def solve_variational(
     climb.warn_if_moving()
     model, spatial = climb.model, estimator.spatial
     n_iter, objectives, spectra = climb.n_iter, -climb.bounds(), model.components()
-    if part is counts:
-        of_part = model
-    else:
-        of_part = start_model(estimator, part, neighbours, spectra, sharp_fractions(part, spectra))
+    of_part = model
+    if part is not counts:
+        fractions = sharp_fractions(part, spectra)
+        of_part = start_model(estimator, part, neighbours, spectra, fractions)
     # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
-    certain = certain and model.neighbours is not None and len(spectra) > 1
-    asked = USUAL if spatial == "auto" else _asked(spatial)
-    if certain:
-        spectra = _certain_and_pure(model, of_part, asked, random)
-    if spatial == "auto":
+    if certain and model.neighbours is not None and len(spectra) > 1:
+        spectra, spatial = _certain_and_pure(model, of_part, spatial, random)
+    elif spatial == "auto":
         spatial = _best_strength(of_part, spectra, random)
-        if certain and _asked(spatial) != asked:
-            spectra = _certain(model, _asked(spatial))
     return Solution(spectra, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
+
+
+def _certain_and_pure(
+    model: DirichletModel, of_part: DirichletModel, spatial: float | str, random
+) -> tuple[np.ndarray, float]:
+    """Spectra of what is certain, without what they may have of each other; neighbours' strength.
+
+    A phase that is nowhere alone has the spectrum of a sum of pixels before.
+    """
+    asked = USUAL if isinstance(spatial, str) else _asked(spatial)
+    spectra = _certain(of_part, asked)
+    purer = purer_spectra(spectra, counts_seen(of_part), model.n_known)
+    purer = likely_ones(purer, spectra, of_part, random)
+    if purer:
+        # What was taken away for its noise alone comes back.
+        spectra = _certain(of_part, asked, purer)
+    if isinstance(spatial, str):
+        spatial = _best_strength(of_part, spectra, random)
+    if of_part is not model or _asked(spatial) != asked:
+        spectra = _certain(model, _asked(spatial), purer)
+    return spectra, spatial
 
 
 def _asked(spatial: float) -> float:
@@ -131,25 +150,17 @@ def _asked(spatial: float) -> float:
     return max(spatial, min(USUAL, DOUBLE * spatial))
 
 
-def _certain(model: DirichletModel, spatial: float) -> np.ndarray:
-    """Spectra of what is certain with neighbours that weigh so much."""
+def _certain(
+    model: DirichletModel, spatial: float, purer: Mapping[int, np.ndarray] = MappingProxyType({})
+) -> np.ndarray:
+    """Spectra of what is certain with neighbours that weigh so much, some being purer before."""
+    spectra = model.components()
+    for k, spectrum in purer.items():
+        spectra[k] = spectrum
+    model.take(spectra.T)
     model.spatial = spatial
     model.settle(FEW_ROUNDS, AT_REST)
     return spectra_of_certain(model)
-
-
-def _certain_and_pure(
-    model: DirichletModel, of_part: DirichletModel, spatial: float, random
-) -> np.ndarray:
-    """And without what they may have of each other, where that is as likely."""
-    spectra = _certain(model, spatial)
-    purer = purer_spectra(spectra, counts_seen(model), model.n_known)
-    likely = likely_ones(purer, spectra, of_part, random)
-    if np.array_equal(likely, spectra):
-        return spectra
-    # What was taken away for its noise alone comes back.
-    model.take(likely.T)
-    return _certain(model, spatial)
 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:

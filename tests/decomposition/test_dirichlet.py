@@ -280,7 +280,7 @@ def test_phases_that_are_nowhere_alone_are_told_apart(seed, monkeypatch):
     model = PoissonNMF(3, random_state=0).fit(x, scan=(64, 64))
     assert worst_cosine(spectra, model.components_) > 0.98
     # Sums of pixels are what the evidence is highest for.
-    monkeypatch.setattr(_variational, "likely_ones", lambda purer, spectra, *_: spectra)
+    monkeypatch.setattr(_variational, "likely_ones", lambda *_: {})
     model = PoissonNMF(3, random_state=0).fit(x, scan=(64, 64))
     assert worst_cosine(spectra, model.components_) < 0.96
 
