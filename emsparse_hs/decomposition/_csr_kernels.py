@@ -88,6 +88,26 @@ def sum_by_label(indptr, indices, data, labels, sums):
 
 
 @numba.njit(**_OPTIONS)
+def sum_in_bands(indptr, indices, data, bands, first, sums):
+    """Sum the channels of each band, in some pixels.
+
+    Parameters
+    ----------
+    indptr, indices, data : arrays
+        Counts in CSR.
+    bands : integer array of shape (n_features,)
+        Of each channel.
+    first : int
+        The first pixel.
+    sums : float32 array of shape (n_some, n_bands)
+        Increased.
+    """
+    for i in range(sums.shape[0]):
+        for p in range(indptr[first + i], indptr[first + i + 1]):
+            sums[i, bands[indices[p]]] += data[p]
+
+
+@numba.njit(**_OPTIONS)
 def weighted_gram(indptr, indices, data, first, last, weights, bins, gram):
     """Sum the outer products of the weighted rows of some pixels: the lower triangle.
 

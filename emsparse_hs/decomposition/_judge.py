@@ -29,6 +29,9 @@ ALPHA, SPATIAL = 0.02, 5.0
 #: Rounds in which abundances come to rest, and their mean change at the end.
 ROUNDS, AT_REST = 20, 5e-3
 
+#: Pixels that are looked at at once.
+_AT_ONCE = 2**15
+
 
 class Judge:
     """Compares spectra of the same counts, however they were found.
@@ -90,13 +93,20 @@ def scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.nd
     mean = feature_sums(known)
     mean /= mean.sum()
     fractions = loadings / np.maximum(loadings.sum(1, keepdims=True), TINY)
+    # In pieces, since each unseen count takes many bytes on the way.
+    pieces = (slice(n, n + _AT_ONCE) for n in range(0, len(loadings), _AT_ONCE))
+    parts = [_scores(unseen[rows], fractions[rows], components, mean) for rows in pieces]
+    return np.concatenate(parts)
+
+
+def _scores(unseen, fractions: np.ndarray, components: np.ndarray, mean: np.ndarray) -> np.ndarray:
     pixels = np.repeat(np.arange(unseen.shape[0]), np.diff(unseen.indptr))
     expected = np.zeros(unseen.nnz)
     for fraction, spectrum in zip(fractions.T, components, strict=True):
         expected += fraction[pixels] * spectrum[unseen.indices]
     always = mean[unseen.indices]
     # A pixel without counts in the known part has no abundances, and gets the mean spectrum.
-    unknown = loadings.sum(1)[pixels] == 0
+    unknown = ~fractions.any(1)[pixels]
     expected[unknown] = always[unknown]
     # A channel that was empty before says nothing about how many spectra there are.
     ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN

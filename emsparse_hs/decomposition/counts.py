@@ -236,20 +236,22 @@ def thin_counts(
     first, second : csr_array
         Which add up to `counts`.
     """
-    first = np.empty_like(counts.data)
+    data = np.empty_like(counts.data)
     # In pieces: what is drawn has eight bytes a count.
-    for start in range(0, len(first), _AT_ONCE):
+    for start in range(0, len(data), _AT_ONCE):
         piece = slice(start, start + _AT_ONCE)
-        first[piece] = random.binomial(counts.data[piece], share)
-    parts = (first, counts.data - first)
-    return tuple(_stored(part, counts) for part in parts)
+        data[piece] = random.binomial(counts.data[piece], share)
+    first = _stored(data, counts)
+    np.subtract(counts.data, data, out=data)
+    return first, _stored(data, counts)
 
 
 def _stored(data: np.ndarray, counts: sparse.csr_array) -> sparse.csr_array:
     """Counts at the same places, without those that are zero."""
     some = data != 0
-    before = np.concatenate([[0], np.cumsum(some, dtype=counts.indptr.dtype)])
-    return _csr(data[some], counts.indices[some], before[counts.indptr], counts.shape)
+    stored = np.empty(counts.shape[0])
+    sum_rows(counts.indptr, some.view(np.uint8), stored)
+    return _csr(data[some], counts.indices[some], _offsets(stored.astype(np.int64)), counts.shape)
 
 
 def _of_dense(rows: np.ndarray) -> sparse.csr_array:

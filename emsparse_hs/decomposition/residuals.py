@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.ndimage import convolve1d, generate_binary_structure, label
 
+from ._csr_kernels import sum_in_bands
 from ._model import in_threads
 from ._neighbours import as_scan
 from .counts import as_counts
@@ -22,6 +23,9 @@ N_BANDS = 64
 
 #: Rows of a scan that are looked at together, and where the Gaussian ends, in its widths.
 ROWS, CUT_OFF = 64, 4
+
+#: Bands that are smoothed at once.
+BANDS_AT_ONCE = 16
 
 #: Counts within reach that a band is taken to have at least, and what is added to the variance, so
 #: that one count, or two, where hardly any is expected are no wonder.
@@ -83,11 +87,14 @@ def misfit(counts, components, loadings, *, scan, width: float = WIDTH) -> np.nd
     in_bands = np.zeros((len(components), bands.max() + 1))
     np.add.at(in_bands.T, bands, components.T)
     in_bands = in_bands.astype(np.float32)
+    arrays = counts.indptr, counts.indices, counts.data
 
     def excess(rows: slice, own: slice, there: np.ndarray) -> np.ndarray:
         """Of a strip's own pixels."""
-        observed = _in_bands(counts[rows], bands)
-        return _excess(observed, loadings[rows] @ in_bands, there, width)[own]
+        expected = loadings[rows] @ in_bands
+        observed = np.zeros_like(expected)
+        sum_in_bands(*arrays, bands, rows.start, observed)
+        return _excess(observed, expected, there, width)[own]
 
     strips = _strips(keep, int(np.ceil(CUT_OFF * width)))
     return np.concatenate(list(in_threads(excess, strips)))
@@ -148,30 +155,25 @@ def _bands(counts: sparse.csr_array) -> np.ndarray:
     return np.unique((share * N_BANDS).astype(np.intp), return_inverse=True)[1]
 
 
-def _in_bands(counts: sparse.csr_array, bands: np.ndarray) -> np.ndarray:
-    """Counts of each pixel in each band."""
-    n_pixels, n_bands = counts.shape[0], bands.max() + 1
-    places = np.repeat(np.arange(n_pixels) * n_bands, np.diff(counts.indptr))
-    places += bands[counts.indices]
-    sums = np.bincount(places, counts.data, minlength=n_pixels * n_bands)
-    return sums.astype(np.float32).reshape(n_pixels, n_bands)
-
-
 def _excess(observed, expected, there: np.ndarray, width: float) -> np.ndarray:
     """Excess of a strip's pixels, from what its bands have."""
     reach = int(np.ceil(CUT_OFF * width))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     kernel /= kernel.sum()
-    residuals = _smoothed(observed - expected, there, kernel)
-    # Negative only where a model makes less than nothing.
-    variances = np.maximum(_smoothed(expected, there, kernel**2), 0)
     ones = np.ones((len(observed), 1), np.float32)
     # By how much a single count changes the squares on average, at edges and gaps as well.
     one = _smoothed(ones, there, kernel**4) / _smoothed(ones, there, kernel**2)
-    scale = np.maximum(variances, one * LEAST_COUNTS)
-    excess = ((residuals**2 - variances) / scale).sum(1)
-    variance = ((2 * variances + one) * variances / scale**2).sum(1)
-    return excess / np.sqrt(variance + LEAST_VARIANCE)
+    excess, variance = np.zeros(len(observed)), np.full(len(observed), LEAST_VARIANCE)
+    # Some bands at once: there are several arrays like this one on the way.
+    for first in range(0, observed.shape[1], BANDS_AT_ONCE):
+        some = slice(first, first + BANDS_AT_ONCE)
+        residuals = _smoothed(observed[:, some] - expected[:, some], there, kernel)
+        # Negative only where a model makes less than nothing.
+        variances = np.maximum(_smoothed(expected[:, some], there, kernel**2), 0)
+        scale = np.maximum(variances, one * LEAST_COUNTS)
+        excess += ((residuals**2 - variances) / scale).sum(1)
+        variance += ((2 * variances + one) * variances / scale**2).sum(1)
+    return excess / np.sqrt(variance)
 
 
 def _smoothed(values: np.ndarray, there: np.ndarray, kernel: np.ndarray) -> np.ndarray:
