@@ -43,10 +43,11 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     known where pixels are. The fractions are integrated out by variational Bayes, as in latent
     Dirichlet allocation (Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed
     at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
-    Of several starts the one with the highest bound of the evidence is taken. Regions that are
-    not explained then get a spectrum (see `misfit`), in place of one that can be spared, if that
-    predicts counts that were set aside better. Where neighbours are known, spectra are learned anew
-    in the end from what is certain: the little of what isn't there adds up over a map.
+    Regions that are not explained get a spectrum (see `misfit`), in place of one that can be
+    spared, if that predicts counts that were set aside better. Where neighbours are known, spectra
+    are learned anew in the end from what is certain: the little of what isn't there adds up over a
+    map. And from each, as much of the others is taken as can be missing if that is about as likely:
+    a phase that is nowhere alone has the spectrum of a sum otherwise.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -79,11 +80,10 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         when the objective sinks in ten iterations by less than this part (1e-4) of its value at
         the start, or by less than rounding lets see. 0 for no such test.
     init : "auto", "cluster", "nmf", array or pair of arrays
-        Where to start: from summed spectra of pixels that look alike (see `cluster_start`); from
-        a factorisation of scaled counts (see `scaled_nmf_start`); from spectra of shape
-        (n_components, n_features); or from abundances (n_pixels, n_components) and such spectra.
-        "auto" tries the first two where neighbours are known, and takes clusters otherwise. What
-        is zero at the start stays zero without the prior.
+        Where to start: from summed spectra of pixels that look alike (see `cluster_start`), which
+        is what "auto" does; from a factorisation of scaled counts (see `scaled_nmf_start`); from
+        spectra of shape (n_components, n_features); or from abundances (n_pixels, n_components)
+        and such spectra. What is zero at the start stays zero without the prior.
     random_state : int, RandomState instance or None
         Of the start and the counts that are set aside. An int gives the same result each time.
 

@@ -199,11 +199,10 @@ def test_a_rare_phase_does_not_drown_in_the_start():
     np.testing.assert_allclose(fractions.sum(1), 1, rtol=1e-5)
     assert fractions[~particle, 2].mean() < 0.03
     assert fractions[particle, 2].mean() > 0.7
-    # Nor in that of a fit: that from clusters goes by size, that of mixed phases does not.
+    # Nor in that of a fit.
     neighbours = Neighbours(np.ones(SHAPE, bool))
-    starts = _variational._starts(PoissonNMF(3, random_state=0), as_counts(counts), neighbours)
-    least = [fractions.min() for _, fractions in starts]
-    assert least[0] < 0.09 < least[1]
+    start = _variational._start(PoissonNMF(3, random_state=0), as_counts(counts), neighbours)
+    assert start.fractions().min() < 0.09
 
 
 def climb_of(counts, start, estimator=None):
