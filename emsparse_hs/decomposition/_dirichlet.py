@@ -125,7 +125,7 @@ class DirichletModel:
         )
         return numerator
 
-    def settle(self, most: int, tol: float) -> None:
+    def settle(self, most: int, tol: float, *, weak_first: bool = True) -> None:
         """Bring the posterior to rest, the spectra being fixed.
 
         Parameters
@@ -134,6 +134,9 @@ class DirichletModel:
             Most rounds, in each of which pixels look at their neighbours once.
         tol : float
             Mean change of the fractions at which they end before.
+        weak_first : bool
+            Whether neighbours are weak in the first rounds, which is not needed where it comes from
+            rest with others.
         """
         if self.neighbours is None or not self.spatial:
             self._renew_prior()
@@ -142,7 +145,8 @@ class DirichletModel:
         strength = self.spatial
         for n in range(most):
             # Weak neighbours at first: pixels come to an agreement faster.
-            self.spatial = min(strength, WEAK) if n < FIRST_ROUNDS else strength
+            weak = weak_first and n < FIRST_ROUNDS
+            self.spatial = min(strength, WEAK) if weak else strength
             self._renew_prior()
             change = self.infer(SETTLING_CLIMBS, CLIMB_TOL, BEYOND)
             if change < tol and self.spatial == strength:

@@ -106,7 +106,7 @@ def _scores(unseen, fractions: np.ndarray, components: np.ndarray, mean: np.ndar
         expected += fraction[pixels] * spectrum[unseen.indices]
     always = mean[unseen.indices]
     # A pixel without counts in the known part has no abundances, and gets the mean spectrum.
-    unknown = ~fractions.any(1)[pixels]
+    unknown = fractions.sum(1)[pixels] == 0
     expected[unknown] = always[unknown]
     # A channel that was empty before says nothing about how many spectra there are.
     ratio = (1 - SHARE_OF_MEAN) * expected / np.where(always > 0, always, np.inf) + SHARE_OF_MEAN

@@ -108,7 +108,7 @@ def likely_ones(
     spectra : array of shape (n_components, n_features)
         Those there are.
     model : DirichletModel
-        Its counts, neighbours and prior are used, and its fractions to start from.
+        At rest. Its counts, neighbours and prior are used, and its fractions to start from.
     random : RandomState
         Of the choice of counts.
 
@@ -129,7 +129,7 @@ def likely_ones(
             counts, spectra, model.fractions(), float(model.alpha[0]), 0.0, model.neighbours
         )
         part.spatial = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
-        part.settle(ROUNDS, AT_REST)
+        part.settle(ROUNDS, AT_REST, weak_first=False)
         return part.bound() / counts.shape[0]
 
     def one_changed(k: int) -> np.ndarray:

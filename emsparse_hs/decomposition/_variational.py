@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,8 +26,9 @@ from .counts import thin_counts
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
 
-#: Strengths that maps may have, and the share of the counts from which the others are predicted.
-STRENGTHS, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 0.8
+#: Strengths that maps may have, which of them is tried first, and the share of the counts from
+#: which the others are predicted.
+STRENGTHS, FIRST, SHARE = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0), 2, 0.8
 
 #: Where it is asked what is certain, neighbours weigh as much as so many counts, but no more than
 #: so many times what they do in the maps. With 80, spectra of thin layers are worse.
@@ -115,6 +116,7 @@ def solve_variational(
     if part is not counts:
         fractions = sharp_fractions(part, spectra)
         of_part = start_model(estimator, part, neighbours, spectra, fractions)
+        of_part.settle(ROUNDS, AT_REST)
     # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
     if certain and model.neighbours is not None and len(spectra) > 1:
         spectra, spatial = _certain_and_pure(model, of_part, spatial, random)
@@ -158,7 +160,7 @@ def _certain(
         spectra[k] = spectrum
     model.take(spectra.T)
     model.spatial = spatial
-    model.settle(FEW_ROUNDS, AT_REST)
+    model.settle(FEW_ROUNDS, AT_REST, weak_first=False)
     return spectra_of_certain(model)
 
 
@@ -223,20 +225,24 @@ def _best_strength(model: DirichletModel, spectra: np.ndarray, random) -> float:
 
     def predicted(strength: float) -> np.ndarray:
         part.spatial = strength
-        part.settle(ROUNDS, AT_REST)
+        part.settle(ROUNDS, AT_REST, weak_first=False)
         return scores(known, unseen, part.abundances(), spectra)
 
-    strongest, best = STRENGTHS[0], predicted(STRENGTHS[0])
-    for strength in STRENGTHS[1:]:
-        score = predicted(strength)
-        if is_better(best, score):
-            if not strongest:
-                return strongest
-            between = float(np.sqrt(strongest * strength))
-            return strongest if is_better(best, predicted(between)) else between
-        strongest = strength
-        best = max(best, score, key=np.sum)
-    return strongest
+    return _strongest(predicted)
+
+
+def _strongest(predicted: Callable[[float], np.ndarray]) -> float:
+    """The highest strength that predicts as well as the best one, up or down from a usual one."""
+    n, best = FIRST, predicted(STRENGTHS[FIRST])
+    while n + 1 < len(STRENGTHS) and not is_better(best, score := predicted(STRENGTHS[n + 1])):
+        n, best = n + 1, max(best, score, key=np.sum)
+    if n == FIRST:
+        while n and is_better(score := predicted(STRENGTHS[n - 1]), best):
+            n, best = n - 1, score
+    if not n or n + 1 == len(STRENGTHS):
+        return STRENGTHS[n]
+    between = float(np.sqrt(STRENGTHS[n] * STRENGTHS[n + 1]))
+    return STRENGTHS[n] if is_better(best, predicted(between)) else between
 
 
 def _start(estimator, counts, neighbours) -> DirichletModel:
