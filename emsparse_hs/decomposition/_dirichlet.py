@@ -75,8 +75,12 @@ class DirichletModel:
         self.of_mean = COUNTS_OF_MEAN * means / max(means.sum(), 1)
         self.totals = pixel_sums(counts).astype(np.float32)[:, None]
         self.prior = np.tile(self.alpha, (counts.shape[0], 1))
-        self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
+        self.start_from(fractions)
         self._momentum = Momentum()
+
+    def start_from(self, fractions: np.ndarray) -> None:
+        """Start the posterior from fractions, of shape (n_pixels, n_components)."""
+        self.shapes = self.prior + self.totals * np.asarray(fractions, np.float32)
 
     def components(self) -> np.ndarray:
         """Spectra of shape (n_components, n_features), of sum 1 in float64."""

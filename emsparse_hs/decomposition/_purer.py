@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linprog
 
@@ -21,14 +24,29 @@ MOST, LEAST = 0.9, 0.02
 
 #: Nats a pixel by which a purer spectrum may be less likely: the prior favours pixels that are all
 #: of one kind, and so spectra that are sums of pixels.
-PURER = 0.02
+PURER = 0.025
 
 #: Results are compared at so many counts a pixel, and with neighbours that weigh as much as this
 #: part of them.
-COMPARED_COUNTS, COMPARED_PART = 50, 0.2
+COMPARED_COUNTS, COMPARED_PART = 50, 0.15
 
 #: Rounds over the map in which abundances come to rest, and their mean change at the end.
-ROUNDS, AT_REST = 8, 2e-3
+ROUNDS, AT_REST = 12, 1e-3
+
+
+class Purer(NamedTuple):
+    """A spectrum without parts of the others.
+
+    Attributes
+    ----------
+    spectrum : float64 array of shape (n_features,)
+        Of sum 1.
+    parts : float64 array of shape (n_components,)
+        What the spectrum before is made of: the purer one in its own place, and the others.
+    """
+
+    spectrum: np.ndarray
+    parts: np.ndarray
 
 
 def counts_seen(model: DirichletModel) -> np.ndarray:
@@ -43,9 +61,7 @@ def counts_seen(model: DirichletModel) -> np.ndarray:
     return np.einsum("ik,il->kl", model.fractions(), model.abundances(), dtype=np.float64)
 
 
-def purer_spectra(
-    components: np.ndarray, seen: np.ndarray, n_known: int = 0
-) -> dict[int, np.ndarray]:
+def purer_spectra(components: np.ndarray, seen: np.ndarray, n_known: int = 0) -> dict[int, Purer]:
     """Take from each spectrum as much of the others as can be missing.
 
     A phase that is nowhere alone has been seen with others only, and where nothing tells it from
@@ -63,8 +79,8 @@ def purer_spectra(
 
     Returns
     -------
-    dict of int to float64 array of shape (n_features,)
-        Those from which something can be taken without the others, of sum 1, by their number.
+    dict of int to Purer
+        Those from which something can be taken, by their number.
     """
     purer = {}
     for k in range(n_known, len(components)):
@@ -74,8 +90,27 @@ def purer_spectra(
         parts = _largest_parts(components[k], others, seen[k].sum(), seen[k] @ components)
         left = np.maximum(components[k] - parts @ others, 0)
         if parts.sum() > LEAST and left.sum() > 0:
-            purer[k] = left / left.sum()
+            purer[k] = Purer(left / left.sum(), np.insert(parts, k, 1 - parts.sum()))
     return purer
+
+
+def with_purer(spectra: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarray:
+    """Spectra of shape (n_components, n_features), the purer ones in place of those before."""
+    spectra = spectra.copy()
+    for k, one in purer.items():
+        spectra[k] = one.spectrum
+    return spectra
+
+
+def redistributed(fractions: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarray:
+    """Fractions (n_pixels, n_components) of the same counts by purer spectra.
+
+    From there the posterior is soon at rest, wherever the others are in truth.
+    """
+    parts = np.eye(fractions.shape[1], dtype=np.float32)
+    for k, one in purer.items():
+        parts[k] = one.parts
+    return fractions @ parts
 
 
 def _largest_parts(
@@ -94,8 +129,8 @@ def _largest_parts(
 
 
 def likely_ones(
-    purer: dict[int, np.ndarray], spectra: np.ndarray, model: DirichletModel, random
-) -> dict[int, np.ndarray]:
+    purer: dict[int, Purer], spectra: np.ndarray, model: DirichletModel, random
+) -> dict[int, Purer]:
     """Those purer spectra that are not clearly less likely than the ones there are.
 
     Evidence is bounded at few counts a pixel, whatever the dose: at many, the small departures of
@@ -103,7 +138,7 @@ def likely_ones(
 
     Parameters
     ----------
-    purer : dict of int to array of shape (n_features,)
+    purer : dict of int to Purer
         As from `purer_spectra`.
     spectra : array of shape (n_components, n_features)
         Those there are.
@@ -114,28 +149,22 @@ def likely_ones(
 
     Returns
     -------
-    dict of int to array of shape (n_features,)
+    dict of int to Purer
         Some of `purer`.
     """
     if not purer:
         return {}
-    counts = model.counts
+    counts, fractions, alpha = model.counts, model.fractions(), float(model.alpha[0])
     share = COMPARED_COUNTS * counts.shape[0] / counts.sum(dtype=np.float64)
     if share < 1 and counts.dtype.kind == "u":
         counts, _ = thin_counts(counts, share, random)
+    strength = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
 
-    def bound(spectra: np.ndarray) -> float:
-        part = DirichletModel(
-            counts, spectra, model.fractions(), float(model.alpha[0]), 0.0, model.neighbours
-        )
-        part.spatial = COMPARED_PART * counts.sum(dtype=np.float64) / counts.shape[0]
+    def bound(some: Mapping[int, Purer]) -> float:
+        changed, start = with_purer(spectra, some), redistributed(fractions, some)
+        part = DirichletModel(counts, changed, start, alpha, strength, model.neighbours)
         part.settle(ROUNDS, AT_REST, weak_first=False)
         return part.bound() / counts.shape[0]
 
-    def one_changed(k: int) -> np.ndarray:
-        changed = spectra.copy()
-        changed[k] = purer[k]
-        return changed
-
-    least = bound(spectra) - PURER
-    return {k: purer[k] for k in purer if bound(one_changed(k)) > least}
+    least = bound({}) - PURER
+    return {k: one for k, one in purer.items() if bound({k: one}) > least}

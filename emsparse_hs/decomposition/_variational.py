@@ -19,7 +19,14 @@ from ._climb import SPATIAL_OF_SPECTRA, Climb, rough_climb, sharp_fractions, sta
 from ._dirichlet import DirichletModel
 from ._judge import is_better, scores
 from ._neighbours import Neighbours, some_tiles
-from ._purer import counts_seen, likely_ones, purer_spectra
+from ._purer import (
+    Purer,
+    counts_seen,
+    likely_ones,
+    purer_spectra,
+    redistributed,
+    with_purer,
+)
 from ._solver import Prior, Solution, check_known, solve_likelihood, start_spectra, with_known
 from .counts import thin_counts
 
@@ -152,13 +159,11 @@ def _asked(spatial: float) -> float:
 
 
 def _certain(
-    model: DirichletModel, spatial: float, purer: Mapping[int, np.ndarray] = MappingProxyType({})
+    model: DirichletModel, spatial: float, purer: Mapping[int, Purer] = MappingProxyType({})
 ) -> np.ndarray:
     """Spectra of what is certain with neighbours that weigh so much, some being purer before."""
-    spectra = model.components()
-    for k, spectrum in purer.items():
-        spectra[k] = spectrum
-    model.take(spectra.T)
+    model.take(with_purer(model.components(), purer).T)
+    model.start_from(redistributed(model.fractions(), purer))
     model.spatial = spatial
     model.settle(FEW_ROUNDS, AT_REST, weak_first=False)
     return spectra_of_certain(model)
