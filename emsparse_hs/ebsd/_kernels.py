@@ -75,7 +75,43 @@ def _inside(start, slope, largest, n_samples):
 
 
 @numba.njit(nogil=True, cache=True)
-def band_scores(sums, counts, half_bins, margin, fewest, scores):
+def score_weights(counts, half_bins, margin, fewest, weights):
+    """What sums are multiplied with in `band_scores`: the same for all patterns of one centre.
+
+    Parameters
+    ----------
+    counts : float32 array of shape (n_azimuths, n_elevations)
+        From `radon_sums`, of the valid pixels.
+    half_bins : int array of shape (n_widths,)
+        Half widths tried, in steps of elevation.
+    margin : int
+        Width of a side, in steps of elevation.
+    fewest : float
+        Samples needed along the middle line and in each side.
+    weights : float32 array of shape (n_azimuths, n_widths, 4, n_elevations)
+        Filled: one over the numbers of samples inside and on one side, over the standard error of
+        the difference of their means, and the same for the other side; 0 where there are fewer.
+    """
+    n = counts.shape[1]
+    weights[:] = 0
+    for i in range(counts.shape[0]):
+        number = np.concatenate((np.zeros(1), np.cumsum(counts[i].astype(np.float64))))
+        for w in range(half_bins.size):
+            for j in range(n):
+                low, high = max(j - half_bins[w], 0), min(j + half_bins[w] + 1, n)
+                n_in = number[high] - number[low]
+                n_left = number[low] - number[max(low - margin, 0)]
+                n_right = number[min(high + margin, n)] - number[high]
+                if min(counts[i, j], n_left, n_right) < fewest:
+                    continue
+                for side, n_beside in enumerate((n_left, n_right)):
+                    error = math.sqrt(1 / n_in + 1 / n_beside)
+                    weights[i, w, 2 * side, j] = 1 / (n_in * error)
+                    weights[i, w, 2 * side + 1, j] = 1 / (n_beside * error)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def band_scores(sums, weights, half_bins, margin, scores):
     """How much brighter an interval of elevations is than either of its sides.
 
     The largest over a list of half widths of the smaller of the two differences to the sides, each
@@ -83,39 +119,31 @@ def band_scores(sums, counts, half_bins, margin, fewest, scores):
 
     Parameters
     ----------
-    sums, counts : float32 array of shape (n_azimuths, n_elevations)
-        From `radon_sums`, of the pattern and of its valid pixels.
-    half_bins : int array of shape (n_widths,)
-        Half widths tried, in steps of elevation.
-    margin : int
-        Width of a side, in steps of elevation.
-    fewest : float
-        Samples needed along the middle line and in each side.
+    sums : float32 array of shape (n_azimuths, n_elevations)
+        From `radon_sums`.
+    weights, half_bins, margin
+        See `score_weights`.
     scores : float32 array of shape (n_azimuths, n_elevations)
-        Filled; -inf where there are fewer.
+        Filled; 0 at least where there are too few samples.
     """
-    n = sums.shape[1]
-    total, number = np.zeros(n + 1), np.zeros(n + 1)
+    n, pad = sums.shape[1], half_bins.max() + margin
+    # Running sums, which go on beyond both ends: the loop over places has no branch then, and runs
+    # on several of them at once.
+    total = np.zeros(n + 2 * pad + 1, np.float32)
     for i in range(sums.shape[0]):
         for j in range(n):
-            total[j + 1] = total[j] + sums[i, j]
-            number[j + 1] = number[j] + counts[i, j]
-        for j in range(n):
-            best = -np.inf
-            for half in half_bins:
-                low, high = max(j - half, 0), min(j + half + 1, n)
-                left, right = max(low - margin, 0), min(high + margin, n)
-                n_in, n_left = number[high] - number[low], number[low] - number[left]
-                n_right = number[right] - number[high]
-                if min(counts[i, j], n_left, n_right) < fewest:
-                    continue
-                inside = (total[high] - total[low]) / n_in
-                to_left = inside - (total[low] - total[left]) / n_left
-                to_right = inside - (total[right] - total[high]) / n_right
-                to_left /= math.sqrt(1 / n_in + 1 / n_left)
-                to_right /= math.sqrt(1 / n_in + 1 / n_right)
-                best = max(best, min(to_left, to_right))
-            scores[i, j] = best
+            total[pad + j + 1] = total[pad + j] + sums[i, j]
+        total[pad + n + 1 :] = total[pad + n]
+        scores[i] = -np.inf
+        for w in range(half_bins.size):
+            start, end = pad - half_bins[w], pad + half_bins[w] + 1
+            own, best = weights[i, w], scores[i]
+            for j in range(n):
+                low, high = total[start + j], total[end + j]
+                left, right = low - total[start - margin + j], total[end + margin + j] - high
+                one = (high - low) * own[0, j] - left * own[1, j]
+                other = (high - low) * own[2, j] - right * own[3, j]
+                best[j] = max(best[j], min(one, other))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -131,19 +159,21 @@ def is_peak(scores, peaks):
     peaks : bool array of shape (n_azimuths, n_elevations)
         Filled.
     """
+    for i in range(scores.shape[0]):
+        for j in range(scores.shape[1]):
+            peaks[i, j] = scores[i, j] > 0 and not _is_exceeded(scores, i, j)
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_exceeded(scores, i, j):
+    """Whether a neighbour is higher, those of the same azimuth being looked at first."""
     n_azimuths, n = scores.shape
-    for i in range(n_azimuths):
-        for j in range(n):
-            peaks[i, j] = scores[i, j] > 0
-            if not peaks[i, j]:
-                continue
-            for a in range(i - 1, i + 2):
-                for b in range(j - 1, j + 2):
-                    if not 0 <= b < n:
-                        continue
-                    wrapped = n - 1 - b if a < 0 or a >= n_azimuths else b
-                    if scores[a % n_azimuths, wrapped] > scores[i, j]:
-                        peaks[i, j] = False
+    for a in (i, i - 1, i + 1):
+        for b in range(max(j - 1, 0), min(j + 2, n)):
+            wrapped = b if 0 <= a < n_azimuths else n - 1 - b
+            if scores[a % n_azimuths, wrapped] > scores[i, j]:
+                return True
+    return False
 
 
 @numba.njit(nogil=True, cache=True)

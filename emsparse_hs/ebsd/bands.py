@@ -123,7 +123,8 @@ def detect_bands(
     for i, sums, counts in lines:
         if pixels is None or centres.ndim == 2:
             pixels = _pixels(shape, centres if centres.ndim == 1 else centres[i], valid)
-        normals = _candidates(sums, counts, nodes, fewest, n_bands + SPARE)
+            weights = _weights(counts, fewest)
+        normals = _candidates(sums, weights, nodes, n_bands + SPARE)
         _refine(images[i][valid], *pixels, normals, min_contrast, table[i])
     return Bands(table[..., :3], table[..., 3], table[..., 4])
 
@@ -154,11 +155,19 @@ def _pixels(shape: tuple[int, int], centre, valid) -> tuple[np.ndarray, np.ndarr
     return directions, 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
 
 
-def _candidates(sums, counts, nodes, fewest: float, n: int) -> np.ndarray:
+def _weights(counts: np.ndarray, fewest: float) -> np.ndarray:
+    """Of the sums that a band's score is made of."""
+    n_azimuths, n_elevations = counts.shape
+    weights = np.empty((n_azimuths, len(HALF_BINS), 4, n_elevations), np.float32)
+    _kernels.score_weights(counts, np.array(HALF_BINS), MARGIN_BINS, fewest, weights)
+    return weights
+
+
+def _candidates(sums, weights, nodes, n: int) -> np.ndarray:
     """Normals at the highest peaks of the filtered Radon transform, at most n, well apart."""
     scores = np.empty_like(sums)
     peaks = np.empty(sums.shape, bool)
-    _kernels.band_scores(sums, counts, np.array(HALF_BINS), MARGIN_BINS, fewest, scores)
+    _kernels.band_scores(sums, weights, np.array(HALF_BINS), MARGIN_BINS, scores)
     _kernels.is_peak(scores, peaks)
     ranked = nodes[peaks][np.argsort(-scores[peaks], kind="stable")]
     return ranked[_first_apart(ranked, SEPARATION, n)]
