@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from . import _kernels
+from . import _radon_kernels
 from .geometry import as_pattern_centre
 
 #: Patterns with one pattern centre that are summed at a time.
@@ -228,10 +228,10 @@ def line_sums(images, valid, usable, centres, azimuths, elevations):
     for alike in _of_one_centre(np.flatnonzero(usable), centres):
         if counted is None or (centres[alike[0]] != counted).any():
             counted = centres[alike[0]]
-            _kernels.radon_sums(valid.astype(np.float32)[..., None], counted, *lines, counts)
+            _radon_kernels.radon_sums(valid.astype(np.float32)[..., None], counted, *lines, counts)
         together = np.empty((*shape, len(alike)), np.float32)
         stack = np.ascontiguousarray(np.moveaxis(images[alike], 0, -1))
-        _kernels.radon_sums(stack, counted, *lines, together)
+        _radon_kernels.radon_sums(stack, counted, *lines, together)
         for k, i in enumerate(alike):
             sums[:] = together[..., k]
             yield i, sums, counts[..., 0]

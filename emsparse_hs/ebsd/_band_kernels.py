@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Compiled loops over patterns and bands; their numpy twins are in the tests."""
+"""Compiled loops over bands and their pixels; their numpy twins are in the tests."""
 
 import math
 
@@ -13,167 +13,10 @@ _N_UNKNOWNS = 5
 FEWEST_PIXELS = 20
 #: A fit ends when its angles change by less than this in a step, in radians.
 _AT_REST = 2e-4
+#: Numbers that leave single precision as it is.
+_ZERO, _QUARTER, _HALF, _STEEP, _ONE = np.array([0, 0.25, 0.5, 0.75, 1], np.float32)
 #: Bins of the profile across a band, from its middle outwards.
 _N_BINS = 24
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def radon_sums(images, centre, cosines, sines, distances, sums):
-    """Sums of the intensity along lines, of several patterns with one centre at a time.
-
-    A line is sampled once a column if it is rather flat and once a row if it is rather steep,
-    with linear interpolation between the two nearest pixels. Where a sample lies is worked out once
-    for all patterns, which lie side by side in memory.
-
-    Parameters
-    ----------
-    images : float32 array of shape (height, width, n)
-        Intensities.
-    centre : float64 array of shape (3,)
-        Column and row of the pattern centre and distance of the source point, in px.
-    cosines, sines : float64 array of shape (n_azimuths,)
-        Of the azimuths of the lines' normals, y up.
-    distances : float64 array of shape (n_elevations,)
-        Of the lines from the pattern centre, over the distance of the source point.
-    sums : float32 array of shape (n_azimuths, n_elevations, n)
-        Filled.
-    """
-    turned = np.ascontiguousarray(images.transpose(1, 0, 2))
-    for i in range(cosines.size):
-        # The line is cosine * (x - centre x) - sine * (y - centre y) = distance, rows downwards.
-        if abs(sines[i]) >= abs(cosines[i]):
-            pixels, along, across = turned, centre[0], centre[1]
-            slope, over = cosines[i] / sines[i], -1 / sines[i]
-        else:
-            pixels, along, across = images, centre[1], centre[0]
-            slope, over = sines[i] / cosines[i], 1 / cosines[i]
-        n_samples, n_across = pixels.shape[:2]
-        for j in range(distances.size):
-            start = across + over * distances[j] * centre[2] - slope * along
-            first, last = _inside(start, slope, n_across - 1.0, n_samples)
-            total = sums[i, j]
-            total[:] = 0
-            for k in range(first, last):
-                place = start + slope * k
-                near = min(max(int(place), 0), n_across - 2)
-                part = np.float32(place - near)
-                one, other = pixels[k, near], pixels[k, near + 1]
-                for p in range(total.size):
-                    total[p] += one[p] + part * (other[p] - one[p])
-
-
-@numba.njit(nogil=True, cache=True)
-def _inside(start, slope, largest, n_samples):
-    """First and last k, the last excluded, with start + slope * k in [0, largest]."""
-    if abs(slope) < 1e-9:
-        return (0, n_samples) if 0 <= start <= largest else (0, 0)
-    one, other = -start / slope, (largest - start) / slope
-    first, last = min(one, other), max(one, other)
-    if last < 0 or first > n_samples - 1:
-        return 0, 0
-    return max(0, math.ceil(first)), min(n_samples, math.floor(last) + 1)
-
-
-@numba.njit(nogil=True, cache=True)
-def score_weights(counts, half_bins, margin, fewest, weights):
-    """What sums are multiplied with in `band_scores`: the same for all patterns of one centre.
-
-    Parameters
-    ----------
-    counts : float32 array of shape (n_azimuths, n_elevations)
-        From `radon_sums`, of the valid pixels.
-    half_bins : int array of shape (n_widths,)
-        Half widths tried, in steps of elevation.
-    margin : int
-        Width of a side, in steps of elevation.
-    fewest : float
-        Samples needed along the middle line and in each side.
-    weights : float32 array of shape (n_azimuths, n_widths, 4, n_elevations)
-        Filled: one over the numbers of samples inside and on one side, over the standard error of
-        the difference of their means, and the same for the other side; 0 where there are fewer.
-    """
-    n = counts.shape[1]
-    weights[:] = 0
-    for i in range(counts.shape[0]):
-        number = np.concatenate((np.zeros(1), np.cumsum(counts[i].astype(np.float64))))
-        for w in range(half_bins.size):
-            for j in range(n):
-                low, high = max(j - half_bins[w], 0), min(j + half_bins[w] + 1, n)
-                n_in = number[high] - number[low]
-                n_left = number[low] - number[max(low - margin, 0)]
-                n_right = number[min(high + margin, n)] - number[high]
-                if min(counts[i, j], n_left, n_right) < fewest:
-                    continue
-                for side, n_beside in enumerate((n_left, n_right)):
-                    error = math.sqrt(1 / n_in + 1 / n_beside)
-                    weights[i, w, 2 * side, j] = 1 / (n_in * error)
-                    weights[i, w, 2 * side + 1, j] = 1 / (n_beside * error)
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def band_scores(sums, weights, half_bins, margin, scores):
-    """How much brighter an interval of elevations is than either of its sides.
-
-    The largest over a list of half widths of the smaller of the two differences to the sides, each
-    over its standard error for white noise of unit variance.
-
-    Parameters
-    ----------
-    sums : float32 array of shape (n_azimuths, n_elevations)
-        From `radon_sums`.
-    weights, half_bins, margin
-        See `score_weights`.
-    scores : float32 array of shape (n_azimuths, n_elevations)
-        Filled; 0 at least where there are too few samples.
-    """
-    n, pad = sums.shape[1], half_bins.max() + margin
-    # Running sums, which go on beyond both ends: the loop over places has no branch then, and runs
-    # on several of them at once.
-    total = np.zeros(n + 2 * pad + 1, np.float32)
-    for i in range(sums.shape[0]):
-        for j in range(n):
-            total[pad + j + 1] = total[pad + j] + sums[i, j]
-        total[pad + n + 1 :] = total[pad + n]
-        scores[i] = -np.inf
-        for w in range(half_bins.size):
-            start, end = pad - half_bins[w], pad + half_bins[w] + 1
-            own, best = weights[i, w], scores[i]
-            for j in range(n):
-                low, high = total[start + j], total[end + j]
-                left, right = low - total[start - margin + j], total[end + margin + j] - high
-                one = (high - low) * own[0, j] - left * own[1, j]
-                other = (high - low) * own[2, j] - right * own[3, j]
-                best[j] = max(best[j], min(one, other))
-
-
-@numba.njit(nogil=True, cache=True)
-def is_peak(scores, peaks):
-    """Mark the places that no neighbour exceeds, and that are above zero.
-
-    The first neighbours of the last azimuth are those of the first one, with elevations reversed.
-
-    Parameters
-    ----------
-    scores : float32 array of shape (n_azimuths, n_elevations)
-        Elevations symmetric around zero.
-    peaks : bool array of shape (n_azimuths, n_elevations)
-        Filled.
-    """
-    for i in range(scores.shape[0]):
-        for j in range(scores.shape[1]):
-            peaks[i, j] = scores[i, j] > 0 and not _is_exceeded(scores, i, j)
-
-
-@numba.njit(nogil=True, cache=True)
-def _is_exceeded(scores, i, j):
-    """Whether a neighbour is higher, those of the same azimuth being looked at first."""
-    n_azimuths, n = scores.shape
-    for a in (i, i - 1, i + 1):
-        for b in range(max(j - 1, 0), min(j + 2, n)):
-            wrapped = b if 0 <= a < n_azimuths else n - 1 - b
-            if scores[a % n_azimuths, wrapped] > scores[i, j]:
-                return True
-    return False
 
 
 @numba.njit(nogil=True, cache=True)
@@ -224,9 +67,9 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     ----------
     values : float32 array of shape (n_pixels,)
         Intensities.
-    directions : float64 array of shape (n_pixels, 3)
+    directions : float32 array of shape (3, n_pixels)
         Unit vectors of the pixels.
-    softness : float64 array of shape (n_pixels,)
+    softness : float32 array of shape (n_pixels,)
         s of each pixel.
     margin : float
         Width of the strips on both sides of a band that are fitted with it, a sine.
@@ -239,7 +82,7 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     fitted : float64 array of shape (n_bands, 3)
         Filled with w, h, and the contrast, see `contrast`; NaN where too few pixels are near.
     """
-    near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
+    near, places = np.empty((5, values.size), np.float32), np.empty(values.size, np.int64)
     for b in range(len(normals)):
         reach = limits[1] + 1.5 * margin
         n_near = gather(values, directions, softness, normals[b], reach, near, places)
@@ -259,16 +102,26 @@ def gather(values, directions, softness, normal, reach, near, places):
 
     Returns how many they are; `places` are filled with where they are among all.
     """
-    count = 0
-    a, b, c = normal[0], normal[1], normal[2]
-    for p in range(len(directions)):
-        x, y, z = directions[p, 0], directions[p, 1], directions[p, 2]
-        if abs(x * a + y * b + z * c) <= reach:
-            near[0, count], near[1, count], near[2, count] = x, y, z
-            near[3, count], near[4, count] = 1 / softness[p], values[p]
-            places[count] = p
-            count += 1
+    # Loops without a branch: no processor would foresee which pixels are near.
+    across, count = near[4], 0
+    _distances(directions, normal, across)
+    for p in range(values.size):
+        places[count] = p
+        count += np.intp(across[p] <= reach)
+    for k in range(count):
+        p = places[k]
+        near[0, k], near[1, k], near[2, k] = directions[0, p], directions[1, p], directions[2, p]
+        near[3, k], near[4, k] = 1 / softness[p], values[p]
     return count
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _distances(directions, normal, across):
+    """Sines of the pixels' angles to a plane, without their signs."""
+    a, b, c = np.float32(normal[0]), np.float32(normal[1]), np.float32(normal[2])
+    for p in range(directions.shape[1]):
+        x, y, z = directions[0, p], directions[1, p], directions[2, p]
+        across[p] = abs(x * a + y * b + z * c)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -327,23 +180,28 @@ def _first_width(near, n_near, margin, limits, normal):
 def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, vector):
     """Fill the lower triangle of J'J, and J'r, of the model in `fit_bands`.
 
-    The sums have names of their own and the loop no branch, so that it runs on several pixels at
-    once.
+    The sums have names of their own, the loop no branch, and all are of single precision, so that
+    it runs on many pixels at once.
     """
-    n00 = n10 = n20 = n30 = n40 = n11 = n21 = n31 = n41 = 0.0
-    n22 = n32 = n42 = n33 = n43 = n44 = r0 = r1 = r2 = r3 = r4 = 0.0
+    n00 = n10 = n20 = n30 = n40 = n11 = n21 = n31 = n41 = _ZERO
+    n22 = n32 = n42 = n33 = n43 = n44 = r0 = r1 = r2 = r3 = r4 = _ZERO
+    a, b, c = np.float32(normal[0]), np.float32(normal[1]), np.float32(normal[2])
+    u0, u1, u2 = np.float32(u[0]), np.float32(u[1]), np.float32(u[2])
+    v0, v1, v2 = np.float32(v[0]), np.float32(v[1]), np.float32(v[2])
+    offset, height = np.float32(level[0]), np.float32(level[1])
+    width, reach = np.float32(width), np.float32(reach)
     for p in range(n_near):
         x, y, z, inverse = near[0, p], near[1, p], near[2, p], near[3, p]
-        across = x * normal[0] + y * normal[1] + z * normal[2]
-        inside = 1.0 if abs(across) <= reach else 0.0
+        across = x * a + y * b + z * c
+        inside = _ONE if abs(across) <= reach else _ZERO
         one, slope_one = edge((width - across) * inverse)
         other, slope_other = edge((width + across) * inverse)
-        high = inside * (one + other - 1)
-        sideways = inside * level[1] * (slope_other - slope_one) * inverse
-        first = sideways * (x * u[0] + y * u[1] + z * u[2])
-        second = sideways * (x * v[0] + y * v[1] + z * v[2])
-        wider = inside * level[1] * (slope_one + slope_other) * inverse
-        left = inside * (near[4, p] - level[0]) - level[1] * high
+        high = inside * (one + other - _ONE)
+        sideways = inside * height * (slope_other - slope_one) * inverse
+        first = sideways * (x * u0 + y * u1 + z * u2)
+        second = sideways * (x * v0 + y * v1 + z * v2)
+        wider = inside * height * (slope_one + slope_other) * inverse
+        left = inside * (near[4, p] - offset) - height * high
         n00, n10, n20, n30, n40 = n00 + inside, n10 + high, n20 + first, n30 + second, n40 + wider
         n11, n21, n31 = n11 + high * high, n21 + high * first, n31 + high * second
         n41, n22, n32 = n41 + high * wider, n22 + first * first, n32 + first * second
@@ -360,8 +218,8 @@ def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, v
 @numba.njit(nogil=True, cache=True, inline="always", fastmath=True)
 def edge(t):
     """Smooth step from 0 at t = -1 to 1 at t = 1, and its slope."""
-    t = min(max(t, -1.0), 1.0)
-    return 0.5 + t * (0.75 - 0.25 * t * t), 0.75 * (1 - t * t)
+    t = min(max(t, -_ONE), _ONE)
+    return _HALF + t * (_STEEP - _QUARTER * t * t), _STEEP * (_ONE - t * t)
 
 
 @numba.njit(nogil=True, cache=True)
