@@ -107,7 +107,7 @@ def gather(values, directions, softness, normal, reach, near, places):
     _distances(directions, normal, across)
     for p in range(values.size):
         places[count] = p
-        count += np.intp(across[p] <= reach)
+        count += int(across[p] <= reach)
     for k in range(count):
         p = places[k]
         near[0, k], near[1, k], near[2, k] = directions[0, p], directions[1, p], directions[2, p]
