@@ -50,7 +50,7 @@ PRIOR = 0.01
 
 
 def features_of(solution: LatticeSolution, bands: Bands) -> np.ndarray:
-    """What `trust` is told of a solution from bands alone."""
+    """What `trust` is told of a solution."""
     known = np.isfinite(bands.half_widths).sum(axis=1)
     rotations = solution.orientations[np.isfinite(solution.orientations).all(axis=(1, 2))]
     return trust_features(
@@ -58,7 +58,7 @@ def features_of(solution: LatticeSolution, bands: Bands) -> np.ndarray:
         lattice_probabilities(solution.hypotheses).max(),
         float(np.nanmean(solution.explained)),
         int(like_orientations(solution.cell, rotations).max()) + 1,
-        len(solution.superlattices),
+        len(solution.superlattices) - solution.n_pooled,
         float(np.minimum(known, STRONG_BANDS).mean()),
     )
 
@@ -77,8 +77,8 @@ def answers(source: str, options: Namespace, width_scale: float):
     crystals, draw = observe(options)
     for crystal in crystals:
         which = BRAVAIS_LATTICES.index(crystal.lattice)
-        bands, _ = draw(crystal, np.random.default_rng([SEED, crc(crystal), which]))
-        solution = solve_lattice(bands, BEAM_ENERGY, width_scale=width_scale)
+        bands, patterns = draw(crystal, np.random.default_rng([SEED, crc(crystal), which]))
+        solution = solve_lattice(bands, BEAM_ENERGY, width_scale=width_scale, patterns=patterns)
         if solution.hypotheses:
             best = BRAVAIS_LATTICES[int(solution.probabilities[:-1].argmax())]
             yield features_of(solution, bands), best == crystal.lattice
@@ -92,7 +92,7 @@ def collect(crystals: str, masters: str | None) -> tuple[np.ndarray, np.ndarray,
             continue
         options = Namespace(
             crystals=crystals, masters=masters, split="even", largest=None, limit=limit,
-            real_only=False, patterns=patterns, pixels=pixels, n_bands=n_bands, bands_only=True,
+            real_only=False, patterns=patterns, pixels=pixels, n_bands=n_bands, bands_only=False,
         )  # fmt: skip
         scale = WIDTH_SCALE if source == "masters" else 1.0
         found += [(*one, number) for one in answers(source, options, scale)]

@@ -5,7 +5,7 @@
 import numba
 import numpy as np
 
-from ._kernels import FEWEST_PIXELS, contrast, edge, fit_band, gather
+from ._band_kernels import FEWEST_PIXELS, contrast, edge, fit_band, gather
 
 #: Pixels are taken from so far outside of a band, in widths of the strips beside it: what is fitted
 #: with it, and by how much it may grow and move in one sweep.
@@ -24,7 +24,7 @@ def fit_together(
     Parameters
     ----------
     values, directions, softness, margin, limits, n_iterations
-        See `emsparse_hs.ebsd._kernels.fit_bands`.
+        See `emsparse_hs.ebsd._band_kernels.fit_bands`.
     n_sweeps : int
         How often each band is fitted.
     normals : float64 array of shape (n_bands, 3)
@@ -32,7 +32,7 @@ def fit_together(
         As `fit_bands` leaves them, and changed to the better ones.
     """
     left = values.copy()
-    near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
+    near, places = np.empty((5, values.size), np.float32), np.empty(values.size, np.int64)
     level = np.empty(2)
     for b in range(len(normals)):
         n = gather(left, directions, softness, normals[b], fitted[b, 0] + margin, near, places)

@@ -303,7 +303,7 @@ def _without_doubles(pool: list[list]) -> list[np.ndarray]:
     """Different cells, first those of high evidence that many patterns have."""
     kept: list[list] = []
     for evidence, cell in pool:
-        alike = next((k for k in kept if _alike(k[2], cell)), None)
+        alike = next((k for k in kept if are_alike(k[2], cell)), None)
         if alike is None:
             kept.append([evidence, 1, cell])
         else:
@@ -312,7 +312,7 @@ def _without_doubles(pool: list[list]) -> list[np.ndarray]:
     return [cell for _, _, cell in kept[:N_CANDIDATES]]
 
 
-def _alike(one, other) -> bool:
+def are_alike(one, other) -> bool:
     """Whether two reduced cells are the same within the errors of one pattern."""
     lengths, others = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
     cosines = [

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _backfit_kernels, _kernels
+from . import _backfit_kernels, _band_kernels, _radon_kernels
 from .geometry import as_pattern_centre, normals_from_angles, pixel_directions, upward
 from .radon import centres_in_pixels, line_sums, normalise_patterns, radon_angles
 
@@ -123,7 +123,8 @@ def detect_bands(
     for i, sums, counts in lines:
         if pixels is None or centres.ndim == 2:
             pixels = _pixels(shape, centres if centres.ndim == 1 else centres[i], valid)
-        normals = _candidates(sums, counts, nodes, fewest, n_bands + SPARE)
+            weights = _weights(counts, fewest)
+        normals = _candidates(sums, weights, nodes, n_bands + SPARE)
         _refine(images[i][valid], *pixels, normals, min_contrast, table[i])
     return Bands(table[..., :3], table[..., 3], table[..., 4])
 
@@ -151,15 +152,24 @@ def _pixels(shape: tuple[int, int], centre, valid) -> tuple[np.ndarray, np.ndarr
     directions = pixel_directions(shape, centre)[valid]
     # A pixel's angle goes with the cosine squared away from the pattern centre, and with the cosine
     # around it.
-    return directions, 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
+    softness = 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
+    return np.ascontiguousarray(directions.T, np.float32), softness.astype(np.float32)
 
 
-def _candidates(sums, counts, nodes, fewest: float, n: int) -> np.ndarray:
+def _weights(counts: np.ndarray, fewest: float) -> np.ndarray:
+    """Of the sums that a band's score is made of."""
+    n_azimuths, n_elevations = counts.shape
+    weights = np.empty((n_azimuths, len(HALF_BINS), 4, n_elevations), np.float32)
+    _radon_kernels.score_weights(counts, np.array(HALF_BINS), MARGIN_BINS, fewest, weights)
+    return weights
+
+
+def _candidates(sums, weights, nodes, n: int) -> np.ndarray:
     """Normals at the highest peaks of the filtered Radon transform, at most n, well apart."""
     scores = np.empty_like(sums)
     peaks = np.empty(sums.shape, bool)
-    _kernels.band_scores(sums, counts, np.array(HALF_BINS), MARGIN_BINS, fewest, scores)
-    _kernels.is_peak(scores, peaks)
+    _radon_kernels.band_scores(sums, weights, np.array(HALF_BINS), MARGIN_BINS, scores)
+    _radon_kernels.is_peak(scores, peaks)
     ranked = nodes[peaks][np.argsort(-scores[peaks], kind="stable")]
     return ranked[_first_apart(ranked, SEPARATION, n)]
 
@@ -169,7 +179,7 @@ def _refine(values, directions, softness, normals, min_contrast: float, table) -
     fitted = np.empty((len(normals), 3))
     margin, limits = np.sin(np.radians(MARGIN)), np.sin(np.radians(HALF_WIDTHS))
     pixels = (values, directions, softness, margin, limits)
-    _kernels.fit_bands(*pixels, N_ITERATIONS, normals, fitted)
+    _band_kernels.fit_bands(*pixels, N_ITERATIONS, normals, fitted)
     # Where bands meet, one may gain contrast by what the others explain.
     normals, fitted = _best(normals, fitted, min(min_contrast, MIN_CONTRAST), len(table))
     _backfit_kernels.fit_together(*pixels, N_SWEEPS, N_SWEEP_ITERATIONS, normals, fitted)
@@ -190,4 +200,4 @@ def _first_apart(normals, degrees: float, n: int) -> np.ndarray:
     """Indices of the first n normals that are this far from all chosen before them."""
     chosen = np.empty(n, np.int64)
     cosine = np.cos(np.radians(degrees))
-    return chosen[: _kernels.first_apart(np.ascontiguousarray(normals), cosine, n, chosen)]
+    return chosen[: _band_kernels.first_apart(np.ascontiguousarray(normals), cosine, n, chosen)]

@@ -27,6 +27,7 @@ from ._joint import (
 )
 from .bands import Bands
 from .bravais import BRAVAIS_LATTICES, Symmetry
+from .dissent import dissent
 from .oriented_patterns import Patterns, check_patterns, look_at
 from .pooled_contrast import FEWEST_ORIENTATIONS, add_pooled_superlattices
 from .posterior import (
@@ -73,7 +74,7 @@ class LatticeSolution:
         Conventional cell of the most probable lattice, in the same frame, with its symmetry.
     parameters, errors : float64 array of shape (6,)
         Lengths in angstrom and angles in degrees of the conventional cell, and standard errors,
-        with what is left however many bands there are: about 0.15 % and 0.17 degrees
+        with what is left however many bands there are: about 0.1 % and 0.11 degrees
         (`emsparse_hs.ebsd.posterior.FLOOR`). Lengths share a scale that comes from the bands'
         widths; their errors don't hold what `width_scale` is wrong by, which is 5 % and more.
     strain_covariance : float64 array of shape (6, 6)
@@ -87,6 +88,8 @@ class LatticeSolution:
     superlattices : tuple of (int, float)
         Index of each superlattice that few bands speak for, or what only all patterns together
         show, and the log evidence that it adds.
+    n_pooled : int
+        How many of these, the last ones, only all patterns together show.
     orientations : float64 array of shape (n_patterns, 3, 3)
         Row vectors in the crystal's frame times these are in the detector's; NaN where a pattern
         has too few bands.
@@ -114,10 +117,12 @@ class LatticeSolution:
     hypotheses: list[Hypothesis]
     symmetry: Symmetry | None
     superlattices: tuple[tuple[int, float], ...]
+    n_pooled: int
     orientations: np.ndarray
     centre_errors: np.ndarray
     explained: np.ndarray
     residuals: np.ndarray
+    dissent: np.ndarray
     log_evidence: float
     spread: np.ndarray
 
@@ -222,7 +227,8 @@ def solve_lattice(
         half_wavelength = relativistic_wavelength(beam_energy) / 2 / width_scale
         fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
     everywhere = _all_oriented(fit, some, sets, errors)
-    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g))
+    others = dissent(fit, chosen, errors)
+    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g), others)
 
 
 def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavelength) -> Fit:
@@ -285,7 +291,7 @@ def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors) -> Fit:
 
 
 def _solution(
-    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, n_bands: int
+    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, n_bands: int, others
 ) -> LatticeSolution:
     """What is told of a fit."""
     # Edges of a band are of unequal brightness, which shifts it: the same in patterns alike.
@@ -315,10 +321,12 @@ def _solution(
         hypotheses=hypotheses,
         symmetry=symmetry,
         superlattices=fit.gains + fit.pooled,
+        n_pooled=len(fit.pooled),
         orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
         centre_errors=_placed(fit.centres, refined, n_patterns),
         explained=_placed(shares, numbers, n_patterns),
         residuals=_placed(angles[shows], numbers[shows], n_patterns),
+        dissent=_placed(others, refined, n_patterns),
         log_evidence=evidence,
         spread=errors.spread,
     )
@@ -343,10 +351,12 @@ def _nothing(n_patterns: int) -> LatticeSolution:
         hypotheses=[],
         symmetry=None,
         superlattices=(),
+        n_pooled=0,
         orientations=np.full((n_patterns, 3, 3), np.nan),
         centre_errors=np.full((n_patterns, 3), np.nan),
         explained=np.full(n_patterns, np.nan),
         residuals=np.full(n_patterns, np.nan),
+        dissent=np.full(n_patterns, np.nan),
         log_evidence=0.0,
         spread=np.array(SPREAD),
     )

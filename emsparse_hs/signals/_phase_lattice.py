@@ -36,7 +36,7 @@ class PhaseLattice:
     What `emsparse_hs.ebsd.LatticeSolution` holds is here under the same names: `lattice`,
     `probabilities`, `parameters`, `errors`, `cell`, `conventional_cell`, `hypotheses`,
     `superlattices`, `orientations`, `centre_errors`, `explained`, `fits`, `residuals`,
-    `log_evidence`.
+    `dissent`, `log_evidence`.
 
     Parameters
     ----------
@@ -163,7 +163,17 @@ class PhaseLattice:
 
 
 def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
-    """Say so if many patterns of a label don't show its lattice."""
+    """Say so if patterns of a label are of another phase, or many don't show its lattice."""
+    others = np.flatnonzero(lattice.solution.dissent > 0)
+    if len(others):
+        warnings.warn(
+            f"Patterns with the label {label} disagree: a cell other than that of {lattice!r} "
+            f"explains {len(others)} of them better, and at least one of these far better. There "
+            "are probably two phases under the label. lattice.dissent says which patterns are of "
+            "the other one.",
+            stacklevel=stacklevel,
+        )
+        return
     if lattice.solution.lattice == "unknown":
         return
     misfits = 1 - np.mean(lattice.solution.fits)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_patterns import simulate_patterns
-from emsparse_hs.ebsd import _backfit_kernels, _kernels
+from emsparse_hs.ebsd import _backfit_kernels, _band_kernels
 from emsparse_hs.ebsd.bands import FINAL_SEPARATION, MIN_CONTRAST, _pixels, detect_bands
 from emsparse_hs.ebsd.geometry import normals_from_angles, pixel_directions, upward
 
@@ -135,6 +135,12 @@ def test_what_lies_in_the_mask_does_not_matter():
     np.testing.assert_array_equal(one.normals, other.normals)
 
 
+def in_single_precision(values, directions, softness):
+    """As the kernels take them."""
+    one_by_one = np.ascontiguousarray(directions.T, np.float32)
+    return values.astype(np.float32), one_by_one, softness.astype(np.float32)
+
+
 def test_the_contrast_equals_its_definition():
     rng = np.random.default_rng(1)
     directions = pixel_directions((30, 40), CENTRE).reshape(-1, 3)
@@ -142,8 +148,8 @@ def test_the_contrast_equals_its_definition():
     normals = normals_from_angles([30.0], [5.0])
     fitted = np.empty((1, 3))
     margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
-    softness = np.full(len(values), 0.01)
-    _kernels.fit_bands(values, directions, softness, margin, limits, 4, normals, fitted)
+    pixels = in_single_precision(values, directions, np.full(len(values), 0.01))
+    _band_kernels.fit_bands(*pixels, margin, limits, 4, normals, fitted)
     x = np.abs(directions @ normals[0])
     width = fitted[0, 0]
     inside, beside = values[x <= width], values[(x > width) & (x <= width + margin)]
@@ -181,9 +187,9 @@ def test_bands_that_cross_are_fitted_together():
     directions = pixel_directions(shape, centre).reshape(-1, 3)
     softness = 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
     margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
-    pixels = (values, directions, softness, margin, limits)
+    pixels = (*in_single_precision(values, directions, softness), margin, limits)
     normals, fitted = truth.copy(), np.empty((2, 3))
-    _kernels.fit_bands(*pixels, 8, normals, fitted)
+    _band_kernels.fit_bands(*pixels, 8, normals, fitted)
     apart = angles_to_nearest(normals, truth)[0], abs(np.degrees(fitted[:, 0]) - 2)
     _backfit_kernels.fit_together(*pixels, 4, 2, normals, fitted)
     together = angles_to_nearest(normals, truth)[0], abs(np.degrees(fitted[:, 0]) - 2)
@@ -199,8 +205,8 @@ def test_a_band_without_height_stays():
     start = normals_from_angles(np.array([30.0, 110.0]), np.array([5.0, -12.0]))
     normals, fitted = start.copy(), np.empty((2, 3))
     margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
-    softness = np.full(len(values), 0.01)
-    _kernels.fit_bands(values, directions, softness, margin, limits, 8, normals, fitted)
+    pixels = in_single_precision(values, directions, np.full(len(values), 0.01))
+    _band_kernels.fit_bands(*pixels, margin, limits, 8, normals, fitted)
     np.testing.assert_allclose(normals, start, atol=1e-4)
 
 

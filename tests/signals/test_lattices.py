@@ -214,6 +214,22 @@ def test_two_phases_under_one_label_warn_whoever_called():
         np.testing.assert_array_equal(bands.estimate_lattice(0, **options).fits, labels == 0)
 
 
+def test_patterns_that_disagree_warn_whoever_called():
+    both = drawn(FCC, 9)
+    both.data[6:] = drawn(np.diag([4.6, 4.6, 2.96]), 3, seed=1).data
+    labels = np.repeat([0, 1], [6, 3])
+    for call in (both.estimate_lattice, both.classify_bravais):
+        with pytest.warns(UserWarning, match="label 0 disagree.* explains 3 of them") as caught:
+            call(0, width_scale=1.0)
+        assert caught[0].filename == __file__ and len(caught) == 1
+    with pytest.warns(UserWarning):
+        dissent = both.estimate_lattice(0, width_scale=1.0).dissent
+    np.testing.assert_array_equal(dissent > 0, labels == 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both.estimate_lattice(labels, width_scale=1.0)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_wrong_labels(scan, lazy):
     bands = scan.as_lazy() if lazy else scan

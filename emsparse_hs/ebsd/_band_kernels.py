@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Compiled loops over patterns and bands; their numpy twins are in the tests."""
+"""Compiled loops over bands and their pixels; their numpy twins are in the tests."""
 
 import math
 
@@ -13,137 +13,10 @@ _N_UNKNOWNS = 5
 FEWEST_PIXELS = 20
 #: A fit ends when its angles change by less than this in a step, in radians.
 _AT_REST = 2e-4
+#: Numbers that leave single precision as it is.
+_ZERO, _QUARTER, _HALF, _STEEP, _ONE = np.array([0, 0.25, 0.5, 0.75, 1], np.float32)
 #: Bins of the profile across a band, from its middle outwards.
 _N_BINS = 24
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def radon_sums(images, centre, cosines, sines, distances, sums):
-    """Sums of the intensity along lines, of several patterns with one centre at a time.
-
-    A line is sampled once a column if it is rather flat and once a row if it is rather steep,
-    with linear interpolation between the two nearest pixels. Where a sample lies is worked out once
-    for all patterns, which lie side by side in memory.
-
-    Parameters
-    ----------
-    images : float32 array of shape (height, width, n)
-        Intensities.
-    centre : float64 array of shape (3,)
-        Column and row of the pattern centre and distance of the source point, in px.
-    cosines, sines : float64 array of shape (n_azimuths,)
-        Of the azimuths of the lines' normals, y up.
-    distances : float64 array of shape (n_elevations,)
-        Of the lines from the pattern centre, over the distance of the source point.
-    sums : float32 array of shape (n_azimuths, n_elevations, n)
-        Filled.
-    """
-    turned = np.ascontiguousarray(images.transpose(1, 0, 2))
-    for i in range(cosines.size):
-        # The line is cosine * (x - centre x) - sine * (y - centre y) = distance, rows downwards.
-        if abs(sines[i]) >= abs(cosines[i]):
-            pixels, along, across = turned, centre[0], centre[1]
-            slope, over = cosines[i] / sines[i], -1 / sines[i]
-        else:
-            pixels, along, across = images, centre[1], centre[0]
-            slope, over = sines[i] / cosines[i], 1 / cosines[i]
-        n_samples, n_across = pixels.shape[:2]
-        for j in range(distances.size):
-            start = across + over * distances[j] * centre[2] - slope * along
-            first, last = _inside(start, slope, n_across - 1.0, n_samples)
-            total = sums[i, j]
-            total[:] = 0
-            for k in range(first, last):
-                place = start + slope * k
-                near = min(max(int(place), 0), n_across - 2)
-                part = np.float32(place - near)
-                one, other = pixels[k, near], pixels[k, near + 1]
-                for p in range(total.size):
-                    total[p] += one[p] + part * (other[p] - one[p])
-
-
-@numba.njit(nogil=True, cache=True)
-def _inside(start, slope, largest, n_samples):
-    """First and last k, the last excluded, with start + slope * k in [0, largest]."""
-    if abs(slope) < 1e-9:
-        return (0, n_samples) if 0 <= start <= largest else (0, 0)
-    one, other = -start / slope, (largest - start) / slope
-    first, last = min(one, other), max(one, other)
-    if last < 0 or first > n_samples - 1:
-        return 0, 0
-    return max(0, math.ceil(first)), min(n_samples, math.floor(last) + 1)
-
-
-@numba.njit(nogil=True, cache=True)
-def band_scores(sums, counts, half_bins, margin, fewest, scores):
-    """How much brighter an interval of elevations is than either of its sides.
-
-    The largest over a list of half widths of the smaller of the two differences to the sides, each
-    over its standard error for white noise of unit variance.
-
-    Parameters
-    ----------
-    sums, counts : float32 array of shape (n_azimuths, n_elevations)
-        From `radon_sums`, of the pattern and of its valid pixels.
-    half_bins : int array of shape (n_widths,)
-        Half widths tried, in steps of elevation.
-    margin : int
-        Width of a side, in steps of elevation.
-    fewest : float
-        Samples needed along the middle line and in each side.
-    scores : float32 array of shape (n_azimuths, n_elevations)
-        Filled; -inf where there are fewer.
-    """
-    n = sums.shape[1]
-    total, number = np.zeros(n + 1), np.zeros(n + 1)
-    for i in range(sums.shape[0]):
-        for j in range(n):
-            total[j + 1] = total[j] + sums[i, j]
-            number[j + 1] = number[j] + counts[i, j]
-        for j in range(n):
-            best = -np.inf
-            for half in half_bins:
-                low, high = max(j - half, 0), min(j + half + 1, n)
-                left, right = max(low - margin, 0), min(high + margin, n)
-                n_in, n_left = number[high] - number[low], number[low] - number[left]
-                n_right = number[right] - number[high]
-                if min(counts[i, j], n_left, n_right) < fewest:
-                    continue
-                inside = (total[high] - total[low]) / n_in
-                to_left = inside - (total[low] - total[left]) / n_left
-                to_right = inside - (total[right] - total[high]) / n_right
-                to_left /= math.sqrt(1 / n_in + 1 / n_left)
-                to_right /= math.sqrt(1 / n_in + 1 / n_right)
-                best = max(best, min(to_left, to_right))
-            scores[i, j] = best
-
-
-@numba.njit(nogil=True, cache=True)
-def is_peak(scores, peaks):
-    """Mark the places that no neighbour exceeds, and that are above zero.
-
-    The first neighbours of the last azimuth are those of the first one, with elevations reversed.
-
-    Parameters
-    ----------
-    scores : float32 array of shape (n_azimuths, n_elevations)
-        Elevations symmetric around zero.
-    peaks : bool array of shape (n_azimuths, n_elevations)
-        Filled.
-    """
-    n_azimuths, n = scores.shape
-    for i in range(n_azimuths):
-        for j in range(n):
-            peaks[i, j] = scores[i, j] > 0
-            if not peaks[i, j]:
-                continue
-            for a in range(i - 1, i + 2):
-                for b in range(j - 1, j + 2):
-                    if not 0 <= b < n:
-                        continue
-                    wrapped = n - 1 - b if a < 0 or a >= n_azimuths else b
-                    if scores[a % n_azimuths, wrapped] > scores[i, j]:
-                        peaks[i, j] = False
 
 
 @numba.njit(nogil=True, cache=True)
@@ -194,9 +67,9 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     ----------
     values : float32 array of shape (n_pixels,)
         Intensities.
-    directions : float64 array of shape (n_pixels, 3)
+    directions : float32 array of shape (3, n_pixels)
         Unit vectors of the pixels.
-    softness : float64 array of shape (n_pixels,)
+    softness : float32 array of shape (n_pixels,)
         s of each pixel.
     margin : float
         Width of the strips on both sides of a band that are fitted with it, a sine.
@@ -209,7 +82,7 @@ def fit_bands(values, directions, softness, margin, limits, n_iterations, normal
     fitted : float64 array of shape (n_bands, 3)
         Filled with w, h, and the contrast, see `contrast`; NaN where too few pixels are near.
     """
-    near, places = np.empty((5, values.size)), np.empty(values.size, np.int64)
+    near, places = np.empty((5, values.size), np.float32), np.empty(values.size, np.int64)
     for b in range(len(normals)):
         reach = limits[1] + 1.5 * margin
         n_near = gather(values, directions, softness, normals[b], reach, near, places)
@@ -229,16 +102,26 @@ def gather(values, directions, softness, normal, reach, near, places):
 
     Returns how many they are; `places` are filled with where they are among all.
     """
-    count = 0
-    a, b, c = normal[0], normal[1], normal[2]
-    for p in range(len(directions)):
-        x, y, z = directions[p, 0], directions[p, 1], directions[p, 2]
-        if abs(x * a + y * b + z * c) <= reach:
-            near[0, count], near[1, count], near[2, count] = x, y, z
-            near[3, count], near[4, count] = 1 / softness[p], values[p]
-            places[count] = p
-            count += 1
+    # Loops without a branch: no processor would foresee which pixels are near.
+    across, count = near[4], 0
+    _distances(directions, normal, across)
+    for p in range(values.size):
+        places[count] = p
+        count += int(across[p] <= reach)
+    for k in range(count):
+        p = places[k]
+        near[0, k], near[1, k], near[2, k] = directions[0, p], directions[1, p], directions[2, p]
+        near[3, k], near[4, k] = 1 / softness[p], values[p]
     return count
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _distances(directions, normal, across):
+    """Sines of the pixels' angles to a plane, without their signs."""
+    a, b, c = np.float32(normal[0]), np.float32(normal[1]), np.float32(normal[2])
+    for p in range(directions.shape[1]):
+        x, y, z = directions[0, p], directions[1, p], directions[2, p]
+        across[p] = abs(x * a + y * b + z * c)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -297,23 +180,28 @@ def _first_width(near, n_near, margin, limits, normal):
 def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, vector):
     """Fill the lower triangle of J'J, and J'r, of the model in `fit_bands`.
 
-    The sums have names of their own and the loop no branch, so that it runs on several pixels at
-    once.
+    The sums have names of their own, the loop no branch, and all are of single precision, so that
+    it runs on many pixels at once.
     """
-    n00 = n10 = n20 = n30 = n40 = n11 = n21 = n31 = n41 = 0.0
-    n22 = n32 = n42 = n33 = n43 = n44 = r0 = r1 = r2 = r3 = r4 = 0.0
+    n00 = n10 = n20 = n30 = n40 = n11 = n21 = n31 = n41 = _ZERO
+    n22 = n32 = n42 = n33 = n43 = n44 = r0 = r1 = r2 = r3 = r4 = _ZERO
+    a, b, c = np.float32(normal[0]), np.float32(normal[1]), np.float32(normal[2])
+    u0, u1, u2 = np.float32(u[0]), np.float32(u[1]), np.float32(u[2])
+    v0, v1, v2 = np.float32(v[0]), np.float32(v[1]), np.float32(v[2])
+    offset, height = np.float32(level[0]), np.float32(level[1])
+    width, reach = np.float32(width), np.float32(reach)
     for p in range(n_near):
         x, y, z, inverse = near[0, p], near[1, p], near[2, p], near[3, p]
-        across = x * normal[0] + y * normal[1] + z * normal[2]
-        inside = 1.0 if abs(across) <= reach else 0.0
+        across = x * a + y * b + z * c
+        inside = _ONE if abs(across) <= reach else _ZERO
         one, slope_one = edge((width - across) * inverse)
         other, slope_other = edge((width + across) * inverse)
-        high = inside * (one + other - 1)
-        sideways = inside * level[1] * (slope_other - slope_one) * inverse
-        first = sideways * (x * u[0] + y * u[1] + z * u[2])
-        second = sideways * (x * v[0] + y * v[1] + z * v[2])
-        wider = inside * level[1] * (slope_one + slope_other) * inverse
-        left = inside * (near[4, p] - level[0]) - level[1] * high
+        high = inside * (one + other - _ONE)
+        sideways = inside * height * (slope_other - slope_one) * inverse
+        first = sideways * (x * u0 + y * u1 + z * u2)
+        second = sideways * (x * v0 + y * v1 + z * v2)
+        wider = inside * height * (slope_one + slope_other) * inverse
+        left = inside * (near[4, p] - offset) - height * high
         n00, n10, n20, n30, n40 = n00 + inside, n10 + high, n20 + first, n30 + second, n40 + wider
         n11, n21, n31 = n11 + high * high, n21 + high * first, n31 + high * second
         n41, n22, n32 = n41 + high * wider, n22 + first * first, n32 + first * second
@@ -330,8 +218,8 @@ def _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, v
 @numba.njit(nogil=True, cache=True, inline="always", fastmath=True)
 def edge(t):
     """Smooth step from 0 at t = -1 to 1 at t = 1, and its slope."""
-    t = min(max(t, -1.0), 1.0)
-    return 0.5 + t * (0.75 - 0.25 * t * t), 0.75 * (1 - t * t)
+    t = min(max(t, -_ONE), _ONE)
+    return _HALF + t * (_STEEP - _QUARTER * t * t), _STEEP * (_ONE - t * t)
 
 
 @numba.njit(nogil=True, cache=True)
