@@ -148,8 +148,10 @@ def _certain_and_pure(
         spectra = _certain(of_part, asked, purer)
     if isinstance(spatial, str):
         spatial = _best_strength(of_part, spectra, random)
-    if of_part is not model or _asked(spatial) != asked:
+    if of_part is not model:
         spectra = _certain(model, _asked(spatial), purer)
+    elif _asked(spatial) != asked:
+        spectra = _certain(model, _asked(spatial))
     return spectra, spatial
 
 
