@@ -91,8 +91,8 @@ def test_a_parent_lattice_is_no_other_phase(draw):
     found = solve(table)
     bands = Bands(table[..., :3], table[..., 3], table[..., 4])
     sets, _, _ = band_sets(bands, 20.0, 1.0)
-    # With four times as many reflections the cell is worse for every pattern than its parent.
-    larger = np.diag([2.0, 2.0, 1.0]) @ found.cell
+    # With eight times as many reflections the cell is worse for every pattern than its parent.
+    larger = 2 * found.cell
     fit = Fit(larger, found.orientations, found.centre_errors, np.eye(6), 0.0)
     assert not dissent(fit, sets, Errors(found.spread, STRAY, CENTRE_ERROR)).any()
 
