@@ -8,8 +8,8 @@ import numpy as np
 
 #: Weights of `trust_features`, fitted to 2030 solutions by ``benchmarks/fit_trust.py``: of
 #: development crystals, from drawn bands, 12 to 30 a pattern, two-beam images of 110 and 64 px and
-#: dynamical ones of 110 px, 1 to 24 patterns; and of bands of no lattice: of 220 other sets of those
-#: none is named.
+#: dynamical ones of 110 px, 1 to 24 patterns; and of bands of no lattice: of 220 other sets of
+#: those none is named.
 TRUST = (-9.0, 0.21, 0.59, 7.8, 0.44, -0.73, 0.83)
 #: Probabilities are taken to be no farther from 0 and 1 than this.
 _LEAST = 0.02
