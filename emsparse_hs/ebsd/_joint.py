@@ -219,7 +219,9 @@ def refine(fit: Fit, sets: BandSets, errors: Errors, widths=_LAST) -> Fit:
     return replace(fit, cell=cell, rotations=rotations, centres=centres, information=information)
 
 
-def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.ndarray]:
+def orient_all(
+    cell, sets: BandSets, errors: Errors, n_strong: int = N_STRONG, n_tests: int = N_TESTS
+) -> tuple[np.ndarray, np.ndarray]:
     """Orientation of a cell in each pattern, and the log evidence of each."""
     lengths = np.linalg.norm(sets.strongest(N_STRONG).g, axis=1)
     # A stray band may be wider than any of a lattice.
@@ -229,8 +231,8 @@ def orient_all(cell, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.nda
     evidence = np.empty(len(sets))
     for p in range(len(sets)):
         evidence[p] = _index_kernels.orient(
-            cell, points, lengths, sets.of(p), errors.widened(LOOSE), errors.stray, N_STRONG,
-            N_TESTS, rotations[p],
+            cell, points, lengths, sets.of(p), errors.widened(LOOSE), errors.stray, n_strong,
+            n_tests, rotations[p],
         )  # fmt: skip
     nothing = np.diff(sets.starts) * np.log(errors.stray)
     found = np.isfinite(evidence)

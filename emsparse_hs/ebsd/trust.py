@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Weights of `trust_features`, fitted to 1458 solutions: of development crystals, from drawn bands,
-#: 8 to 30 a pattern, two-beam images of 110 and 64 px and dynamical ones of 110 px, 1 to 24
-#: patterns; and of bands of no lattice: of 220 other ones of those none is named.
-#: `PRICE` of superlattices was 5 then, and `WIDTH` of the metric 0.25. ``benchmarks/fit_trust.py``
-#: fits them anew, to a like choice of cases.
-TRUST = (-7.06, 0.29, 0.25, 6.70, 0.41, -0.64, 1.91)
+#: Weights of `trust_features`, fitted to 2030 solutions by ``benchmarks/fit_trust.py``: of
+#: development crystals, from drawn bands, 12 to 30 a pattern, two-beam images of 110 and 64 px and
+#: dynamical ones of 110 px, 1 to 24 patterns; and of bands of no lattice: of 220 other sets of
+#: those none is named.
+TRUST = (-9.0, 0.21, 0.59, 7.8, 0.44, -0.73, 0.83)
 #: Probabilities are taken to be no farther from 0 and 1 than this.
 _LEAST = 0.02
 

@@ -5,9 +5,10 @@
 import numpy as np
 import pytest
 
+from emsparse_hs.ebsd._joint import Errors, Fit, band_sets
 from emsparse_hs.ebsd.bands import Bands
-from emsparse_hs.ebsd.dissent import DISSENT
-from emsparse_hs.ebsd.lattice import solve_lattice
+from emsparse_hs.ebsd.dissent import DISSENT, dissent
+from emsparse_hs.ebsd.lattice import CENTRE_ERROR, STRAY, solve_lattice
 from emsparse_hs.electron import relativistic_wavelength
 
 N_BANDS = 30
@@ -52,8 +53,8 @@ def solve(*tables, **options):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("n_patterns", [1, 2, 6])
 def test_patterns_of_one_phase_agree(name, n_patterns, draw):
-    dissent = solve(draw(name, n_patterns, seed=1)).dissent
-    np.testing.assert_array_equal(dissent, np.zeros(n_patterns))
+    found = solve(draw(name, n_patterns, seed=1))
+    np.testing.assert_array_equal(found.dissent, np.zeros(n_patterns))
 
 
 @pytest.mark.parametrize(
@@ -62,9 +63,9 @@ def test_patterns_of_one_phase_agree(name, n_patterns, draw):
 )
 @pytest.mark.parametrize("n_others", [1, 3])
 def test_patterns_of_another_phase_are_told(one, other, n_others, draw):
-    dissent = solve(draw(one, 6, seed=2), draw(other, n_others, seed=3)).dissent
-    assert np.flatnonzero(dissent > 0).tolist() == list(range(6, 6 + n_others))
-    assert dissent.max() > DISSENT
+    found = solve(draw(one, 6, seed=2), draw(other, n_others, seed=3))
+    assert np.flatnonzero(found.dissent > 0).tolist() == list(range(6, 6 + n_others))
+    assert found.dissent.max() > DISSENT
 
 
 def test_noise_is_no_other_phase(draw):
@@ -80,9 +81,20 @@ def test_noise_is_no_other_phase(draw):
 def test_only_patterns_that_the_cell_is_found_from_are_asked(draw):
     # Every second pattern is of the other phase, and the cell is found from the first and the last.
     table = np.stack([draw("austenite", 4, seed=5), draw("ferrite", 4, seed=6)], axis=1)
-    dissent = solve(table.reshape(8, N_BANDS, 5), max_patterns=2).dissent
-    assert np.isfinite(dissent).tolist() == [True] + 6 * [False] + [True]
-    assert dissent.max(initial=0, where=np.isfinite(dissent)) > DISSENT
+    found = solve(table.reshape(8, N_BANDS, 5), max_patterns=2)
+    assert np.isfinite(found.dissent).tolist() == [True] + 6 * [False] + [True]
+    assert np.nanmax(found.dissent) > DISSENT
+
+
+def test_a_parent_lattice_is_no_other_phase(draw):
+    table = draw("austenite", 4, seed=7)
+    found = solve(table)
+    bands = Bands(table[..., :3], table[..., 3], table[..., 4])
+    sets, _, _ = band_sets(bands, 20.0, 1.0)
+    # With eight times as many reflections the cell is worse for every pattern than its parent.
+    larger = 2 * found.cell
+    fit = Fit(larger, found.orientations, found.centre_errors, np.eye(6), 0.0)
+    assert not dissent(fit, sets, Errors(found.spread, STRAY, CENTRE_ERROR)).any()
 
 
 def test_no_lattice_has_no_dissent():
