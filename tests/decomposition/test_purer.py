@@ -152,7 +152,7 @@ def test_evidence_is_compared_at_few_counts(monkeypatch):
     np.testing.assert_allclose(seen, 50 * 600, rtol=0.01)
 
 
-@pytest.mark.parametrize("seed, shape, least", [(0, (64, 64), 0.99), (0, (40, 48), 0.97)])
+@pytest.mark.parametrize("seed, shape, least", [(0, (64, 64), 0.99), (3, (40, 48), 0.97)])
 def test_a_particle_that_is_nowhere_alone(seed, shape, least):
     truth = simulate_spectra(shape, 512, 50, seed=seed)
     model = PoissonNMF(4, random_state=0).fit(truth.counts.reshape(-1, 512), scan=shape)
