@@ -16,6 +16,9 @@ from .counts import thin_counts
 #: Counts in a bin of channels, by which a spectrum is compared with the others.
 COUNTS_OF_BIN = 200.0
 
+#: Counts below which nothing is known of a spectrum that could be taken away.
+FEWEST_COUNTS = 10 * COUNTS_OF_BIN
+
 #: Standard deviations that may be missing in a bin once parts of others are taken away.
 BELOW = 1.0
 
@@ -86,7 +89,7 @@ def purer_spectra(components: np.ndarray, seen: np.ndarray, n_known: int = 0) ->
     """
     purer = {}
     for k in range(n_known, len(components)):
-        if len(components) == 1 or not seen[k].sum() > 0:
+        if len(components) == 1 or seen[k].sum() < FEWEST_COUNTS:
             continue
         others = np.delete(components, k, axis=0)
         parts = _largest_parts(components[k], others, seen[k].sum(), seen[k] @ components)
@@ -105,7 +108,7 @@ def with_purer(spectra: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarray:
 
 
 def redistributed(fractions: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarray:
-    """Fractions (n_pixels, n_components) of the same counts by purer spectra.
+    """Fractions (n_pixels, n_components) by purer spectra, about those of the same counts.
 
     From there the posterior is soon at rest, wherever the others are in truth.
     """
@@ -135,8 +138,8 @@ def likely_ones(
 ) -> dict[int, Purer]:
     """Those purer spectra that are not clearly less likely than the ones there are.
 
-    Evidence is bounded at few counts a pixel, whatever the dose: at many, the small departures of
-    real maps from the prior would decide.
+    Each is judged alone. Evidence is bounded at few counts a pixel if counts are whole numbers: at
+    many, the small departures of real maps from the prior would decide.
 
     Parameters
     ----------

@@ -213,6 +213,7 @@ def check_parameters(estimator: PoissonNMF) -> None:
     if estimator.tol is not None:
         check_number(estimator, "tol")
     check_choice(estimator, "prior", ("dirichlet", None))
+    check_choice(estimator, "purer", (True, False))
     check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
     if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
         raise ValueError(

@@ -126,23 +126,25 @@ def solve_variational(
         of_part.settle(ROUNDS, AT_REST)
     # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
     if certain and model.neighbours is not None and len(spectra) > 1:
-        spectra, spatial = _certain_and_pure(model, of_part, spatial, random)
+        spectra, spatial = _certain_and_pure(model, of_part, estimator, random)
     elif spatial == "auto":
         spatial = _best_strength(of_part, spectra, random)
     return Solution(spectra, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
 
 
 def _certain_and_pure(
-    model: DirichletModel, of_part: DirichletModel, spatial: float | str, random
+    model: DirichletModel, of_part: DirichletModel, estimator: PoissonNMF, random
 ) -> tuple[np.ndarray, float]:
     """Spectra of what is certain, without what they may have of each other; neighbours' strength.
 
     A phase that is nowhere alone has the spectrum of a sum of pixels before.
     """
+    spatial, purer = estimator.spatial, {}
     asked = USUAL if isinstance(spatial, str) else _asked(spatial)
     spectra = _certain(of_part, asked)
-    purer = purer_spectra(spectra, counts_seen(of_part), model.n_known)
-    purer = likely_ones(purer, spectra, of_part, random)
+    if estimator.purer:
+        purer = purer_spectra(spectra, counts_seen(of_part), model.n_known)
+        purer = likely_ones(purer, spectra, of_part, random)
     if purer:
         # What was taken away for its noise alone comes back.
         spectra = _certain(of_part, asked, purer)
@@ -163,7 +165,11 @@ def _asked(spatial: float) -> float:
 def _certain(
     model: DirichletModel, spatial: float, purer: Mapping[int, Purer] = MappingProxyType({})
 ) -> np.ndarray:
-    """Spectra of what is certain with neighbours that weigh so much, some being purer before."""
+    """Bring a model to rest with neighbours that weigh so much; spectra of what is certain then.
+
+    Some of the model's spectra are replaced by purer ones before. Those were made of spectra of
+    what is certain, from which the model's own hardly differ.
+    """
     model.take(with_purer(model.components(), purer).T)
     model.start_from(redistributed(model.fractions(), purer))
     model.spatial = spatial
@@ -239,13 +245,19 @@ def _best_strength(model: DirichletModel, spectra: np.ndarray, random) -> float:
 
 
 def _strongest(predicted: Callable[[float], np.ndarray]) -> float:
-    """The highest strength that predicts as well as the best one, up or down from a usual one."""
+    """The highest strength that predicts as well as lower ones, up or down from a usual one."""
     n, best = FIRST, predicted(STRENGTHS[FIRST])
-    while n + 1 < len(STRENGTHS) and not is_better(best, score := predicted(STRENGTHS[n + 1])):
+    for higher in STRENGTHS[FIRST + 1 :]:
+        score = predicted(higher)
+        if is_better(best, score):
+            break
         n, best = n + 1, max(best, score, key=np.sum)
-    if n == FIRST:
-        while n and is_better(score := predicted(STRENGTHS[n - 1]), best):
-            n, best = n - 1, score
+    # Where already the next is worse, that may be so below as well.
+    for lower in STRENGTHS[:FIRST][::-1] if n == FIRST else ():
+        score = predicted(lower)
+        if not is_better(score, best):
+            break
+        n, best = n - 1, score
     if not n or n + 1 == len(STRENGTHS):
         return STRENGTHS[n]
     between = float(np.sqrt(STRENGTHS[n] * STRENGTHS[n + 1]))

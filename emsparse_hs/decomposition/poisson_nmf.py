@@ -35,8 +35,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     .. math:: y_{ij} = \sum_k w_{ik} h_{kj}, \qquad w, h \ge 0, \quad \sum_j h_{kj} = 1
 
-    Only counts that are not zero are stored and worked on. The spectra sum to 1, so that
-    abundances are in counts, and in each pixel they add up to the counts that it has.
+    The spectra sum to 1, so that abundances are in counts. Only what is not zero is stored.
 
     **With the prior** the fractions of a pixel's counts have a Dirichlet distribution of shapes
     :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of its neighbours, if it is
@@ -44,10 +43,9 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Dirichlet allocation (Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed
     at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
     Regions that are not explained get a spectrum (see `misfit`), in place of one that can be
-    spared, if that predicts counts that were set aside better. Where neighbours are known, spectra
-    are learned anew in the end from what is certain: the little of what isn't there adds up over a
-    map. And from each, as much of the others is taken as can be missing if that is about as likely:
-    a phase that is nowhere alone has the spectrum of a sum otherwise.
+    spared, if that predicts unseen counts better. Where neighbours are known, spectra are learned
+    anew in the end from what is certain, and without what they may have of each other if that is
+    about as likely (see `purer`): a phase that is nowhere alone has that of a sum otherwise.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -72,13 +70,16 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     known_components : array of shape (n_known, n_features), optional
         Spectra that are known: they come first, as they are but for their sums, and take the place
         of the first ones of `init` if that is an array.
+    purer : bool
+        Whether spectra are made as pure as the evidence lets them be, with prior and `scan`. False
+        where phases share lines by nature, as an oxide in its metal does.
     max_iter : int
         Most passes over the counts.
     tol : float
         With the prior, the fit ends when no spectrum changes in a pass by more than this part of
-        its noise; the default is 0.005, less above 50 counts a pixel, more in large maps. Without,
-        when the objective sinks in ten iterations by less than this part (1e-4) of its value at
-        the start, or by less than rounding lets see. 0 for no such test.
+        its noise: 0.005, less above 50 counts a pixel, more in large maps. Without, when the
+        objective sinks in ten iterations by less than this part (1e-4) of its value at the start,
+        or by less than rounding lets see. 0 for no such test.
     init : "auto", "cluster", "nmf", array or pair of arrays
         Where to start: from summed spectra of pixels that look alike (see `cluster_start`), which
         is what "auto" does; from a factorisation of scaled counts (see `scaled_nmf_start`); from
@@ -114,12 +115,11 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     -----
     After `partial_fit`, the counts of all blocks are kept, sparse, and the fit is made when a
     fitted attribute is first read. HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``,
-    which hands over blocks, thus gets a fit with many passes over data that was read once. Take a
-    new estimator, or a clone, for each such call: blocks add up. Neighbours are left out there;
-    ``s.emsparse.decomposition("PoissonNMF")`` says where pixels are.
+    which hands over blocks, thus gets many passes over data that was read once. Blocks add up: take
+    a new estimator each time. ``s.emsparse.decomposition("PoissonNMF")`` also knows neighbours.
 
-    Of more than 32768 pixels, some tiles decide on start and neighbours' strength. A phase that is
-    in none of them is found only where neighbours are known.
+    Of more than 32768 pixels, some tiles decide on start, purity and neighbours' strength. A phase
+    that is in none of them is found only where neighbours are known.
     HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
     ``normalize_poissonian_noise=False`` there.
 
@@ -144,6 +144,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         alpha: float = 0.02,
         spatial: str | float = "auto",
         known_components=None,
+        purer: bool = True,
         max_iter: int = 500,
         tol: float | None = None,
         init="auto",
@@ -154,6 +155,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.alpha = alpha
         self.spatial = spatial
         self.known_components = known_components
+        self.purer = purer
         self.max_iter = max_iter
         self.tol = tol
         self.init = init

@@ -101,6 +101,9 @@ class LatticeSolution:
     residuals : float64 array of shape (n_patterns,)
         Angles in degrees between those bands and the lattice's planes, their root mean square; NaN
         where there is no orientation.
+    dissent : float64 array of shape (n_patterns,)
+        How much better another cell explains each pattern, see `emsparse_hs.ebsd.dissent`: 0 if
+        none does; NaN for patterns that the cell was not found from.
     log_evidence : float
         Per band, in nats over a band of no lattice; without superlattices that only all patterns
         together show.

@@ -164,13 +164,14 @@ class PhaseLattice:
 
 def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
     """Say so if patterns of a label are of another phase, or many don't show its lattice."""
-    others = np.flatnonzero(lattice.solution.dissent > 0)
-    if len(others):
+    dissent = lattice.solution.dissent
+    others = np.count_nonzero(dissent > 0)
+    if others:
         warnings.warn(
             f"Patterns with the label {label} disagree: a cell other than that of {lattice!r} "
-            f"explains {len(others)} of them better, and at least one of these far better. There "
-            "are probably two phases under the label. lattice.dissent says which patterns are of "
-            "the other one.",
+            f"explains {others} of the {np.isfinite(dissent).sum()} that it was found from better, "
+            "and at least one of these far better. There are probably two phases under the label. "
+            "lattice.dissent says which of those patterns are of the other one.",
             stacklevel=stacklevel,
         )
         return
