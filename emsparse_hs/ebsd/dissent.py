@@ -59,7 +59,7 @@ def dissent(fit: Fit, sets: BandSets, errors: Errors) -> np.ndarray:
 
 
 def _other_cells(fit: Fit, sets: BandSets, errors: Errors, common) -> list[np.ndarray]:
-    """Cells that the least explained patterns have of their own, where these are not the fit's.
+    """Cells that explain the least explained patterns far better, where these are not the fit's.
 
     Of some of them only the orientation may have been missed: their evidence under the common cell
     is put right, in place.
@@ -71,13 +71,14 @@ def _other_cells(fit: Fit, sets: BandSets, errors: Errors, common) -> list[np.nd
         found = find_cells(bands, contrasts, errors.spread, errors.stray, errors.slack)
         if not found:
             continue
-        cell = reduced_cell(found[0].basis)
+        cell, evidence = reduced_cell(found[0].basis), found[0].log_evidence
         if are_alike(cell, reduced_cell(fit.cell)):
-            evidence = found[0].log_evidence
-        else:
-            cells.append(cell)
-            evidence = orient_all(fit.cell, sets.chosen([p]), errors, *THOROUGHLY)[1][0]
-        common[p] = max(common[p], evidence)
+            common[p] = max(common[p], evidence)
+        elif evidence - common[p] > DISSENT:
+            again = orient_all(fit.cell, sets.chosen([p]), errors, *THOROUGHLY)[1][0]
+            common[p] = max(common[p], again)
+            if evidence - common[p] > DISSENT:
+                cells.append(cell)
     return cells
 
 
