@@ -38,14 +38,14 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     The spectra sum to 1, so that abundances are in counts. Only what is not zero is stored.
 
     **With the prior** the fractions of a pixel's counts have a Dirichlet distribution of shapes
-    :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of its neighbours, if it is
-    known where pixels are. The fractions are integrated out by variational Bayes, as in latent
-    Dirichlet allocation (Blei, Ng and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed
-    at few counts a pixel: maximum likelihood fits each pixel's noise, and its spectra suffer.
-    Regions that are not explained get a spectrum (see `misfit`), in place of one that can be
-    spared, if that predicts unseen counts better. Where neighbours are known, spectra are learned
-    anew in the end from what is certain, and without what they may have of each other if that is
-    about as likely (see `purer`): a phase that is nowhere alone has that of a sum otherwise.
+    :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of its neighbours, where known. The
+    fractions are integrated out by variational Bayes, as in latent Dirichlet allocation (Blei, Ng
+    and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed at few counts a pixel: maximum
+    likelihood fits each pixel's noise, and its spectra suffer. Regions that are not explained get a
+    spectrum (see `misfit`), in place of one that can be spared, if that predicts unseen counts
+    better. Where neighbours are known, spectra are learned anew in the end from what is certain,
+    and without what they may have of each other if that is about as likely (see `purer`): a phase
+    that is nowhere alone has that of a sum otherwise.
 
     **Without**, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
@@ -57,8 +57,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Parameters
     ----------
     n_components : int or "auto"
-        Number of spectra. If "auto", as many as predict best counts that are set aside, by those of
-        the highest evidence (see `select_n_components`); counts must be whole numbers then.
+        Number of spectra. If "auto", as many as predict best whole counts that are set aside, by
+        those of the highest evidence (see `select_n_components`).
     prior : "dirichlet" or None
         Of the fractions. None is for maximum likelihood.
     alpha : float
@@ -71,8 +71,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Spectra that are known: they come first, as they are but for their sums, and take the place
         of the first ones of `init` if that is an array.
     purer : bool
-        Whether spectra are made as pure as the evidence lets them be, with prior and `scan`. False
-        where phases share lines by nature, as an oxide in its metal does.
+        Whether spectra are made as pure as the evidence lets them be, where there are neighbours.
+        False where phases share lines by nature, as an oxide in its metal does.
     max_iter : int
         Most passes over the counts.
     tol : float
@@ -86,7 +86,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         spectra of shape (n_components, n_features); or from abundances (n_pixels, n_components)
         and such spectra. What is zero at the start stays zero without the prior.
     random_state : int, RandomState instance or None
-        Of the start and the counts that are set aside. An int gives the same result each time.
+        Of start and counts that are set aside. An int gives the same result each time.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     spatial_ : float or None
         Counts that the neighbours weigh as much as.
     selection_ : ComponentSelection or None
-        How the number of components was chosen, if it was.
+        How the number of components was chosen.
     n_iter_ : int
         Passes that were made over the counts.
     objective_ : float
@@ -109,7 +109,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     See Also
     --------
-    sklearn.decomposition.NMF : As without prior, with ``beta_loss="kullback-leibler"``; slower.
+    sklearn.decomposition.NMF : Without prior, as with ``beta_loss="kullback-leibler"``; slower.
 
     Notes
     -----
@@ -120,8 +120,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Of more than 32768 pixels, some tiles decide on start, purity and neighbours' strength. A phase
     that is in none of them is found only where neighbours are known.
-    HyperSpy's ``decomposition`` of EDS signals scales counts by default: pass
-    ``normalize_poissonian_noise=False`` there.
+    HyperSpy scales EDS counts by default: pass ``normalize_poissonian_noise=False`` there.
 
     Examples
     --------
@@ -277,9 +276,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If there is no prior.
         """
         if self._solved().prior is None:
-            raise ValueError(
-                "Maximum likelihood has no posterior. Fit with prior='dirichlet' to get widths."
-            )
+            raise ValueError("Maximum likelihood has no posterior. Fit with prior='dirichlet'.")
         model = self._settled(self._as_counts(X, reset=False), scan)
         return Posterior(model.abundances(), model.widths())
 
