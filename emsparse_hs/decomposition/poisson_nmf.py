@@ -38,7 +38,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     The spectra sum to 1, so that abundances are in counts. Only what is not zero is stored.
 
     **With the prior** the fractions of a pixel's counts have a Dirichlet distribution of shapes
-    :math:`\alpha + \beta m_{ik}`, where m are the mean fractions of its neighbours, where known. The
+    :math:`\alpha + \beta m_{ik}`, where m are mean fractions of its neighbours, if known. The
     fractions are integrated out by variational Bayes, as in latent Dirichlet allocation (Blei, Ng
     and Jordan, J. Mach. Learn. Res. 3 (2003) 993). That is needed at few counts a pixel: maximum
     likelihood fits each pixel's noise, and its spectra suffer. Regions that are not explained get a

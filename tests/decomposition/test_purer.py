@@ -105,7 +105,7 @@ def test_nothing_to_take_away():
 
 @pytest.mark.parametrize("purer", [True, False])
 def test_what_is_made_purer_can_be_chosen(purer):
-    """A particle that is nowhere alone, and might be of a phase that has its surroundings' lines."""
+    """A particle that is nowhere alone, or of a phase that has its surroundings' lines."""
     truth = simulate_spectra((40, 48), 512, 50, seed=2)
     counts = truth.counts.reshape(-1, 512)
     found = PoissonNMF(4, purer=purer, random_state=0).fit(counts, scan=(40, 48)).components_
