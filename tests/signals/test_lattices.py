@@ -219,7 +219,7 @@ def test_patterns_that_disagree_warn_whoever_called():
     both.data[6:] = drawn(np.diag([4.6, 4.6, 2.96]), 3, seed=1).data
     labels = np.repeat([0, 1], [6, 3])
     for call in (both.estimate_lattice, both.classify_bravais):
-        with pytest.warns(UserWarning, match="label 0 disagree.* explains 3 of them") as caught:
+        with pytest.warns(UserWarning, match="label 0 disagree.* explains 3 of the 9") as caught:
             call(0, width_scale=1.0)
         assert caught[0].filename == __file__ and len(caught) == 1
     with pytest.warns(UserWarning):
