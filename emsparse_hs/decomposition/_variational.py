@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -141,7 +140,7 @@ def _certain_and_pure(
     """
     spatial, purer = estimator.spatial, {}
     asked = USUAL if isinstance(spatial, str) else _asked(spatial)
-    spectra = _certain(of_part, asked)
+    spectra = _certain(of_part, asked, {})
     if estimator.purer:
         purer = purer_spectra(spectra, counts_seen(of_part), model.n_known)
         purer = likely_ones(purer, spectra, of_part, random)
@@ -153,7 +152,7 @@ def _certain_and_pure(
     if of_part is not model:
         spectra = _certain(model, _asked(spatial), purer)
     elif _asked(spatial) != asked:
-        spectra = _certain(model, _asked(spatial))
+        spectra = _certain(model, _asked(spatial), {})
     return spectra, spatial
 
 
@@ -162,9 +161,7 @@ def _asked(spatial: float) -> float:
     return min(USUAL, DOUBLE * spatial)
 
 
-def _certain(
-    model: DirichletModel, spatial: float, purer: Mapping[int, Purer] = MappingProxyType({})
-) -> np.ndarray:
+def _certain(model: DirichletModel, spatial: float, purer: Mapping[int, Purer]) -> np.ndarray:
     """Bring a model to rest with neighbours that weigh so much; spectra of what is certain then.
 
     Some of the model's spectra are replaced by purer ones before. Those were made of spectra of
