@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._compositions import Compositions
 from emsparse_hs.decomposition._composition_errors import share_errors, sum_variances
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
-#: Percent below nothing that are not worth a warning.
+#: Percent of all amounts that a line may be below nothing without a warning.
 _NOISE = 1.0
+
+#: Counts below which exSpy takes a line for none.
+_EXSPY_SEES = 0.1
 
 
 def checked_lines(spectra: BaseSignal, xray_lines) -> list[str]:
@@ -142,17 +146,64 @@ def factors_of(factors, lines: list[str]) -> list[float]:
 
 
 def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
-    """Windows of the background of each line, all on the axis."""
-    windows = spectra.estimate_background_windows(list(line_width), xray_lines=lines)
+    """Windows of the background on both sides of each line, beyond other lines if they are near.
+
+    Parameters
+    ----------
+    spectra : EDSTEMSpectrum
+        Whose metadata say which other lines there may be.
+    lines : list of str
+        That are quantified.
+    line_width : tuple of float
+        Distance of the windows from a line below and above, in widths of the line.
+
+    Returns
+    -------
+    float array of shape (n_lines, 4)
+        First and last energy below, and above.
+
+    Raises
+    ------
+    ValueError
+        If a window is beyond the axis.
+    """
     axis = spectra.axes_manager.signal_axes[0]
-    for line, window in zip(lines, windows, strict=True):
-        if window.min() < axis.low_value or window.max() > axis.high_value:
+    places = {line: spectra._get_line_energy(line, FWHM_MnKa="auto") for line in lines}
+    others = [spectra._get_line_energy(line, FWHM_MnKa="auto") for line in _other_lines(spectra)]
+    known = np.unique([*places.values(), *others], axis=0)
+    windows = np.empty((len(lines), 2, 2))
+    for line, (below, above) in zip(lines, windows, strict=True):
+        energy, width = places[line]
+        below[::-1] = -_above(-energy, width, line_width[0], (known * [-1, 1])[::-1])
+        above[:] = _above(energy, width, line_width[1], known)
+        beyond = below[0] < axis.low_value, above[1] > axis.high_value
+        first, last = energy + np.array([-line_width[0] - 1, line_width[1] + 1]) * width
+        if first < axis.low_value or last > axis.high_value or all(beyond):
             raise ValueError(
-                f"The background of {line} is looked for from {window.min():.3f} to "
-                f"{window.max():.3f} {axis.units}, which is beyond the energy axis. Pass a "
+                f"The background of {line} is looked for from {min(first, below[0]):.3f} to "
+                f"{max(last, above[1]):.3f} {axis.units}, which is beyond the energy axis. Pass a "
                 f"smaller line_width than {line_width}, or xray_lines without this one."
             )
-    return windows
+        # Where other lines leave nothing on one side, the other one has to do.
+        if any(beyond):
+            below[:] = above[:] = above if beyond[0] else below
+    return windows.reshape(-1, 4)
+
+
+def _above(energy: float, width: float, distance: float, known: np.ndarray) -> np.ndarray:
+    """The window above a line, or above the next ones where they are in the way."""
+    first, size = energy + distance * width, width
+    for other, reach in known[known[:, 0] > energy]:
+        if first < other + reach and first + size > other - reach:
+            first, size = other + max(distance, 1) * reach, reach
+    return np.array([first, first + size])
+
+
+def _other_lines(spectra: BaseSignal) -> list[str]:
+    """Lines of the metadata, or those that exSpy takes of the elements there."""
+    known = spectra.metadata.get_item("Sample.xray_lines", default=[])
+    elements = spectra.metadata.get_item("Sample.elements", default=[])
+    return known or spectra._get_lines_from_elements(elements, only_one=True, only_lines=("a",))
 
 
 def left_out_of(without_lines, lines: list[str], n_components: int) -> np.ndarray:
@@ -231,6 +282,9 @@ def quantified(
     name = kwargs.setdefault("composition_units", "atomic")
     if name not in ("atomic", "weight"):
         raise ValueError(f"composition_units={name!r} is not known. Use 'atomic' or 'weight'.")
+    masked = as_mask(kwargs.pop("navigation_mask", None), (len(left_out),), "navigation")
+    if masked is not None:
+        left_out = left_out | masked[:, None]
     found = spectra.get_lines_intensity(lines, background_windows=windows)
     weights = units.get_lines_intensity(lines, background_windows=windows)
     weights = np.stack([np.ravel(weight.data) for weight in weights])
@@ -238,20 +292,36 @@ def quantified(
         # Of nothing exSpy makes nothing, and the others add up to all.
         signal.data = np.where(out.reshape(signal.data.shape), 0.0, signal.data)
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = spectra.quantification(found, method="CL", factors=factors, **kwargs)
+        result = spectra.quantification(
+            found, method="CL", factors=factors, navigation_mask=None, **kwargs
+        )
     signals, *thickness = (result,) if isinstance(result, list) else result
-    shares = np.stack([np.ravel(signal.data) for signal in signals], -1) / 100
     intensities = np.stack([np.ravel(signal.data) for signal in found], -1)
     amounts = _amounts(lines, factors, name)
     if thickness:
         # With what absorption makes of them.
+        shares = np.stack([np.ravel(signal.data) for signal in signals], -1)
         amounts = np.divide(shares, intensities, out=np.zeros(shares.shape), where=intensities != 0)
+        amounts[(intensities > _EXSPY_SEES).sum(1) < np.minimum((~left_out).sum(1), 2)] = np.nan
     covariances = _covariances(loadings, spectra.data, weights)
     covariances *= ~(left_out[:, :, None] | left_out[:, None, :])
+    _warn_of_negative(lines, intensities, covariances, _amounts(lines, factors, name))
     errors = 100 * share_errors(intensities, covariances, amounts)
+    shares = _shares(amounts * intensities)
+    for signal, values in zip(signals, shares.T, strict=True):
+        signal.data = 100 * values.reshape(signal.data.shape)
     compositions = _without(signals, errors, left_out, name)
-    _warn_of_negative(compositions)
     return (compositions, *thickness) if thickness else compositions
+
+
+def _shares(amounts: np.ndarray) -> np.ndarray:
+    """Parts of the sum, NaN where that is not positive.
+
+    exSpy's own are 0 and 1 where fewer than two lines have a tenth of a count, whatever is below
+    nothing.
+    """
+    totals = amounts.sum(1, keepdims=True)
+    return amounts / np.where(totals > 0, totals, np.nan)
 
 
 def _without(signals, errors, left_out: np.ndarray, units: str) -> Compositions:
@@ -275,9 +345,7 @@ def _amounts(lines: list[str], factors: list[float], units: str) -> np.ndarray:
 
 
 def _covariances(loadings: np.ndarray, spectra: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of the intensities of each component's lines, NaN where Poisson's law can't be."""
-    if loadings.min() < 0 or spectra.min() < 0:
-        return np.full((len(spectra), len(weights), len(weights)), np.nan)
+    """Of the intensities of each component's lines."""
     # Channels that count alike in all lines are taken together.
     sets, places = np.unique(weights, axis=1, return_inverse=True)
     sums = np.zeros((len(spectra), sets.shape[1]))
@@ -287,20 +355,20 @@ def _covariances(loadings: np.ndarray, spectra: np.ndarray, weights: np.ndarray)
     return np.einsum("ls,ks,ms->klm", sets[:, used], variances, sets[:, used])
 
 
-def _warn_of_negative(compositions: Compositions) -> None:
-    """Say which components have less than nothing of which line's element."""
+def _warn_of_negative(lines: list[str], intensities, covariances, factors) -> None:
+    """Say which components have less than nothing of which line."""
+    amounts = factors * intensities
+    least = -_NOISE / 100 * np.maximum(amounts, 0).sum(1, keepdims=True)
+    errors = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0))
     negative = [
-        f"{line} in component {k}: {share:.2g} ± {error:.2g} %"
-        for line, *values in zip(
-            compositions.lines, compositions.compositions.T, compositions.errors.T, strict=True
-        )
-        for k, (share, error) in enumerate(zip(*values, strict=True))
-        if share < -_NOISE
+        f"{lines[n]} in component {k}: {intensities[k, n]:.5g} ± {errors[k, n]:.3g}"
+        for n, k in np.argwhere((amounts < least).T)
     ]
     if negative:
         warnings.warn(
-            "Lines are below the background beside them, and so are parts of the compositions ("
-            f"{'; '.join(negative)}). Leave these lines out with without_lines, or pass another "
-            "line_width if a line of another element is in the background.",
+            "Lines are below the background beside them, and so are parts of the compositions, or "
+            f"none is known (counts of {'; '.join(negative)}). Leave these lines out with "
+            "without_lines, or pass another line_width or add_elements if a line of another "
+            "element is in the background.",
             stacklevel=4,
         )

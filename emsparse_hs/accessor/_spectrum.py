@@ -37,12 +37,18 @@ class SpectrumMethods(SignalMethods):
         Raises
         ------
         ValueError
-            If there is no decomposition, or the signal was cropped since.
+            If there is no decomposition, it has negative spectra or maps, or the signal was
+            cropped since.
         """
         from emsparse_hs.learning_results import check_decomposed
 
         signal, results = self._signal, self._signal.learning_results
         check_decomposed(signal)
+        if min(np.nanmin(results.factors), np.nanmin(results.loadings)) < 0:
+            raise ValueError(
+                f"The decomposition by {results.decomposition_algorithm} has negative spectra or "
+                "maps, which are no counts. Use one without, as s.emsparse.decomposition() makes."
+            )
         counts = np.nansum(results.loadings, 0)
         spectra = self._as_spectra(np.nan_to_num(results.factors.T) * counts[:, None])
         title = signal.metadata.get_item("General.title", default="")
@@ -69,9 +75,10 @@ class SpectrumMethods(SignalMethods):
     ) -> Compositions:
         """Composition of each component of an EDS map, by exSpy's Cliff-Lorimer quantification.
 
-        Lines are integrated above the background on both sides of them. Errors are those of Poisson
-        noise in lines and backgrounds, of the component and of what is in the same pixels, for
-        given loadings; neither those of the factors nor spectra that are not pure are in them.
+        Lines are integrated above the background on both sides of them, or beyond the lines next to
+        them: those of the metadata count as well. Errors are those of Poisson noise in lines and
+        backgrounds, of the component and of what is in the same pixels, for given loadings; neither
+        those of the factors nor spectra that are not pure are in them.
 
         Parameters
         ----------
@@ -94,23 +101,24 @@ class SpectrumMethods(SignalMethods):
         -------
         Compositions
             List of signals, atomic percent of one element each, along the components, in the order
-            of the lines; NaN where a line was left out, and none of one that was left out of all.
-            It shows as a table, and has standard errors as ``errors``, right if data are counts.
+            of the lines; NaN where a line was left out or lines have nothing in sum above their
+            backgrounds, and none of one that was left out of all. It shows as a table, and has
+            standard errors as ``errors``, right if data are counts.
             With absorption correction a pair of it and the mass thickness.
 
         Raises
         ------
         ValueError
-            If the signal is no EDS map of a thin sample, there is no decomposition, a line does
-            not exist, is there twice or beyond the energy axis, an element has two lines, a line
-            has no positive factor, there is one line alone, units are not known, or a window of
-            the background is beyond the energy axis.
+            If the signal is no EDS map of a thin sample, there is no decomposition, it has negative
+            spectra or maps, a line does not exist, is there twice or beyond the energy axis, an
+            element has two lines, a line has no positive factor, there is one line alone, units
+            are not known, or a window of the background is beyond the energy axis.
 
         Warns
         -----
         UserWarning
-            If there is less than -1 % of an element: its line is below the background that was
-            estimated beside it, by noise, or since another line is there.
+            If a line is below the background that was estimated beside it by more than 1 % of what
+            the others have, by noise, or since a line is there that the metadata don't know.
         """
         from emsparse_hs.accessor import _quantification as parts
 
@@ -124,8 +132,7 @@ class SpectrumMethods(SignalMethods):
             xray_lines = list(factors)
         lines = parts.checked_lines(spectra, xray_lines)
         loadings = np.asarray(self._signal.learning_results.loadings)
-        # Components are no pixels: none of them is vacuum.
-        kwargs = {"show_progressbar": False, "navigation_mask": None, **kwargs}
+        kwargs = {"show_progressbar": False, **kwargs}
         return parts.quantified(
             spectra,
             self._as_spectra(np.eye(spectra.data.shape[-1], dtype=np.float32)),

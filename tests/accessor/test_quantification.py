@@ -158,10 +158,82 @@ def test_absorption_is_in_the_errors_too():
     np.testing.assert_allclose(found.errors[0], expected, rtol=0.01)
 
 
-def test_errors_are_not_known_where_loadings_are_negative():
+def test_negative_spectra_are_no_counts():
     s = stripes()
-    s.learning_results.loadings[0, 1] = -1
-    assert np.isnan(s.emsparse.quantify_components(FACTORS).errors).all()
+    s.emsparse.decomposition("WeightedGramPCA", 2)
+    with pytest.raises(ValueError, match="WeightedGramPCA has negative spectra or maps"):
+        s.emsparse.quantify_components(FACTORS)
+
+
+def with_lines(levels, background=0.1):
+    """Spectra of some heights of lines, each alone in its pixel, without noise."""
+    energies = 0.02 * np.arange(400)
+    places = {"Mg_Ka": 1.2536, "Al_Ka": 1.4865, "Si_Ka": 1.7397, "Fe_Ka": 6.4039}
+    sigma = {line: 0.034 if energy < 2 else 0.06 for line, energy in places.items()}
+    data = np.full((len(levels), 400), float(background))
+    for row, heights in zip(data, levels, strict=True):
+        for line, area in heights.items():
+            shape = np.exp(-0.5 * ((energies - places[line]) / sigma[line]) ** 2)
+            row += area * shape / shape.sum()
+    s = hs.signals.Signal1D(data.astype(np.float32))
+    s.axes_manager[-1].scale, s.axes_manager[-1].units, s.axes_manager[-1].name = 0.02, "keV", "E"
+    s.set_signal_type("EDS_TEM")
+    s.set_microscope_parameters(beam_energy=200, energy_resolution_MnKa=130)
+    s.learning_results.factors, s.learning_results.loadings = s.data.T.copy(), np.eye(len(levels))
+    s.learning_results.output_dimension = len(levels)
+    return s
+
+
+@pytest.mark.parametrize("level", [-10, -100])
+def test_two_lines_one_of_which_is_below_nothing(level):
+    s = with_lines([{"Al_Ka": 100, "Fe_Ka": 100}, {"Al_Ka": level, "Fe_Ka": 300 + level}], 50)
+    factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0}
+    with pytest.warns(UserWarning, match="Al_Ka in component 1") as caught:
+        found = s.emsparse.quantify_components(factors, composition_units="weight")
+    assert "component 0" not in str(caught[0].message)
+    share = 100 * level / (300 + 2 * level)
+    np.testing.assert_allclose(found.compositions, [[50, 50], [share, 100 - share]], atol=2)
+    assert (found.errors > 0).all()
+
+
+def test_nothing_is_known_of_what_is_below_nothing():
+    s = with_lines([{"Al_Ka": -50, "Fe_Ka": -60}, {"Al_Ka": 50, "Fe_Ka": 50}], 50)
+    s.set_microscope_parameters(tilt_stage=0, azimuth_angle=0, elevation_angle=20)
+    factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0}
+    said = r"Al_Ka in component 0: -4\d.*Fe_Ka in component 0: -"
+    for thick in ({}, dict(absorption_correction=True, thickness=1e-9)):
+        with pytest.warns(UserWarning, match=said):
+            found = s.emsparse.quantify_components(factors, composition_units="weight", **thick)
+        found = found[0] if thick else found
+        assert np.isnan(found.compositions[0]).all() and np.isnan(found.errors[0]).all()
+        np.testing.assert_allclose(found.compositions[1], 50, atol=1)
+
+
+def test_background_is_not_on_lines_of_other_elements():
+    s = with_lines([{"Mg_Ka": 1000, "Al_Ka": 100, "Si_Ka": 100}])
+    factors = {"Al_Ka": 1.0, "Si_Ka": 1.0}
+    with pytest.warns(UserWarning, match="Al_Ka in component 0.*add_elements"):
+        s.emsparse.quantify_components(factors)
+    for set_them in (s.set_elements, s.set_lines):
+        set_them(["Mg", "Al", "Si"] if set_them == s.set_elements else ["Mg_Ka", "Al_Ka", "Si_Ka"])
+        found = s.emsparse.quantify_components(factors, composition_units="weight")
+        np.testing.assert_allclose(found.compositions, 50, atol=1)
+
+
+def test_where_other_lines_leave_nothing_on_one_side():
+    s = with_lines([{"Mg_Ka": 1000, "Al_Ka": 100, "Si_Ka": 100}]).isig[1.13:]
+    s.learning_results.factors, s.learning_results.loadings = s.data.T.copy(), np.eye(1)
+    s.set_elements(["Mg"])
+    factors = {"Al_Ka": 1.0, "Si_Ka": 1.0}
+    found = s.emsparse.quantify_components(factors, composition_units="weight")
+    np.testing.assert_allclose(found.compositions, 50, atol=1)
+
+
+def test_components_that_are_masked_are_not_known():
+    s = stripes()
+    found = s.emsparse.quantify_components(FACTORS, navigation_mask=np.array([True, False]))
+    assert np.isnan(found.compositions[0]).all() and np.isfinite(found.compositions[1]).all()
+    assert "–" in repr(found).splitlines()[2] and "–" not in repr(found).splitlines()[3]
 
 
 def test_factors_by_line_or_in_order():
