@@ -35,7 +35,7 @@ class Phases(NamedTuple):
 
 
 def find_phases(
-    clusterer, blocks: Blocks, n_axes: int, width: float, scaling: str | None, **how
+    clusterer, blocks: Blocks, n_axes: int, width: float | None, scaling: str | None, **how
 ) -> Phases:
     """Cluster pixels by the direction of their scaled spectra along the leading axes.
 
@@ -51,8 +51,9 @@ def find_phases(
         The data.
     n_axes : int
         Number of axes.
-    width : float
-        Of the neighbourhood over which scores are averaged, in px.
+    width : float or None
+        Of the neighbourhood over which scores are averaged, in px. None for that of
+        `SphericalKMeans`, the given one or that by default.
     scaling : "poisson" or None
         As for `WeightedGramPCA`.
     **how
@@ -61,25 +62,33 @@ def find_phases(
     Returns
     -------
     Phases
-        With the labels of the clusterer.
+        With the clusters that have pixels, in the order of the clusterer. Those without counts
+        are none of its business.
     """
     from sklearn.base import clone
 
     pca = learn(WeightedGramPCA(n_axes, scaling=scaling), blocks, **how)
     keep = blocks.navigation_keep
     scores = transformed(blocks, pca, how)[keep]
-    directions = smooth_directions(scores, keep, width)
     clusterer = clone(clusterer)
-    if isinstance(clusterer, SphericalKMeans):
+    spherical = clusterer if isinstance(clusterer, SphericalKMeans) else SphericalKMeans()
+    width = spherical.width if width is None else width
+    directions = smooth_directions(scores, keep, width)
+    some = directions.any(1)
+    if clusterer is spherical:
         # A pixel's direction is as certain as it has counts; scores add up to about these.
-        counts = np.maximum(scores @ pca.components_.sum(1), 0) if scaling else None
+        counts = np.maximum(scores[some] @ pca.components_.sum(1), 0) if scaling else None
+        there = keep.copy()
+        there[keep] = some
         clusterer.set_params(width=width)
-        found = clusterer.fit(scores, sample_weight=counts, scan=keep).labels_
+        found = clusterer.fit(scores[some], sample_weight=counts, scan=there).labels_
     else:
-        found = clusterer.fit_predict(directions)
-    found = np.where(directions.any(1), found, -1)
-    labels = blocks.place(found.astype(np.int32), fill=-1)
-    n_clusters = int(found.max()) + 1
+        found = clusterer.fit_predict(directions[some])
+    numbers = np.unique(found[found >= 0])
+    n_clusters = len(numbers)
+    clusters = np.full(len(some), -1, np.int32)
+    clusters[some] = np.where(found < 0, -1, np.searchsorted(numbers, found))
+    labels = blocks.place(clusters, fill=-1)
     sums = blocks.reduce(_sums_of, np.add, n_clusters, per_pixel=[labels], **how)
     return Phases(labels, directions, sums, clusterer)
 

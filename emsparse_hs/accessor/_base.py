@@ -223,8 +223,9 @@ class SignalMethods(ComponentMethods):
         return_info : bool
             Whether to return the fitted clustering, as in HyperSpy.
         **kwargs
-            For directions: `n_axes` (as many as clusters, or 10), `width` (0.8, standard deviation
-            in px of the Gaussian over which neighbours are averaged), `scaling` ("poisson", or
+            For directions: `n_axes` (as many as clusters, or 10), `width` (standard
+            deviation in px of the Gaussian over which neighbours are averaged: that of a
+            `SphericalKMeans`, or 0.8), `scaling` ("poisson", or
             None for data whose noise is as strong everywhere), `random_state`,
             `navigation_mask`, `signal_mask`, `show_progressbar` and `num_workers`, as for
             `decomposition`. For other sources, as for HyperSpy's own; pixels that a decomposition

@@ -29,12 +29,14 @@ def cluster_directions(
     algorithm: Any,
     *,
     n_axes: int | None = None,
-    width: float = 0.8,
+    width: float | None = None,
     scaling: str | None = "poisson",
     random_state=None,
     navigation_mask=None,
     signal_mask=None,
-    **how,
+    show_progressbar: bool | None = None,
+    num_workers: int | None = None,
+    **unknown,
 ) -> Any:
     """Clusters of directions; arguments as for `SignalMethods.cluster_analysis`."""
     from emsparse_hs.accessor._zero_peak import without_zero_peak
@@ -43,6 +45,12 @@ def cluster_directions(
     from emsparse_hs.learning_results import write_clusters
     from emsparse_hs.phases import find_phases
 
+    if unknown:
+        raise TypeError(
+            f"cluster_analysis('directions') takes no {', '.join(unknown)}, but n_axes, width, "
+            "scaling, random_state, masks, show_progressbar and num_workers. Give the arguments of "
+            "a clustering to algorithm itself."
+        )
     if algorithm is None and n_clusters is None:
         raise ValueError("Say how many clusters there are: n_clusters=3, for instance.")
     if algorithm is None:
@@ -53,7 +61,9 @@ def cluster_directions(
             "own number of clusters. Leave n_clusters out."
         )
     blocks = Blocks.of(signal, navigation_mask, without_zero_peak(signal, signal_mask))
-    axes = n_axes or n_clusters or min(10, blocks.n_features, blocks.n_pixels)
-    phases = find_phases(algorithm, blocks, axes, width, scaling, **how)
+    if n_axes is None:
+        n_axes = n_clusters or min(10, blocks.n_features, blocks.n_pixels)
+    how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+    phases = find_phases(algorithm, blocks, n_axes, width, scaling, **how)
     write_clusters(signal, phases, blocks)
     return phases.clusterer
