@@ -4,7 +4,7 @@
 
 import warnings
 
-import dask
+import dask.array as da
 import hyperspy.api as hs
 import matplotlib.pyplot as plt
 import numpy as np
@@ -169,9 +169,9 @@ def test_patterns_are_clustered_as_well():
 def test_more_than_memory_is_not_needed(truth):
     """Blocks are read three times, and never all of them at once."""
     reads = []
-    blocks = dask.array.map_blocks(
+    blocks = da.map_blocks(
         lambda block: (reads.append(block.shape), block)[1],
-        dask.array.from_array(truth.counts, chunks=(6, 30, -1)),
+        da.from_array(truth.counts, chunks=(6, 30, -1)),
         dtype=truth.counts.dtype,
         meta=np.empty((0, 0, 0), truth.counts.dtype),
     )
