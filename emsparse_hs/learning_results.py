@@ -40,6 +40,11 @@ def write_learning_results(
         setattr(results, name, getattr(fit.estimator, f"{name}_", None))
     results.navigation_mask = _mask(blocks.navigation_keep)
     results.signal_mask = None if left_out == 0 else _mask(blocks.signal_keep)
+    # Fields of our own are saved as well.
+    results.emsparse_signal_mask = _mask(blocks.signal_keep)
+    results.emsparse_spatial = getattr(fit.estimator, "spatial_", None)
+    with_prior = results.emsparse_spatial is not None
+    results.emsparse_alpha = fit.estimator.alpha if with_prior else None
     results.poissonian_noise_normalized = False
     results.unfolded = False
 
@@ -106,13 +111,36 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
         np.zeros(shape, bool) if mask is None else np.reshape(mask, shape).astype(bool)
         for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
     ]
-    # What no component has was left out, as the zero peak.
-    masks[1] |= ~np.any(np.nan_to_num(results.factors), 1).reshape(shapes[1])
+    left_out = getattr(results, "emsparse_signal_mask", None)
+    if left_out is not None:
+        # HyperSpy's own decompositions know nothing of it.
+        masks[1] |= left_out & ~np.any(np.nan_to_num(results.factors), 1).reshape(shapes[1])
     blocks = Blocks.of(signal, masks[0].T, masks[1])
     n_components = results.loadings.shape[1]
     loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
     factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]
     return loadings, factors, blocks
+
+
+def prior_of(signal: BaseSignal) -> tuple[float, float] | None:
+    """Shape of the prior and strength of the neighbours with which `PoissonNMF` found the loadings.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        After a decomposition.
+
+    Returns
+    -------
+    tuple of float, or None
+        As parameters `alpha` and `spatial`. None if something else found them.
+    """
+    results = signal.learning_results
+    spatial = getattr(results, "emsparse_spatial", None)
+    # HyperSpy's own decompositions leave what was there before.
+    if spatial is None or results.decomposition_algorithm != "PoissonNMF":
+        return None
+    return float(results.emsparse_alpha), float(spatial)
 
 
 def replace_components(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from hyperspy.signal import BaseSignal
 
     from emsparse_hs.decomposition import Posterior
@@ -20,7 +21,8 @@ class ComponentMethods:
     def posterior(
         self,
         *,
-        spatial: str | float = "auto",
+        alpha: float | None = None,
+        spatial: str | float | None = None,
         random_state=None,
         show_progressbar: bool | None = None,
         num_workers: int | None = None,
@@ -28,12 +30,16 @@ class ComponentMethods:
         """How much of each component a pixel has, and how well that is known.
 
         Abundances are inferred anew for the spectra of the decomposition, with the prior of
-        `PoissonNMF`. After a decomposition by that they are the loadings.
+        `PoissonNMF`. After a decomposition by that, they are the loadings.
 
         Parameters
         ----------
-        spatial : "auto" or float
-            Counts that the neighbours of a pixel weigh as much as, as for `PoissonNMF`.
+        alpha : float, optional
+            Shape of the prior, as for `PoissonNMF`. By default that of the decomposition, or 0.02
+            if that knew none.
+        spatial : "auto" or float, optional
+            Counts that the neighbours of a pixel weigh as much as, as for `PoissonNMF`. By default
+            as in the decomposition, or else "auto".
         random_state : int, RandomState instance or None
             Of the counts that are set aside to find that.
         show_progressbar, num_workers
@@ -54,17 +60,26 @@ class ComponentMethods:
         """
         from emsparse_hs.decomposition import PoissonNMF, Posterior
         from emsparse_hs.fitting import held_rows
-        from emsparse_hs.learning_results import read_decomposition
+        from emsparse_hs.learning_results import prior_of, read_decomposition
 
         _, factors, blocks = read_decomposition(self._signal)
-        options = {"spatial": spatial, "random_state": random_state}
         spectra = factors.T
+        if spectra.min() < 0:
+            raise ValueError(
+                "The decomposition has negative spectra, and counts have none. Use one without, as "
+                "s.emsparse.decomposition() makes."
+            )
+        used = prior_of(self._signal) or (0.02, "auto")
+        options = {
+            "alpha": used[0] if alpha is None else alpha,
+            "spatial": used[1] if spatial is None else spatial,
+            "random_state": random_state,
+        }
         estimator = PoissonNMF(len(spectra), known_components=spectra, init=spectra, **options)
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         counts, keep = held_rows(estimator, blocks, **how), blocks.navigation_keep
         found = estimator.fit(counts, scan=keep).posterior(counts, scan=keep)
-        maps = [blocks.place(values).reshape(-1, len(spectra)) for values in found]
-        signals = [self._signal._get_loadings(values) for values in maps]
+        signals = [_as_loadings(self._signal, blocks.place(values)) for values in found]
         for signal, name in zip(signals, ("Abundances", "Widths of abundances"), strict=True):
             signal.metadata.General.title = name
         return Posterior(*signals)
@@ -188,3 +203,10 @@ class ComponentMethods:
         from emsparse_hs.plotting import plot_residuals
 
         return plot_residuals(self._signal, **kwargs)
+
+
+def _as_loadings(signal: BaseSignal, maps: np.ndarray) -> BaseSignal:
+    """As from `get_decomposition_loadings`, which fails at one component of a line of one pixel."""
+    if maps.shape[-1] == 1:
+        return signal._get_navigation_signal(data=maps[..., 0])
+    return signal._get_loadings(maps.reshape(-1, maps.shape[-1]))

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import PoissonNMF, select_n_components
+from emsparse_hs.decomposition import PoissonNMF, misfit, select_n_components
 from emsparse_hs.plotting import plot_n_components
+from emsparse_hs.residuals import find_residuals
 
 SCAN, CHANNELS = (24, 30), 128
 
@@ -264,7 +265,7 @@ def test_posterior_is_that_of_the_estimator(truth, lazy):
     mask[2] = True
     options = dict(output_dimension=3, navigation_mask=mask.T, random_state=0)
     model = s.emsparse.decomposition(**options, return_info=True)
-    found = s.emsparse.posterior(spatial=model.spatial_)
+    found = s.emsparse.posterior()
     expected = model.posterior(truth.counts[~mask], scan=~mask)
     for signal, values in zip(found, expected, strict=True):
         assert signal.axes_manager.navigation_shape == (3,)
@@ -274,7 +275,59 @@ def test_posterior_is_that_of_the_estimator(truth, lazy):
         assert np.isnan(signal.data[:, mask]).all()
         np.testing.assert_allclose(signal.data[:, ~mask].T, values, rtol=1e-4, atol=1e-3)
     loadings = s.get_decomposition_loadings().data
-    np.testing.assert_allclose(found.abundances.data, loadings, rtol=1e-2, atol=0.1)
+    np.testing.assert_allclose(found.abundances.data, loadings, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_posterior_has_the_loadings(truth, stored, tmp_path):
+    s = signal_of(truth)
+    s.emsparse.decomposition(output_dimension=3, alpha=0.2, random_state=0)
+    if stored:
+        s.save(tmp_path / "s.hspy")
+        s = hs.load(tmp_path / "s.hspy")
+    loadings = s.get_decomposition_loadings().data
+    np.testing.assert_allclose(s.emsparse.posterior().abundances.data, loadings, rtol=1e-3)
+    for other in (dict(alpha=0.02), dict(spatial=0)):
+        assert np.abs(s.emsparse.posterior(**other).abundances.data - loadings).max() > 0.1
+    # Of another decomposition nothing is known.
+    s.change_dtype("float64")
+    s.decomposition(algorithm="NMF", output_dimension=3, print_info=False)
+    found = s.emsparse.posterior(random_state=0).abundances.data
+    used = s.emsparse.posterior(alpha=0.02, spatial="auto", random_state=0).abundances.data
+    np.testing.assert_array_equal(found, used)
+    s.emsparse.decomposition("SparseNMF", 3, random_state=0)
+    assert s.learning_results.emsparse_alpha is s.learning_results.emsparse_spatial is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_components"),
+    [((1,), 1), ((1, 1), 1), ((7, 1), 1), ((1, 7), 1), ((7, 1), 2), ((1, 7), 2)],
+)
+def test_posterior_of_a_few_pixels(shape, n_components):
+    s = hs.signals.Signal1D(np.random.default_rng(0).poisson(3.0, (*shape, 40)))
+    known = np.random.default_rng(1).gamma(1.0, 1.0, (n_components, 40))
+    s.learning_results.factors = known.T
+    s.learning_results.loadings = np.ones((np.prod(shape), n_components))
+    found = s.emsparse.posterior(spatial=0)
+    wanted = shape if n_components == 1 else (2, *shape)
+    assert found.abundances.data.shape == found.widths.data.shape == wanted
+    np.testing.assert_allclose(found.abundances.data.sum(), s.data.sum(), rtol=1e-4)
+
+
+def test_a_line_that_no_component_has_is_a_residual():
+    """Known spectra without a line, and a particle that has it."""
+    known = np.ones((1, 60))
+    known[0, 50] = 0
+    s = hs.signals.Signal1D(np.random.default_rng(0).poisson(2 * known * np.ones((20, 20, 1))))
+    s.data[8:11, 8:11, 50] = 40
+    s.emsparse.decomposition(output_dimension=1, known_components=known)
+    found = find_residuals(s, 1, 1.5, show_progressbar=False)
+    assert found.excess.max() > 100 and found.counted[0, 50] == 360
+    rows, results = s.data.reshape(400, 60), s.learning_results
+    expected = misfit(rows, results.factors.T, results.loadings, scan=(20, 20))
+    np.testing.assert_array_equal(s.emsparse.misfit().data.ravel(), expected)
+    assert s.emsparse.merge_components(random_state=0) == [(0,)]
+    assert np.isfinite(s.emsparse.posterior().widths.data).all()
 
 
 def test_posterior_of_spectra_that_something_else_found(truth):
@@ -285,7 +338,7 @@ def test_posterior_of_spectra_that_something_else_found(truth):
     np.testing.assert_allclose(found.abundances.data.sum(0), s.data.sum(-1), rtol=1e-3)
     assert (found.widths.data > 0).all()
     s.decomposition(output_dimension=3, print_info=False)
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="decomposition has negative spectra"):
         s.emsparse.posterior()
 
 
