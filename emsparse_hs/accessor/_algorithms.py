@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import numbers
+from typing import Any
 
 import numpy as np
 
@@ -62,20 +63,61 @@ def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: di
     return getattr(decomposition, name)(output_dimension, **kwargs)
 
 
-def without_masked_channels(kwargs: dict, blocks) -> dict:
-    """The arguments, with known spectra of the channels that are used."""
-    known = kwargs.get("known_components")
-    if known is None:
-        return kwargs
-    known = np.asarray(getattr(known, "data", known))
-    keep = blocks.signal_keep.ravel()
-    known = known.reshape(-1, keep.size) if known.size % keep.size == 0 else known
-    if known.ndim != 2 or known.shape[1] != keep.size:
+def without_masked(estimator, blocks):
+    """An estimator whose known and first spectra are of the channels that are used.
+
+    Parameters
+    ----------
+    estimator : object
+        As the user gave it; never changed. `PoissonNMF` and `SparseNMF` have such spectra.
+    blocks : Blocks
+        They know the masks.
+
+    Returns
+    -------
+    object
+        A clone, if there is anything to leave out.
+
+    Raises
+    ------
+    ValueError
+        If spectra are not of all channels, or abundances not of all pixels.
+    """
+    from sklearn.base import clone
+
+    from emsparse_hs.decomposition import PoissonNMF, SparseNMF
+
+    if not isinstance(estimator, PoissonNMF | SparseNMF):
+        return estimator
+    cut: dict[str, Any] = {}
+    for name in ("known_components", "init"):
+        value = getattr(estimator, name, None)
+        if isinstance(value, tuple) and len(value) == 2:
+            maps = _kept(_components_first(value[0]), blocks.navigation_keep, name, "pixels")
+            cut[name] = maps.T, _kept(value[1], blocks.signal_keep, name, "channels")
+        elif value is not None and not isinstance(value, str):
+            cut[name] = _kept(value, blocks.signal_keep, name, "channels")
+    return clone(estimator).set_params(**cut) if cut else estimator
+
+
+def _components_first(maps) -> np.ndarray:
+    """Abundances as signals have them; arrays have components last."""
+    if hasattr(maps, "axes_manager"):
+        return maps.data
+    maps = np.asarray(maps)
+    return maps.reshape(-1, maps.shape[-1]).T
+
+
+def _kept(values, keep: np.ndarray, name: str, what: str) -> np.ndarray:
+    """What masks leave of spectra or maps, one a row."""
+    values = np.asarray(getattr(values, "data", values))
+    rows = values.reshape(-1, keep.size) if values.size % keep.size == 0 else values
+    if rows.ndim != 2 or rows.shape[1] != keep.size:
         raise ValueError(
-            f"known_components are of shape {known.shape}, and spectra of all {keep.size} channels "
-            "are needed, one a row."
+            f"{name} has an array of shape {values.shape}, and values of all {keep.size} {what} "
+            "are needed, those that are masked as well."
         )
-    return {**kwargs, "known_components": known[:, keep]}
+    return rows[:, keep.ravel()]
 
 
 def check_rank(estimator, blocks) -> None:

@@ -76,8 +76,9 @@ class SignalMethods(ComponentMethods):
         show_progressbar, num_workers
             As in HyperSpy.
         **kwargs
-            For the algorithm, where it is given by name. `known_components` may be a signal, and
-            has all channels, masked ones as well.
+            For the algorithm, where it is given by name. `known_components` and `init`, also of an
+            estimator that is given, may be signals, and have all channels (abundances all pixels),
+            masked ones as well.
 
         Returns
         -------
@@ -97,7 +98,7 @@ class SignalMethods(ComponentMethods):
         from emsparse_hs.accessor._algorithms import (
             check_rank,
             estimator_of,
-            without_masked_channels,
+            without_masked,
         )
         from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
@@ -106,8 +107,8 @@ class SignalMethods(ComponentMethods):
 
         mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, mask)
-        kwargs = without_masked_channels(kwargs, blocks)
         estimator = estimator_of(algorithm, output_dimension, kwargs)
+        estimator = without_masked(estimator, blocks)
         check_rank(estimator, blocks)
         fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
         left_out = np.nan if signal_mask is not None else 0.0
@@ -160,7 +161,7 @@ class SignalMethods(ComponentMethods):
         from hyperspy.external.progressbar import progressbar
 
         from emsparse_hs._computing import is_shown
-        from emsparse_hs.accessor._algorithms import without_masked_channels
+        from emsparse_hs.accessor._algorithms import without_masked
         from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
@@ -172,7 +173,7 @@ class SignalMethods(ComponentMethods):
         numbers = as_candidates(candidates)
         signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
-        estimator = PoissonNMF(**without_masked_channels(kwargs, blocks))
+        estimator = without_masked(PoissonNMF(**kwargs), blocks)
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         counts = held_rows(estimator, blocks, **how)
         shown = is_shown(show_progressbar)

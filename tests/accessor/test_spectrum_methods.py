@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import PoissonNMF, misfit, select_n_components
+from emsparse_hs.decomposition import PoissonNMF, SparseNMF, misfit, select_n_components
 from emsparse_hs.plotting import plot_n_components
 from emsparse_hs.residuals import find_residuals
 
@@ -90,6 +90,53 @@ def test_known_components_have_all_channels(truth):
     np.testing.assert_array_equal(found[0], found[2])
     with pytest.raises(ValueError, match=f"all {CHANNELS} channels"):
         s.emsparse.decomposition(output_dimension=3, known_components=known[:, :90])
+
+
+@pytest.mark.parametrize("algorithm", [PoissonNMF, SparseNMF])
+def test_starts_have_all_channels(truth, algorithm):
+    s = signal_of(truth)
+    channels, pixels = np.arange(CHANNELS) < 9, np.zeros(SCAN, bool)
+    pixels[4:9] = True
+    masks = dict(signal_mask=channels, navigation_mask=pixels.T)
+    spectra = truth.spectra[:3].copy()
+    expected = algorithm(3, init=spectra[:, ~channels], random_state=0)
+    expected.fit_transform(
+        truth.counts[~pixels][:, ~channels],
+        **({"scan": ~pixels} if algorithm is PoissonNMF else {}),
+    )
+    spectra[:, channels] = np.nan
+    for init in (spectra, hs.signals.Signal1D(spectra)):
+        estimator = algorithm(3, init=init, random_state=0)
+        for call in (dict(algorithm=estimator), dict(algorithm=algorithm.__name__, init=init)):
+            options = {} if "init" not in call else dict(output_dimension=3, random_state=0)
+            s.emsparse.decomposition(**call, **options, **masks)
+            found = s.learning_results.factors[~channels].T
+            np.testing.assert_allclose(found, expected.components_, rtol=1e-5, atol=1e-9)
+        assert estimator.init is init
+    with pytest.raises(ValueError, match=f"init has .* all {CHANNELS} channels"):
+        s.emsparse.decomposition(algorithm(3, init=spectra[:, 9:]), **masks)
+
+
+def test_pairs_of_starts_and_known_spectra_of_an_estimator(truth):
+    s = signal_of(truth)
+    pixels, spectra = np.zeros(SCAN, bool), truth.spectra
+    pixels[4:9] = True
+    masks = dict(signal_mask=np.arange(CHANNELS) < 9, navigation_mask=pixels.T)
+    maps = truth.abundances.reshape(-1, 4)
+    signals = (
+        hs.signals.Signal2D(truth.abundances.transpose(2, 0, 1)),
+        hs.signals.Signal1D(spectra),
+    )
+    found = []
+    for init in ((maps, spectra), signals):
+        s.emsparse.decomposition(PoissonNMF(4, init=init, prior=None, max_iter=2), **masks)
+        found.append(s.learning_results.factors)
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ValueError, match=f"init has .* all {maps.shape[0]} pixels"):
+        s.emsparse.decomposition(PoissonNMF(4, init=(maps[1:], spectra)), **masks)
+    s.emsparse.decomposition(PoissonNMF(4, known_components=spectra[:2], random_state=0), **masks)
+    known = spectra[:2, 9:] / spectra[:2, 9:].sum(1, keepdims=True)
+    np.testing.assert_allclose(s.learning_results.factors[9:, :2].T, known, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunks", CHUNKS)
