@@ -117,7 +117,7 @@ class SignalMethods(ComponentMethods):
 
     def select_n_components(
         self,
-        candidates: Iterable[int] = range(1, 9),
+        candidates: Iterable[int] | None = None,
         *,
         navigation_mask=None,
         signal_mask=None,
@@ -135,8 +135,9 @@ class SignalMethods(ComponentMethods):
 
         Parameters
         ----------
-        candidates : iterable of int
-            Numbers of components to compare.
+        candidates : iterable of int, optional
+            Numbers of components to compare. By default 1 to 8, or as many from that of
+            `known_components` on, as far as the data allow.
         navigation_mask, signal_mask
             As for `decomposition`.
         share : float
@@ -156,7 +157,8 @@ class SignalMethods(ComponentMethods):
         Raises
         ------
         ValueError
-            If counts are not whole numbers, or as for `decomposition`.
+            If counts are not whole numbers, not all candidates are possible, or as for
+            `decomposition`.
         """
         from hyperspy.external.progressbar import progressbar
 
@@ -170,14 +172,15 @@ class SignalMethods(ComponentMethods):
 
         if "n_components" in kwargs:
             raise TypeError("The numbers of components to compare are given as candidates.")
-        numbers = as_candidates(candidates)
+        numbers = None if candidates is None else as_candidates(candidates)
         signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
         estimator = without_masked(PoissonNMF(**kwargs), blocks)
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         counts = held_rows(estimator, blocks, **how)
         shown = is_shown(show_progressbar)
-        with progressbar(total=len(numbers), desc="n_components", disable=not shown) as bar:
+        total = None if numbers is None else len(numbers)
+        with progressbar(total=total, desc="n_components", disable=not shown) as bar:
             return select_n_components(
                 counts,
                 numbers,

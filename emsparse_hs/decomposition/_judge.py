@@ -76,6 +76,9 @@ class Judge:
 def scores(known, unseen, loadings: np.ndarray, components: np.ndarray) -> np.ndarray:
     """Log-likelihood of each pixel's unseen counts above that of the mean spectrum.
 
+    What is predicted has 1 % of the mean spectrum mixed in. Unseen counts in channels without a
+    known one don't count.
+
     Parameters
     ----------
     known, unseen : csr_array of shape (n_pixels, n_features)

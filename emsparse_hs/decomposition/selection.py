@@ -25,6 +25,9 @@ from .start import feature_sums
 #: Part of the counts that models are fitted to.
 SHARE = 0.7
 
+#: Numbers of components that are tried if nobody says which.
+MOST_TRIED = 8
+
 
 @dataclass(frozen=True)
 class ComponentSelection:
@@ -35,7 +38,9 @@ class ComponentSelection:
     candidates : int array of shape (n_candidates,)
         Numbers of components, ascending.
     gains : float64 array of shape (n_candidates,)
-        Log-likelihood of the unseen counts above that for one spectrum, in nats a pixel.
+        Log-likelihood of the unseen counts above that for one spectrum, in nats a pixel. Models
+        have 1 % of the mean spectrum mixed in, so that what was not seen before is not impossible,
+        and counts in channels that were empty before don't count.
     errors : float64 array of shape (n_candidates,)
         Standard error of the difference between each gain and the highest one.
     n_components : int
@@ -73,7 +78,7 @@ class ComponentSelection:
 
 def select_n_components(
     counts,
-    candidates: Iterable[int] = range(1, 9),
+    candidates: Iterable[int] | None = None,
     *,
     estimator: PoissonNMF | None = None,
     scan=None,
@@ -92,8 +97,9 @@ def select_n_components(
     ----------
     counts : array or CSR of shape (n_pixels, n_features)
         Whole numbers.
-    candidates : iterable of int
-        Numbers of components to compare.
+    candidates : iterable of int, optional
+        Numbers of components to compare. By default 1 to 8, or as many from that of the known
+        spectra on, as far as the counts allow.
     estimator : PoissonNMF, optional
         Its other parameters are used. By default those of ``PoissonNMF()``.
     scan : tuple of int or bool array, optional
@@ -113,21 +119,21 @@ def select_n_components(
     Raises
     ------
     ValueError
-        If counts are not whole numbers, there are no candidates or not all are from 1 on, or
+        If counts are not whole numbers, there are no candidates or not all are possible, or
         `share` is not between 0 and 1.
     """
-    numbers = as_candidates(candidates)
+    numbers = None if candidates is None else as_candidates(candidates)
     if not 0 < share < 1:
         raise ValueError(f"share={share!r}, and a number between 0 and 1 is needed.")
     estimator = PoissonNMF() if estimator is None else estimator
     if random_state is None:
         random_state = estimator.random_state
-    judge = _Judge(as_counts(counts), estimator, scan, share, random_state)
-    for number in numbers.tolist():
-        judge.hear(number)
+    held_out = _HeldOut(as_counts(counts), estimator, scan, share, random_state)
+    for number in held_out.checked(numbers):
+        held_out.hear(number)
         if callback is not None:
             callback(number)
-    return judge.verdict()
+    return held_out.verdict()
 
 
 def as_candidates(candidates) -> np.ndarray:
@@ -178,22 +184,19 @@ def grow_n_components(counts, estimator: PoissonNMF, scan=None) -> ComponentSele
     ValueError
         If counts are not whole numbers.
     """
-    judge = _Judge(counts, estimator, scan, SHARE, estimator.random_state)
-    known = estimator.known_components
-    number = 1 if known is None else max(1, len(known))
-    filled = np.count_nonzero(np.diff(judge.known.indptr))
-    most = min(filled, np.count_nonzero(feature_sums(judge.known)))
+    held_out = _HeldOut(counts, estimator, scan, SHARE, estimator.random_state)
+    number, most = held_out.possible()
     if most < number:
         # There is nothing to judge by.
         return ComponentSelection(np.array([number]), np.zeros(1), np.zeros(1), number, SHARE)
-    judge.hear(number)
-    while number < most and judge.since_best() < 2:
+    held_out.hear(number)
+    while number < most and held_out.since_best() < 2:
         number += 1
-        judge.hear(number)
-    return judge.verdict()
+        held_out.hear(number)
+    return held_out.verdict()
 
 
-class _Judge:
+class _HeldOut:
     """Fits models to part of the counts, and scores them by the others."""
 
     def __init__(self, counts, estimator: PoissonNMF, scan, share: float, random_state) -> None:
@@ -207,9 +210,31 @@ class _Judge:
         self.known, self.unseen = thin_counts(counts, share, random)
         self.seed = random.randint(2**31 - 1)
         self.keep = None if scan is None else as_scan(scan, counts.shape[0])
-        self.estimator, self.share = estimator, share
+        self.estimator = clone(estimator).set_params(n_components="auto")
+        check_known(self.estimator, counts.shape[1])
+        self.share = share
         self.numbers: list[int] = []
         self.scores: list[np.ndarray] = []
+
+    def possible(self) -> tuple[int, int]:
+        """Least and greatest number of components that can be fitted."""
+        known = self.estimator.known_components
+        pixels, channels = np.diff(self.known.indptr), feature_sums(self.known)
+        most = min(np.count_nonzero(pixels), np.count_nonzero(channels))
+        return 1 if known is None else max(1, len(known)), int(most)
+
+    def checked(self, numbers: np.ndarray | None) -> list[int]:
+        """Numbers that are all possible, before any is tried."""
+        least, most = self.possible()
+        if numbers is None:
+            numbers = np.arange(least, max(min(least + MOST_TRIED - 1, most), least) + 1)
+        if numbers[0] < least or numbers[-1] > most:
+            raise ValueError(
+                f"candidates={numbers.tolist()}, and {least} to {most} components can be had: not "
+                f"fewer than are known, nor more than pixels or channels with counts in the "
+                f"{self.share:.0%} that models are fitted to."
+            )
+        return numbers.tolist()
 
     def hear(self, number: int) -> None:
         """Fit a model of that many components."""
@@ -223,7 +248,6 @@ class _Judge:
 
     def _of_highest_evidence(self, model: PoissonNMF) -> tuple[np.ndarray, np.ndarray]:
         check_parameters(model)
-        check_known(model, self.known.shape[1])
         solution = solve_variational(model, self.known, self.keep, certain=False)
         assert solution.prior is not None
         found = settled(self.known, solution.components, solution.prior, self.keep)

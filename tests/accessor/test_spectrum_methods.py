@@ -56,6 +56,13 @@ def test_pixels_are_told_where_they_are(truth, chunks, masked):
     assert np.isnan(loadings[~keep]).all()
 
 
+def test_numbers_of_components_start_at_those_known(truth):
+    s = signal_of(truth).isig[:6]
+    found = s.emsparse.select_n_components(known_components=truth.spectra[:2, :6], random_state=0)
+    np.testing.assert_array_equal(found.candidates, range(2, found.candidates[-1] + 1))
+    assert 2 < found.candidates[-1] <= 6
+
+
 @pytest.mark.parametrize("chunks", CHUNKS)
 def test_number_of_components(truth, chunks):
     s = signal_of(truth, chunks)

@@ -49,6 +49,25 @@ def test_the_estimator_chooses_by_itself(seed):
     assert same.selection_ is None
 
 
+def test_numbers_are_those_that_are_possible(monkeypatch):
+    x = np.random.default_rng(0).poisson(5, (40, 6))
+    found = select_n_components(x, random_state=0)
+    np.testing.assert_array_equal(found.candidates, range(1, 7))
+    known = PoissonNMF(known_components=x[:2], random_state=0)
+    np.testing.assert_array_equal(select_n_components(x, estimator=known).candidates, range(2, 7))
+    # Otherwise nothing is fitted.
+    monkeypatch.setattr(selection._HeldOut, "hear", None)
+    with pytest.raises(ValueError, match=r"candidates=\[1, .* 7\], and 1 to 6 components"):
+        select_n_components(x, range(1, 8), random_state=0)
+    with pytest.raises(ValueError, match=r"candidates=\[1\], and 2 to 6 .* than are known"):
+        select_n_components(x, [1], estimator=known)
+    for wrong in (x[0], x[:2, :3]):
+        with pytest.raises(ValueError, match="known_components are of shape"):
+            select_n_components(x, estimator=PoissonNMF(known_components=wrong))
+    with pytest.raises(ValueError, match="1 to 0 components can be had"):
+        select_n_components(np.zeros_like(x))
+
+
 def test_gains_are_those_of_the_definition():
     x = grains(2, 0)
     found = select_n_components(x, [2], scan=(32, 32), share=0.6, random_state=3)
