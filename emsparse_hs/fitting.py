@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-import warnings
 from collections.abc import Iterator
 from copy import copy
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from hyperspy.external.progressbar import progressbar
 
 from emsparse_hs._computing import free_memory, is_shown
+from emsparse_hs._warnings import warn
 from emsparse_hs.blocks import Blocks
 
 #: Data up to so many bytes in float64 are fitted at once, as if they had come in one piece.
@@ -181,10 +181,9 @@ def _fit_where_they_are(estimator, rows, blocks: Blocks) -> np.ndarray:
 
 
 def _warn_of_memory(estimator, size: int) -> None:
-    warnings.warn(
+    warn(
         f"{type(estimator).__name__} has no partial_fit, so all data are loaded at once: "
         f"{size / 2**30:.1f} GiB. Take an estimator that has one to go block by block.",
-        stacklevel=4,
     )
 
 

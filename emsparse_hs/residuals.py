@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from hyperspy.signal import BaseSignal
 from scipy.ndimage import binary_dilation
 
+from emsparse_hs._warnings import warn
 from emsparse_hs.decomposition import PoissonNMF, misfit
 from emsparse_hs.decomposition._scale import how_to_count
 from emsparse_hs.decomposition.residuals import in_plane, worst_region
@@ -70,10 +70,9 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
     if counts.dtype.kind == "f":
-        warnings.warn(
+        warn(
             "Residuals are compared to the noise of counts, and the data are no whole numbers, so "
             f"theirs is another one. {how_to_count(counts)}",
-            stacklevel=3,
         )
     keep = blocks.navigation_keep
     excess = misfit(counts, factors.T, loadings, scan=keep, width=width)

@@ -248,8 +248,12 @@ def test_large_dense_data_are_reduced_before(masked, monkeypatch):
     s.rechunk(nav_chunks=(5, 4))
     at_once = SparseNMF(3, random_state=0).fit(rows[keep])
     monkeypatch.setattr(fitting, "AT_ONCE", 1)
+    # Nothing but what is left of them is fitted.
+    monkeypatch.setattr(SparseNMF, "fit_transform", None)
     fit = fit_blocks(SparseNMF(3, random_state=0), Blocks.of(s, (~keep).T), show_progressbar=False)
     np.testing.assert_allclose(fit.components, at_once.components_, atol=2e-3)
+    s.emsparse.decomposition("SparseNMF", 3, random_state=0, navigation_mask=(~keep).T)
+    np.testing.assert_array_equal(s.learning_results.factors.T, fit.components)
     np.testing.assert_array_equal(np.isnan(fit.loadings).all(-1), ~keep)
     assert np.abs(fit.loadings[keep] - at_once.transform(rows[keep])).mean() < 5
 

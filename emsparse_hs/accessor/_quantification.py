@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emsparse_hs._masks import as_mask
+from emsparse_hs._warnings import warn
 from emsparse_hs.accessor._compositions import Compositions
 from emsparse_hs.decomposition._composition_errors import share_errors, sum_variances
 
@@ -365,10 +366,9 @@ def _warn_of_negative(lines: list[str], intensities, covariances, factors) -> No
         for n, k in np.argwhere((amounts < least).T)
     ]
     if negative:
-        warnings.warn(
+        warn(
             "Lines are below the background beside them, and so are parts of the compositions, or "
             f"none is known (counts of {'; '.join(negative)}). Leave these lines out with "
             "without_lines, or pass another line_width or add_elements if a line of another "
             "element is in the background.",
-            stacklevel=4,
         )

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+
+from emsparse_hs._warnings import warn
 
 from ._dirichlet import DirichletModel
 from ._kernels import TINY
@@ -65,11 +66,10 @@ class Climb:
     def warn_if_moving(self) -> None:
         """Say that there were too few passes, if a tolerance was asked for."""
         if 0 < self._tol <= self.change:
-            warnings.warn(
+            warn(
                 f"PoissonNMF was still changing its spectra after {self.n_iter} iterations. "
                 "Increase max_iter, or tol where that is good enough.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
 
 

@@ -203,10 +203,10 @@ class DirichletModel:
         information = np.empty((last - first, n_components, n_components), np.float32)
         arrays = self._arrays(first, last)
         _dirichlet_kernels.log_information(*arrays, self.prior, self.shapes, information)
-        # The prior's shapes may be 0 to rounding.
+        # The prior's shapes may be 0 to rounding. In float64, where so little is not lost.
         known = information + 1e-6 * np.eye(n_components)
         variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
-        return np.sqrt(np.maximum(variances, 0))
+        return np.sqrt(np.maximum(variances, 0)).astype(np.float32)
 
     def _renew_prior(self) -> None:
         if self.neighbours is None or not self.spatial:

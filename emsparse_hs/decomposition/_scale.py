@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
+
+from emsparse_hs._warnings import warn
 
 if TYPE_CHECKING:
     from .poisson_nmf import PoissonNMF
@@ -71,7 +72,7 @@ def how_to_count(counts: sparse.csr_array) -> str:
     )
 
 
-def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array, stacklevel: int) -> None:
+def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array) -> None:
     """Say so if data are no counts, and what is lost by that.
 
     Parameters
@@ -81,16 +82,18 @@ def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array, stacklevel: 
         it is to find the number of components, that is an error later on.
     counts : csr_array
         As `as_counts` makes it.
-    stacklevel : int
-        As for `warnings.warn`, from the caller of this function.
     """
     if counts.dtype.kind != "f" or estimator.n_components == "auto":
         return
     if estimator.prior is None and common_factor(counts.data) is not None:
         return
-    warnings.warn(
-        "The data are no whole numbers, and PoissonNMF takes them as counts: how noisy each value "
-        "is, how much neighbours and the prior weigh, and the widths of abundances are wrong by "
-        f"what the data were scaled with. {how_to_count(counts)}",
-        stacklevel=stacklevel + 1,
+    wrong = "how noisy each value is, is"
+    if estimator.prior is not None:
+        wrong = (
+            "how noisy each value is, how much neighbours and the prior weigh, and the widths of "
+            "abundances are"
+        )
+    warn(
+        f"The data are no whole numbers, and PoissonNMF takes them as counts: {wrong} wrong by "
+        f"what the data were scaled with. {how_to_count(counts)}"
     )

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from scipy.special import xlogy
 from sklearn.exceptions import ConvergenceWarning
+
+from emsparse_hs._warnings import warn
 
 from ._checks import check_choice, check_number, check_whole
 from ._kernels import TINY
@@ -103,11 +104,10 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
             break
     else:
         if tol > 0:
-            warnings.warn(
+            warn(
                 f"PoissonNMF was still improving after {n_iter} iterations. Increase max_iter, "
                 "or tol where that is good enough.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
     return Solution(model.components(), n_iter, np.array(objectives))
 

@@ -365,7 +365,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return counts
 
     def _solve(self, counts: sparse.csr_array, keep: np.ndarray | None = None) -> Solution:
-        warn_of_scaled(self, counts, stacklevel=4)
+        warn_of_scaled(self, counts)
         return largest_first(self, counts, solve(self, counts, keep))
 
     def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:

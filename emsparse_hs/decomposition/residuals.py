@@ -173,7 +173,7 @@ def _excess(observed, expected, there: np.ndarray, width: float) -> np.ndarray:
         scale = np.maximum(variances, one * LEAST_COUNTS)
         excess += ((residuals**2 - variances) / scale).sum(1)
         variance += ((2 * variances + one) * variances / scale**2).sum(1)
-    return excess / np.sqrt(variance)
+    return (excess / np.sqrt(variance)).astype(np.float32)
 
 
 def _smoothed(values: np.ndarray, there: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -381,7 +381,9 @@ def test_a_line_that_no_component_has_is_a_residual():
     expected = misfit(rows, results.factors.T, results.loadings, scan=(20, 20))
     np.testing.assert_array_equal(s.emsparse.misfit().data.ravel(), expected)
     assert s.emsparse.merge_components(random_state=0) == [(0,)]
-    assert np.isfinite(s.emsparse.posterior().widths.data).all()
+    widths = s.emsparse.posterior().widths.data
+    assert np.isfinite(widths).all()
+    assert widths.dtype == s.emsparse.misfit().data.dtype == expected.dtype == np.float32
 
 
 def test_posterior_of_spectra_that_something_else_found(truth):
