@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from emsparse_hs.learning_results import check_decomposed
-from emsparse_hs.plotting._axes import label, scale_counts, show_image, shown_part
+from emsparse_hs.plotting._axes import colour_of, label, scale_counts, show_image, shown_part
 from emsparse_hs.plotting._lines import mark_lines
-
-#: Told apart by colour-blind readers as well (Okabe and Ito, 2002), on black and on white.
-COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#999999")
 
 #: Components that are shown if nobody says which.
 MOST_COMPONENTS = 8
@@ -31,7 +29,7 @@ class _Parts:
     """Components as shown: names and colours, maps (component, y, x), factors (component, ...)."""
 
     names: list[str]
-    colors: list[str]
+    colors: list[tuple[float, float, float]]
     maps: np.ndarray
     factors: np.ndarray
     units: str
@@ -122,7 +120,7 @@ def _parts(signal: BaseSignal, components, names) -> _Parts:
         factors[:, np.ravel(results.signal_mask).astype(bool)] = np.nan
     maps = maps.reshape(-1, *axes._navigation_shape_in_array)
     factors = factors.reshape(-1, *axes._signal_shape_in_array)
-    colors = [COLORS[k % len(COLORS)] for k in range(len(chosen))]
+    colors = [colour_of(k) for k in range(len(chosen))]
     return _Parts(names, colors, *_in_counts(maps, factors))
 
 
@@ -219,14 +217,14 @@ def _plot_all_factors(axes: Axes, signal, parts: _Parts, scale: str, signal_rang
     axes.legend(frameon=False)
 
 
-def composite(maps: np.ndarray, colors: Sequence[str]) -> np.ndarray:
+def composite(maps: np.ndarray, colors: Sequence[Any]) -> np.ndarray:
     """Add up one colour for each map.
 
     Parameters
     ----------
     maps : array of shape (n_components, y, x)
         Negative values count as 0. NaN where masked.
-    colors : sequence of str
+    colors : sequence of str or tuple
         One for each map, as matplotlib knows them.
 
     Returns

@@ -8,39 +8,18 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle, Patch
 
-from emsparse_hs.plotting._axes import MASKED, show_image
+from emsparse_hs.plotting._axes import MASKED, colour_of, show_image
 
 if TYPE_CHECKING:
     from emsparse_hs.accessor._grouping import PatternGroups
 
-#: Of one phase after the other (Okabe and Ito, Color Universal Design, 2008), and of those beyond.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 #: Most exemplars in a row, and a disc's least weight to be marked.
 _COLUMNS, _LEAST = 3, 0.3
 #: Discs of two phases that are farther apart than this number of radii tell one from the other.
 _TELLS = 1.0
-
-
-def phase_colour(phase: int) -> tuple[float, float, float]:
-    """Colour of a phase.
-
-    Parameters
-    ----------
-    phase : int
-        From 0 on.
-
-    Returns
-    -------
-    tuple of float
-        Red, green and blue. Beyond the seventh they come again, each time darker.
-    """
-    darker = 0.6 ** (phase // len(COLOURS))
-    red, green, blue = to_rgb(COLOURS[phase % len(COLOURS)])
-    return red * darker, green * darker, blue * darker
 
 
 def plot_phases(
@@ -103,9 +82,9 @@ def _show_map(axes, groups: PatternGroups) -> None:
     patches = []
     for phase in range(groups.n_phases):
         here = labels == phase
-        image[here] = (*phase_colour(phase), 1)
+        image[here] = (*colour_of(phase), 1)
         text = f"phase {phase}  {100 * here.mean():.0f} %"
-        patches.append(Patch(color=phase_colour(phase), label=text))
+        patches.append(Patch(color=colour_of(phase), label=text))
     if (labels < 0).any():
         text = f"no discs  {100 * (labels < 0).mean():.0f} %"
         patches.append(Patch(color=MASKED, label=text))
@@ -124,12 +103,12 @@ def _show_exemplar(axes, groups: PatternGroups, phase: int) -> None:
     axes.imshow(np.log10(np.maximum(pattern, low)), cmap="gray", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(f"phase {phase}", color=phase_colour(phase))
+    axes.set_title(f"phase {phase}", color=colour_of(phase))
     others = [discs for k, discs in enumerate(groups.discs) if k != phase]
     for x, y, weight in groups.discs[phase]:
         if weight >= _LEAST:
             tells = not any(_has(discs, x, y, groups.beam_radius) for discs in others)
-            colour, style = (phase_colour(phase), "-") if tells else ("white", ":")
+            colour, style = (colour_of(phase), "-") if tells else ("white", ":")
             radius = 1.4 * groups.beam_radius
             axes.add_patch(Circle((x, y), radius, fill=False, ec=colour, ls=style, lw=1.2))
 

@@ -12,8 +12,7 @@ from matplotlib.colors import to_rgb
 
 from emsparse_hs.accessor._grouping import PatternGroups
 from emsparse_hs.plotting import plot_phases
-from emsparse_hs.plotting._axes import MASKED
-from emsparse_hs.plotting.phases import COLOURS, phase_colour
+from emsparse_hs.plotting._axes import COLOURS, MASKED, colour_of
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -66,7 +65,7 @@ def test_exemplars_are_beside_it_with_their_discs():
         shared, own = axes.patches
         assert shared.center == (5, 9) and shared.get_linestyle() == ":"
         assert own.center == (20 + phase, 3 * phase) and own.get_linestyle() == "-"
-        np.testing.assert_allclose(own.get_edgecolor()[:3], phase_colour(phase))
+        np.testing.assert_allclose(own.get_edgecolor()[:3], colour_of(phase))
 
 
 def test_without_what_has_no_discs_the_legend_does_not_name_it():
@@ -84,7 +83,7 @@ def test_many_phases_and_none():
 
 
 def test_colours_differ_also_beyond_the_seventh():
-    colours = np.array([phase_colour(k) for k in range(14)] + [to_rgb(MASKED)])
+    colours = np.array([colour_of(k) for k in range(14)] + [to_rgb(MASKED)])
     distances = np.linalg.norm(colours[:, None] - colours, axis=-1)
     assert distances[np.triu_indices(len(colours), 1)].min() > 0.1
 
