@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from hyperspy.signal import BaseSignal
+    from matplotlib.figure import Figure
 
     from emsparse_hs.decomposition import Posterior
 
@@ -132,12 +134,18 @@ class ComponentMethods:
             replace_components(self._signal, merged.components, merged.loadings, blocks)
         return merged.groups
 
-    def plot_components(self, **kwargs) -> Any:
+    def plot_components(
+        self,
+        components: int | Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        scale: str = "sqrt",
+        signal_range: tuple[float, float] | None = None,
+    ) -> Figure:
         """Plot each component's map beside its spectrum or pattern.
 
         Parameters
         ----------
-        **kwargs
+        components, names, scale, signal_range
             As for `emsparse_hs.plotting.plot_components`.
 
         Returns
@@ -147,7 +155,7 @@ class ComponentMethods:
         """
         from emsparse_hs.plotting import plot_components
 
-        return plot_components(self._signal, **kwargs)
+        return plot_components(self._signal, components, names, scale, signal_range)
 
     def misfit(
         self,
@@ -187,13 +195,23 @@ class ComponentMethods:
         result.metadata.General.title = f"Misfit of {title}" if title else "Misfit"
         return result
 
-    def plot_residuals(self, **kwargs) -> Any:
+    def plot_residuals(
+        self,
+        n_regions: int = 3,
+        width: float = 1.5,
+        signal_range: tuple[float, float] | None = None,
+        *,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> Figure:
         """Plot where the decomposition does not explain the data, and the worst spectra.
 
         Parameters
         ----------
-        **kwargs
+        n_regions, width, signal_range
             As for `emsparse_hs.plotting.plot_residuals`.
+        show_progressbar, num_workers
+            As in HyperSpy, for reading the data.
 
         Returns
         -------
@@ -202,7 +220,9 @@ class ComponentMethods:
         """
         from emsparse_hs.plotting import plot_residuals
 
-        return plot_residuals(self._signal, **kwargs)
+        return plot_residuals(
+            self._signal, n_regions, width, signal_range, show_progressbar, num_workers
+        )
 
 
 def _as_loadings(signal: BaseSignal, maps: np.ndarray) -> BaseSignal:

@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 def without_zero_peak(signal: BaseSignal, signal_mask):
-    """The mask that is given, or else one of the channels of the zero peak, saying so.
+    """The mask that is given, or else one of the channels of the zero peak, saying so once.
 
     Parameters
     ----------
@@ -42,6 +42,9 @@ def without_zero_peak(signal: BaseSignal, signal_mask):
     if energies is None or not energies.min() <= 0 < ZERO_PEAK < energies.max():
         return None
     mask = energies < ZERO_PEAK
+    if signal.tmp_parameters.get_item("zero_peak_is_left_out"):
+        return mask
+    signal.tmp_parameters.set_item("zero_peak_is_left_out", True)
     _logger.warning(
         "%d channels below %g keV are left out, where the zero peak of EDS detectors is. Pass "
         "signal_mask to choose yourself: np.zeros(%d, bool) leaves nothing out.",
