@@ -107,18 +107,20 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
             "without centre, or with s.emsparse.decomposition()."
         )
     shapes = axes._navigation_shape_in_array, axes._signal_shape_in_array
+    # Of files that are read lazily they are dask arrays.
+    loadings, factors = np.asarray(results.loadings), np.asarray(results.factors)
     masks = [
-        np.zeros(shape, bool) if mask is None else np.reshape(mask, shape).astype(bool)
+        np.zeros(shape, bool) if mask is None else np.reshape(np.asarray(mask, bool), shape)
         for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
     ]
     left_out = getattr(results, "emsparse_signal_mask", None)
     if left_out is not None:
         # HyperSpy's own decompositions know nothing of it.
-        masks[1] |= left_out & ~np.any(np.nan_to_num(results.factors), 1).reshape(shapes[1])
+        nothing = ~np.any(np.nan_to_num(factors), 1).reshape(shapes[1])
+        masks[1] = masks[1] | (np.asarray(left_out) & nothing)
     blocks = Blocks.of(signal, masks[0].T, masks[1])
-    n_components = results.loadings.shape[1]
-    loadings = np.reshape(results.loadings, (-1, n_components))[blocks.navigation_keep.ravel()]
-    factors = np.reshape(results.factors, (-1, n_components))[blocks.signal_keep.ravel()]
+    loadings = loadings[blocks.navigation_keep.ravel()]
+    factors = factors[blocks.signal_keep.ravel()]
     return loadings, factors, blocks
 
 

@@ -44,13 +44,13 @@ class SpectrumMethods(SignalMethods):
 
         signal, results = self._signal, self._signal.learning_results
         check_decomposed(signal)
-        if min(np.nanmin(results.factors), np.nanmin(results.loadings)) < 0:
+        factors, loadings = np.asarray(results.factors), np.asarray(results.loadings)
+        if min(np.nanmin(factors), np.nanmin(loadings)) < 0:
             raise ValueError(
                 f"The decomposition by {results.decomposition_algorithm} has negative spectra or "
                 "maps, which are no counts. Use one without, as s.emsparse.decomposition() makes."
             )
-        counts = np.nansum(results.loadings, 0)
-        spectra = self._as_spectra(np.nan_to_num(results.factors.T) * counts[:, None])
+        spectra = self._as_spectra(np.nan_to_num(factors.T) * np.nansum(loadings, 0)[:, None])
         title = signal.metadata.get_item("General.title", default="")
         spectra.metadata.General.title = f"Components of {title}".strip()
         return spectra

@@ -344,18 +344,23 @@ def test_posterior_is_that_of_the_estimator(truth, lazy):
     np.testing.assert_allclose(found.abundances.data, loadings, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("stored", ["", "eager", "lazy"])
 def test_posterior_has_the_loadings(truth, stored, tmp_path):
     s = signal_of(truth)
     s.emsparse.decomposition(output_dimension=3, alpha=0.2, random_state=0)
+    loadings, excess = s.get_decomposition_loadings().data, s.emsparse.misfit().data
     if stored:
         s.save(tmp_path / "s.hspy")
-        s = hs.load(tmp_path / "s.hspy")
-    loadings = s.get_decomposition_loadings().data
+        s = hs.load(tmp_path / "s.hspy", lazy=stored == "lazy")
+        # Of a lazy one the results are lazy, too.
+        np.testing.assert_array_equal(s.emsparse.misfit().data, excess)
+        assert s.emsparse.component_spectra().data.sum() == pytest.approx(truth.counts.sum())
     np.testing.assert_allclose(s.emsparse.posterior().abundances.data, loadings, rtol=1e-3)
     for other in (dict(alpha=0.02), dict(spatial=0)):
         assert np.abs(s.emsparse.posterior(**other).abundances.data - loadings).max() > 0.1
     # Of another decomposition nothing is known.
+    if s._lazy:
+        s.compute(show_progressbar=False)
     s.change_dtype("float64")
     s.decomposition(algorithm="NMF", output_dimension=3, print_info=False)
     found = s.emsparse.posterior(random_state=0).abundances.data
