@@ -201,10 +201,11 @@ def _above(energy: float, width: float, distance: float, known: np.ndarray) -> n
 
 
 def _other_lines(spectra: BaseSignal) -> list[str]:
-    """Lines of the metadata, or those that exSpy takes of the elements there."""
+    """Lines of the metadata, and those that exSpy takes of elements that have none there."""
     known = spectra.metadata.get_item("Sample.xray_lines", default=[])
-    elements = spectra.metadata.get_item("Sample.elements", default=[])
-    return known or spectra._get_lines_from_elements(elements, only_one=True, only_lines=("a",))
+    named = {line.split("_")[0] for line in known}
+    others = set(spectra.metadata.get_item("Sample.elements", default=[])) - named
+    return known + spectra._get_lines_from_elements(others, only_one=True, only_lines=("a",))
 
 
 def left_out_of(without_lines, lines: list[str], n_components: int) -> np.ndarray:

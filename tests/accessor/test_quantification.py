@@ -9,22 +9,11 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from emsparse_hs.data._simulated_spectra import simulate_spectra
+from emsparse_hs.data import simulated_spectrum_image
 
 pytest.importorskip("exspy")
 
-SCAN, CHANNELS = (24, 30), 128
-
-
-def signal_of(truth, chunks=None, signal_type=""):
-    s = hs.signals.Signal1D(truth.counts)
-    s.set_signal_type(signal_type)
-    axis = s.axes_manager[-1]
-    axis.scale, axis.offset, axis.units = truth.energy_scale, truth.energy_offset, "keV"
-    if chunks:
-        s = s.as_lazy()
-        s.rechunk(nav_chunks=chunks[:2], sig_chunks=chunks[2:])
-    return s
+SCAN = (24, 30)
 
 
 FACTORS = {"Al_Ka": 1.0, "Fe_Ka": 1.5, "Ni_Ka": 2.0}
@@ -54,9 +43,8 @@ def stripes(lazy=False, n_stripes=2):
 
 
 def test_composition_of_components():
-    truth = simulate_spectra(SCAN, 512, 400, seed=1000)
-    s = signal_of(truth, signal_type="EDS_TEM")
-    s.set_microscope_parameters(beam_energy=200)
+    s, truth = simulated_spectrum_image(1000, shape=SCAN, counts_per_pixel=400)
+    del s.metadata.Sample
     lines = ["Al_Ka", "Fe_Ka", "Ni_Ka", "Ti_Ka"]
     s.add_lines(lines)
     s.emsparse.decomposition(output_dimension=4, random_state=0)
@@ -214,8 +202,10 @@ def test_background_is_not_on_lines_of_other_elements():
     factors = {"Al_Ka": 1.0, "Si_Ka": 1.0}
     with pytest.warns(UserWarning, match="Al_Ka in component 0.*add_elements"):
         s.emsparse.quantify_components(factors)
-    for set_them in (s.set_elements, s.set_lines):
-        set_them(["Mg", "Al", "Si"] if set_them == s.set_elements else ["Mg_Ka", "Al_Ka", "Si_Ka"])
+    # An element whose line is not said has one all the same.
+    for lines, elements in ((["Mg_Ka"], ["Mg"]), ([], ["Mg"]), (["Al_Ka"], ["Al", "Mg"])):
+        s.metadata.set_item("Sample.xray_lines", lines)
+        s.metadata.set_item("Sample.elements", elements)
         found = s.emsparse.quantify_components(factors, composition_units="weight")
         np.testing.assert_allclose(found.compositions, 50, atol=1)
 
@@ -300,9 +290,8 @@ def test_says_what_is_wrong_with_lines_and_factors(lines, options, message, lazy
 
 
 def test_factors_are_as_many_as_lines_on_the_axis():
-    truth = simulate_spectra(SCAN, CHANNELS, 100, seed=1000)
-    s = signal_of(truth, signal_type="EDS_TEM")
-    s.set_microscope_parameters(beam_energy=200)
+    s, _ = simulated_spectrum_image(1000, shape=SCAN, n_channels=128, counts_per_pixel=100)
+    del s.metadata.Sample
     s.add_lines(["Al_Ka", "Fe_Ka"])
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     with pytest.raises(ValueError, match=r"3 factors for the 2 lines \['Al_Ka', 'Fe_Ka'\]"):
