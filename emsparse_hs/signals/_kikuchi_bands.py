@@ -103,6 +103,51 @@ class KikuchiBands(Signal2D):
         place = patterns.axes_manager.indices
         return plot_bands(patterns.inav[place], self.inav[place], n_bands=n_bands)
 
+    def cluster_patterns(
+        self,
+        *,
+        beam_energy: float | None = None,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> np.ndarray:
+        """Group the patterns into phases by the cells that explain their bands.
+
+        Parameters
+        ----------
+        beam_energy, width_scale, centre_error
+            See `estimate_lattice`.
+        max_patterns : int
+            Cells are looked for in so many patterns at most, evenly spread: raise it for phases
+            that are rare.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        int64 array of the scan's shape
+            Labels for `estimate_lattice` and `classify_bravais`: 0 for patterns of the most
+            frequent phase, and so on; -1 where a pattern has too few bands, or no cell explains
+            them. Phases whose cells are nearly the same are one, see
+            `emsparse_hs.ebsd.cluster_patterns`.
+
+        Raises
+        ------
+        ValueError
+            If the beam energy is not known.
+        """
+        from emsparse_hs.signals._lattices import pattern_labels
+
+        options = {
+            "width_scale": width_scale,
+            "centre_error": centre_error,
+            "max_patterns": max_patterns,
+        }
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return pattern_labels(self, beam_energy, options, **how)
+
     def estimate_lattice(
         self,
         labels=0,

@@ -14,7 +14,7 @@ from hyperspy.signal import BaseSignal
 
 from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd import Bands, Patterns, compare_cells, solve_lattice
+from emsparse_hs.ebsd import Bands, Patterns, cluster_patterns, compare_cells, solve_lattice
 from emsparse_hs.signals._bravais_probabilities import ANSWERS
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
@@ -70,6 +70,18 @@ class PatternSource(NamedTuple):
         alike = np.ndim(self.pattern_centre) == 1
         centre = self.pattern_centre if alike else self.pattern_centre[chosen]
         return Patterns(take, centre, self.signal_mask)
+
+
+def pattern_labels(
+    bands: KikuchiBands, beam_energy: float | None, options: dict, **how
+) -> np.ndarray:
+    """Which patterns are of one phase; see `KikuchiBands.cluster_patterns`."""
+    energy = checked_beam_energy(bands, beam_energy)
+    data = _complete(bands, **how)
+    flat = data.reshape(-1, *data.shape[-2:])
+    workers = partial(compute_each, desc="Patterns", **how)
+    labels = cluster_patterns(_as_bands(flat), energy, workers=workers, **options)
+    return labels.reshape(bands.axes_manager._navigation_shape_in_array)
 
 
 def find_lattices(

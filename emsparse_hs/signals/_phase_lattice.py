@@ -171,7 +171,8 @@ def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
             f"Patterns with the label {label} disagree: a cell other than that of {lattice!r} "
             f"explains {others} of the {np.isfinite(dissent).sum()} that it was found from better, "
             "and at least one of these far better. There are probably two phases under the label. "
-            "lattice.dissent says which of those patterns are of the other one.",
+            "lattice.dissent says which of those patterns are of the other one, and "
+            "bands.cluster_patterns() makes labels of all.",
             stacklevel=stacklevel,
         )
         return
