@@ -39,6 +39,8 @@ _LAST = np.array([1.3, 1.0, 1.0, 1.0])
 FITTING = 0.5
 #: Orientations nearer than this, in radians, are alike.
 SAME_ORIENTATION = np.radians(5.0)
+#: Patterns that a worker orients at once.
+AT_ONCE = 64
 #: Share of bands with no place in the lattice, where weak ones are taken too.
 STRAY_OF_WEAK = 0.25
 
@@ -381,3 +383,8 @@ def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
 def evenly(n: int, count: int) -> np.ndarray:
     """At most so many of n numbers, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def in_parts(n: int) -> list[np.ndarray]:
+    """Numbers of patterns, as many as a worker has at once."""
+    return np.array_split(np.arange(n), -(-n // AT_ONCE))

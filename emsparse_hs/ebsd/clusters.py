@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ._joint import BandSets, Errors, Fit, are_alike, band_sets, evenly, orient_all, refine
+from ._joint import (
+    BandSets,
+    Errors,
+    Fit,
+    are_alike,
+    band_sets,
+    evenly,
+    in_parts,
+    orient_all,
+    refine,
+)
 from .bands import Bands
 from .bravais import reduced_cell
 from .cells import find_cells
@@ -30,8 +40,6 @@ from .lattice import (
 
 #: Cells of each pattern that are tried on all.
 N_OF_EACH = 2
-#: Patterns that a worker orients at once.
-AT_ONCE = 64
 
 
 def cluster_patterns(
@@ -80,8 +88,7 @@ def cluster_patterns(
     errors = Errors(np.array(SPREAD), STRAY, centre_error)
     phases = _Phases(sets.chosen(evenly(len(sets), int(max_patterns))), errors)
     phases.find()
-    parts = np.array_split(np.arange(len(sets)), -(-len(sets) // AT_ONCE))
-    found = workers(lambda part: phases.explain(sets.chosen(part)), parts)
+    found = workers(lambda part: phases.explain(sets.chosen(part)), in_parts(len(sets)))
     labels[numbers] = np.concatenate(list(found))
     return _most_frequent_first(labels)
 

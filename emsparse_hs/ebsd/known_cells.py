@@ -9,10 +9,10 @@ from itertools import product
 
 import numpy as np
 
-from ._joint import Errors, band_sets, orient_all
+from ._joint import Errors, band_sets, evenly, in_parts, orient_all
 from .bands import Bands
 from .bravais import reduced_cell
-from .lattice import CENTRE_ERROR, SPREAD, STRAY
+from .lattice import CENTRE_ERROR, MOST_PATTERNS, SPREAD, STRAY
 
 #: Scales that are tried of each cell: half widths of strong bands are below the Bragg angle.
 SCALES = np.exp(np.arange(0.0, 0.25, 0.03))
@@ -49,7 +49,8 @@ def compare_cells(
     centre_error : float
         Standard deviation of the pattern centres' errors, over the distance.
     workers : callable
-        What applies a function to each cell, as `map` does: such as the `map` of a pool of threads.
+        What applies a function to each of many items, as `map` does: such as the `map` of a pool of
+        threads.
 
     Returns
     -------
@@ -64,19 +65,26 @@ def compare_cells(
     """
     sets, patterns, n_patterns = band_sets(bands, beam_energy, 1.0)
     scores = np.full((n_patterns, len(cells)), np.nan)
-    if not len(patterns):
+    if not len(patterns) or not len(cells):
         return scores
     spread = np.array([np.hypot(SPREAD[0], centre_error), _WIDTH, *SPREAD[2:]])
     errors = Errors(spread, STRAY, centre_error)
+    # Widths err alike in all patterns: some of them tell the scale.
+    some = sets.chosen(evenly(len(sets), MOST_PATTERNS))
+    reduced = [reduced_cell(cell) for cell in cells]
+    trials = [(scale * cell, some) for scale in SCALES for cell in reduced]
+    evidence = _evidence(trials, errors, workers).reshape(len(SCALES), len(cells), -1)
+    scale = SCALES[evidence.max(axis=1).sum(axis=1).argmax()]
+    parts = [sets.chosen(part) for part in in_parts(len(sets))]
+    evidence = _evidence([(scale * cell, p) for cell in reduced for p in parts], errors, workers)
+    scores[patterns] = evidence.reshape(len(cells), -1).T / np.diff(sets.starts)[:, None]
+    return scores - np.log(STRAY)
 
-    def scaled(cell) -> np.ndarray:
-        return np.array([orient_all(cell * scale, sets, errors)[1] for scale in SCALES])
 
-    evidence = np.array(list(workers(scaled, [reduced_cell(cell) for cell in cells])))
-    # Of the shape cells, scales, patterns. Widths err alike in all patterns.
-    best = evidence[:, evidence.max(axis=0).sum(axis=1).argmax()]
-    scores[patterns] = best.T / np.diff(sets.starts)[:, None] - np.log(STRAY)
-    return scores
+def _evidence(trials, errors: Errors, workers) -> np.ndarray:
+    """Log evidence of pairs of a cell and patterns, of all one after the other."""
+    found = workers(lambda trial: orient_all(trial[0], trial[1], errors)[1], trials)
+    return np.concatenate(list(found))
 
 
 def relative_strain(cell, reference) -> np.ndarray:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from ._joint import (
     band_sets,
     evenly,
     fit_patterns,
+    in_parts,
     like_orientations,
     orient_all,
     refine,
@@ -161,6 +163,7 @@ def solve_lattice(
     centre_error: float = CENTRE_ERROR,
     max_patterns: int = MOST_PATTERNS,
     patterns: Patterns | None = None,
+    workers: Callable[[Callable, Iterable], Iterable] = map,
 ) -> LatticeSolution:
     r"""Find the lattice of an unknown phase.
 
@@ -197,6 +200,9 @@ def solve_lattice(
     patterns : Patterns, optional
         What the bands were found in, to look for superlattices whose bands are too weak to be
         found: of at least 4 different orientations. Only those the cell is found from are taken.
+    workers : callable
+        What applies a function to parts of the patterns that are only oriented, as `map` does: such
+        as the `map` of a pool of threads.
 
     Returns
     -------
@@ -229,7 +235,7 @@ def solve_lattice(
     if patterns is not None:
         half_wavelength = relativistic_wavelength(beam_energy) / 2 / width_scale
         fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
-    everywhere = _all_oriented(fit, some, sets, errors)
+    everywhere = _all_oriented(fit, some, sets, errors, workers)
     others = dissent(fit, chosen, errors)
     return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g), others)
 
@@ -282,11 +288,13 @@ def _measured_errors(fit: Fit, sets: BandSets, errors: Errors) -> Errors:
     return Errors(np.array([*measured, prior[2], share]), float(stray), errors.slack)
 
 
-def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors) -> Fit:
+def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors, workers) -> Fit:
     """The fit with an orientation for every pattern; those beyond the fit have no centre."""
     if len(some) == len(sets):
         return fit
-    rotations, _ = orient_all(fit.cell, sets, errors)
+    parts = [sets.chosen(part) for part in in_parts(len(sets))]
+    found = workers(lambda part: orient_all(fit.cell, part, errors)[0], parts)
+    rotations = np.concatenate(list(found))
     rotations[some] = fit.rotations
     centres = np.zeros((len(sets), 3))
     centres[some] = fit.centres

@@ -273,7 +273,7 @@ class KikuchiBands(Signal2D):
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
         show_progressbar, num_workers
-            As in HyperSpy. Phases are compared side by side, on this machine's threads.
+            As in HyperSpy. Patterns are compared side by side, on this machine's threads.
 
         Returns
         -------

@@ -138,7 +138,7 @@ def phase_scores(
     data = _complete(bands, **how)
     cells = [_cell_in_angstrom(phase) for phase in phases]
     flat = data.reshape(-1, *data.shape[-2:])
-    workers = partial(compute_each, desc="Phases", **how)
+    workers = partial(compute_each, desc="Patterns", **how)
     scores = compare_cells(_as_bands(flat), cells, energy, workers=workers)
     return scores.reshape(*scan, len(phases))
 
@@ -232,11 +232,15 @@ def _of_each_label(
 ) -> dict[int, PhaseLattice]:
     """Called by what a method calls: warnings are for whoever called the method."""
     data = _complete(bands, **how)
+    # Within one bar for all labels.
+    workers = partial(compute_each, desc="Patterns", **{**how, "show_progressbar": False})
 
     def solved(label: int) -> PhaseLattice:
         chosen = labels == label
         patterns = None if source is None else source.of(chosen)
-        solution = solve_lattice(_as_bands(data[chosen]), energy, patterns=patterns, **options)
+        solution = solve_lattice(
+            _as_bands(data[chosen]), energy, patterns=patterns, workers=workers, **options
+        )
         return PhaseLattice(solution, chosen)
 
     each = np.unique(labels[labels >= 0]).tolist()
