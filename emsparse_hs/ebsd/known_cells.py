@@ -20,6 +20,34 @@ SCALES = np.exp(np.arange(0.0, 0.25, 0.03))
 LARGEST_STRAIN = 0.05
 #: Relative width of bands, when cells are known: scales of 3 % apart, and widths between orders.
 _WIDTH = 0.06
+#: Primitive bases of centred cells, as rows in fractions of their axes.
+_PRIMITIVE = {
+    "P": np.eye(3),
+    "A": np.array([[1, 0, 0], [0, 0.5, 0.5], [0, -0.5, 0.5]]),
+    "B": np.array([[0.5, 0, 0.5], [0, 1, 0], [-0.5, 0, 0.5]]),
+    "C": np.array([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]]),
+    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
+    "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
+}
+
+
+def primitive_cell(cell, centring: str) -> np.ndarray:
+    """Primitive cell of a conventional one.
+
+    Parameters
+    ----------
+    cell : array of shape (3, 3)
+        Rows are the basis vectors.
+    centring : str
+        P, A, B, C, I, F, or R for a rhombohedral lattice on hexagonal axes, obverse.
+
+    Returns
+    -------
+    float64 array of shape (3, 3)
+        Rows are the basis vectors; they are not reduced.
+    """
+    return _PRIMITIVE[centring] @ np.asarray(cell, dtype=np.float64)
 
 
 def compare_cells(

@@ -11,7 +11,7 @@ import numpy as np
 
 from emsparse_hs._optional import require
 from emsparse_hs.ebsd import rotation_between
-from emsparse_hs.signals._lattices import primitive_cell
+from emsparse_hs.signals._lattices import primitive_cell_of
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -45,7 +45,7 @@ def as_crystal_map(
         points = np.flatnonzero(lattice.patterns)[oriented]
         if points.size:
             kept[number] = phase
-            turn = rotation_between(lattice.cell, primitive_cell(phase))
+            turn = rotation_between(lattice.cell, primitive_cell_of(phase))
             matrices[points] = turn @ lattice.orientations[oriented] @ to_detector
             phase_id[points] = number
     _check_indexed(kept, every)

@@ -15,6 +15,7 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd import Bands, Patterns, compare_cells, solve_lattice
+from emsparse_hs.ebsd.known_cells import primitive_cell
 from emsparse_hs.signals._bravais_probabilities import ANSWERS
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
 
 #: No crystal's cell has an edge below this, in angstrom: such a phase is in nm.
 _SHORTEST_EDGE = 1.5
-#: Lattice points of the centred cells, as rows of their primitive bases.
-_PRIMITIVE = {
-    "P": np.eye(3),
-    "A": np.array([[1, 0, 0], [0, 0.5, 0.5], [0, -0.5, 0.5]]),
-    "B": np.array([[0.5, 0, 0.5], [0, 1, 0], [-0.5, 0, 0.5]]),
-    "C": np.array([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]]),
-    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
-    "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
-    "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
-}
 
 
 class PatternSource(NamedTuple):
@@ -140,10 +131,10 @@ def _cell_in_angstrom(phase: Phase) -> np.ndarray:
             "crystal has. If the cell is in nm, set it in angstrom, such as with "
             "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
         )
-    return primitive_cell(phase)
+    return primitive_cell_of(phase)
 
 
-def primitive_cell(phase: Phase) -> np.ndarray:
+def primitive_cell_of(phase: Phase) -> np.ndarray:
     """Primitive cell of a phase in its own unit, rows are the basis vectors.
 
     Raises
@@ -158,9 +149,10 @@ def primitive_cell(phase: Phase) -> np.ndarray:
             "phase.space_group."
         )
     letter = phase.space_group.short_name[0]
-    if letter == "R" and abs(phase.structure.lattice.gamma - 120) > 1:
-        letter = "P"  # Rhombohedral axes are primitive.
-    return _PRIMITIVE[letter] @ base
+    # diffpy says H where a rhombohedral group has hexagonal axes; its own axes are primitive.
+    if letter in "RH":
+        letter = "R" if abs(phase.structure.lattice.gamma - 120) < 1 else "P"
+    return primitive_cell(base, letter)
 
 
 def checked_beam_energy(signal: BaseSignal, beam_energy: float | None) -> float:
