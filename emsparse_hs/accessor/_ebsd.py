@@ -135,7 +135,8 @@ class EBSDMethods(SignalMethods):
             Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
             about one band a pattern above the default, and hardly any above 5.
         navigation_mask : BaseSignal or bool array, optional
-            True where patterns are left out: their bands are NaN.
+            True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
+            the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is left out, such as outside a round screen.
         show_progressbar, num_workers

@@ -29,7 +29,7 @@ def as_crystal_map(
     """Phases and orientations; see `EBSDMethods.to_crystal_map`."""
     orix = require("orix.crystal_map", "ebsd")
     rotation = require("orix.quaternion", "ebsd").Rotation
-    every = lattices if isinstance(lattices, Mapping) else {0: lattices}
+    every = lattices if isinstance(lattices, Mapping) else {lattices.label: lattices}
     scan = signal.axes_manager._navigation_shape_in_array
     _check_scan(every, scan)
     to_detector = _sample_to_detector(signal, detector)

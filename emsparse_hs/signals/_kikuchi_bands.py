@@ -30,7 +30,8 @@ class KikuchiBands(Signal2D):
 
     The data have the shape (..., n_bands, 5): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
-    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands.
+    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands;
+    one without any has the contrast 0 in the first place, one that was left out NaN everywhere.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
     and saved with the rest. A centre that all patterns share is in
     ``metadata.Kikuchi_bands.pattern_centre``.
@@ -137,8 +138,9 @@ class KikuchiBands(Signal2D):
         Returns
         -------
         PhaseLattice or dict
-            One for each label; only that if `labels` is one number. See
-            `emsparse_hs.ebsd.solve_lattice` for the method.
+            One for each label; only that if `labels` is one number. Patterns that were left out
+            when bands were detected belong to none. See `emsparse_hs.ebsd.solve_lattice` for the
+            method.
 
         Raises
         ------

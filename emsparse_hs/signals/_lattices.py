@@ -212,12 +212,15 @@ def _of_each_label(
 ) -> dict[int, PhaseLattice]:
     """Called by what a method calls: warnings are for whoever called the method."""
     data = _complete(bands, **how)
+    labels = np.where(_left_out(data), -1, labels)
+    if not (labels >= 0).any():
+        raise ValueError("All patterns with labels were left out when their bands were detected.")
 
     def solved(label: int) -> PhaseLattice:
         chosen = labels == label
         patterns = None if source is None else source.of(chosen)
         solution = solve_lattice(_as_bands(data[chosen]), energy, patterns=patterns, **options)
-        return PhaseLattice(solution, chosen)
+        return PhaseLattice(solution, chosen, label)
 
     each = np.unique(labels[labels >= 0]).tolist()
     found = dict(zip(each, compute_each(solved, each, "Lattices", **how), strict=True))
@@ -230,6 +233,11 @@ def _complete(bands: KikuchiBands, **how) -> np.ndarray:
     """Normals, half widths and contrasts of all bands, computed."""
     data = bands._columns(0, 5)
     return compute(data, **how) if isinstance(data, da.Array) else data
+
+
+def _left_out(data: np.ndarray) -> np.ndarray:
+    """Which patterns were left out when bands were detected: not even a contrast is known."""
+    return np.isnan(data[..., 4]).all(axis=-1)
 
 
 def _as_bands(data: np.ndarray) -> Bands:
@@ -254,8 +262,10 @@ def _each(bands: KikuchiBands, energy: float, options: dict, **kwargs):
 def _probability_rows(rows, shape: tuple[int, int], energy: float, options: dict) -> np.ndarray:
     """Of the patterns of a block, one by one."""
     table = rows.reshape(-1, *shape)
-    solutions = [solve_lattice(_as_bands(one[None]), energy, **options) for one in table]
-    return np.array([s.probabilities for s in solutions]).reshape(len(table), len(ANSWERS))
+    found = np.full((len(table), len(ANSWERS)), np.nan)
+    for p in np.flatnonzero(~_left_out(table)):
+        found[p] = solve_lattice(_as_bands(table[p : p + 1]), energy, **options).probabilities
+    return found
 
 
 def _as_probabilities(bands: KikuchiBands, data) -> BravaisProbabilities:

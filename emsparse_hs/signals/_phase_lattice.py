@@ -46,11 +46,14 @@ class PhaseLattice:
         Of the patterns of the phase.
     patterns : bool array of the scan's shape
         Which patterns those are; everything that is told of each pattern is in their order.
+    label : int
+        Of these patterns.
     """
 
-    def __init__(self, solution: LatticeSolution, patterns: np.ndarray):
+    def __init__(self, solution: LatticeSolution, patterns: np.ndarray, label: int = 0):
         self.solution = solution
         self.patterns = patterns
+        self.label = label
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "solution":

@@ -241,6 +241,16 @@ def test_phases_by_label(grains):
     np.testing.assert_array_equal(np.isnan(xmap.prop["explained"]), expected.ravel() < 0)
 
 
+def test_one_label_keeps_its_number(grains):
+    _, lattices = grains
+    bands = as_bands(shown(known_phase("oP"), random_rotations(12)))
+    lattice = bands.estimate_lattice(7, width_scale=1.0, **QUIET)
+    assert (lattice.label, lattices[5].label) == (7, 5)
+    for phases in (None, known_phase("oP"), {7: known_phase("oP")}):
+        xmap = to_map(lattice, phases)
+        assert xmap.phases.ids == [7] and xmap.phases.names == ["oP"]
+
+
 def test_phases_of_some_labels_are_known(grains):
     labels, lattices = grains
     xmap = to_map(lattices, {5: known_phase("hP")})

@@ -383,6 +383,7 @@ def test_one_phase_and_none_to_compare_with(scan):
 def test_patterns_without_bands_are_unknown(scan, lazy):
     bands = scan.deepcopy()
     bands.data[0, 1] = np.nan
+    bands.data[0, 1, 0, 4] = 0  # looked at, and none found
     bands.data[1, 1, 5:] = np.nan
     bands = bands.as_lazy() if lazy else bands
     found = bands.classify_bravais(**QUIET)
@@ -398,6 +399,41 @@ def test_patterns_without_bands_are_unknown(scan, lazy):
     assert "unknown" in repr(nothing)
     with pytest.raises(ValueError, match="no lattice"):
         nothing.to_phase()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_patterns_that_were_left_out_are_not_unknown(lazy):
+    """A third was left out when bands were detected, and one pattern has none."""
+    truth = simulate_patterns((3, 2), SHAPE, CENTRE, seed=3)
+    truth.patterns[0, 1] = 7
+    patterns = hs.signals.Signal2D(truth.patterns)
+    left_out = np.zeros((3, 2), bool)
+    left_out[2] = True
+    bands = EBSDMethods(patterns.as_lazy() if lazy else patterns).detect_bands(
+        30, CENTRE, navigation_mask=left_out.T, **QUIET
+    )
+    assert bands._lazy == lazy
+    options = {"beam_energy": 20.0, "width_scale": 1.0, **QUIET}
+    for labels in (None, 7, np.full((3, 2), 2)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if labels is None else "ignore")
+            answers = bands.classify_bravais(labels, **options).most_probable()
+        assert (answers[2] == "").all()
+        assert answers[0, 1] == ("unknown" if labels is None else "cF")
+    with pytest.warns(UserWarning, match="25% of the patterns"):
+        lattice = bands.estimate_lattice(**options)
+    np.testing.assert_array_equal(lattice.patterns, ~left_out)
+    labels = np.where(left_out, 5, 3)
+    labels[0, 1] = -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(bands.estimate_lattice(labels, **options)) == [3]
+    with pytest.raises(ValueError, match="were left out when their bands were detected"):
+        bands.inav[:, 2:].estimate_lattice(**options)
+    scores = bands.compare_phases(phases()[:1], beam_energy=20.0)
+    np.testing.assert_array_equal(
+        np.isfinite(scores[..., 0]), [[True, False], [True] * 2, [False] * 2]
+    )
 
 
 @pytest.mark.parametrize("lazy", [False, True])
