@@ -47,8 +47,7 @@ def twin(centres):
 def test_bands_are_those_of_the_arrays(layout, centres):
     bands = EBSDMethods(signal(layout)).detect_bands(N_BANDS, centres, **QUIET)
     assert isinstance(bands, KikuchiBands if layout is None else LazyKikuchiBands)
-    # The driver's rows tell their own centre in float32.
-    np.testing.assert_allclose(np.asarray(bands.data)[..., :5], twin(centres), atol=1e-3)
+    np.testing.assert_allclose(np.asarray(bands.data)[..., :5], twin(centres), atol=1e-9)
     np.testing.assert_allclose(np.asarray(bands.pattern_centre), centres, atol=1e-7)
     assert bands.pattern_shape == SHAPE
     x = bands.axes_manager["x"]
