@@ -68,7 +68,7 @@ class EBSDMethods(SignalMethods):
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default.
         step : float
-            Of both angles in degrees.
+            Of both angles in degrees; that of the azimuth is the nearest part of 180.
         navigation_mask : BaseSignal or bool array, optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional

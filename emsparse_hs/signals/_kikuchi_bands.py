@@ -51,7 +51,10 @@ class KikuchiBands(Signal2D):
 
     @property
     def contrasts(self):
-        """Contrasts, in standard errors, shape (..., n_bands)."""
+        """Contrasts, in standard errors, shape (..., n_bands).
+
+        No z-scores: bands are where they are high, see `emsparse_hs.ebsd.bands.detect_bands`.
+        """
         return self._columns(4, 5)[..., 0]
 
     @property
