@@ -127,7 +127,7 @@ class EBSDMethods(SignalMethods):
         Parameters
         ----------
         n_bands : int
-            Bands to find in each pattern.
+            Bands to find in each pattern. Ask for 60 to find lattices from them.
         pattern_centre : array of shape (3,) or (..., 3), optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.

@@ -49,6 +49,8 @@ def centre_of_detector(signal: BaseSignal) -> np.ndarray:
 def blocks_of(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
     if signal.axes_manager.navigation_dimension:
         return Blocks.of(signal, navigation_mask, signal_mask)
+    if navigation_mask is not None:
+        raise ValueError("There is one pattern, and a navigation mask is for a scan. Leave it out.")
     # A pattern without a scan: a scan of one.
     mask = as_mask(signal_mask, frame_shape(signal), "signal")
     return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)

@@ -39,7 +39,7 @@ def as_crystal_map(
     kept: dict[int, Phase] = {}
     for label, phase in _chosen_phases(every, phases).items():
         # Labels of one phase, such as grains, are one phase of the map.
-        number = next((n for n, other in kept.items() if other is phase), label)
+        number = next((n for n, other in kept.items() if _are_one(phase, other)), label)
         lattice = every[label]
         oriented = np.isfinite(lattice.orientations).all(axis=(1, 2))
         points = np.flatnonzero(lattice.patterns)[oriented]
@@ -71,6 +71,12 @@ def _check_scan(lattices: Mapping[int, PhaseLattice], scan: tuple[int, ...]) -> 
                 f"{lattice.patterns.shape}, and this one has the shape {scan}. Pass the lattices "
                 "of this scan, by labels of 0 and above."
             )
+
+
+def _are_one(phase: Phase, other: Phase) -> bool:
+    """Whether phases have one name and one cell."""
+    cells = (one.structure.lattice.abcABG() for one in (phase, other))
+    return phase.name == other.name and np.allclose(*cells)
 
 
 def _check_indexed(phases: Mapping[int, Phase], lattices: Mapping[int, PhaseLattice]) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -120,6 +120,9 @@ class KikuchiBands(Signal2D):
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
+        Cells are found from the 30 strongest bands of a pattern and superlattices from all: detect
+        60, where the default is 12.
+
         Parameters
         ----------
         labels : int or int array of the scan's shape
@@ -218,7 +221,7 @@ class KikuchiBands(Signal2D):
 
     def compare_phases(
         self,
-        phases: Sequence[Phase],
+        phases: Sequence[Phase] | Mapping[int, Phase],
         *,
         beam_energy: float | None = None,
         show_progressbar: bool | None = None,
@@ -228,8 +231,8 @@ class KikuchiBands(Signal2D):
 
         Parameters
         ----------
-        phases : sequence of orix.crystal_map.Phase
-            With space group and cell.
+        phases : sequence or dict of orix.crystal_map.Phase
+            With space group and cell in angstrom.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
         show_progressbar, num_workers
@@ -246,7 +249,7 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the beam energy or a space group is not known.
+            If the beam energy or a space group is not known, or a cell is not in angstrom.
         """
         from emsparse_hs.signals._lattices import phase_scores
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands
 
-#: No crystal's cell has an edge below this, in angstrom: such a phase is in nm.
-_SHORTEST_EDGE = 1.5
+#: In angstrom: no cell has an edge below the first, nor all above the second. Such a phase is in nm
+#: or in pm.
+_SHORTEST_EDGE, _LONGEST_EDGES = 1.5, 50.0
 
 
 class PatternSource(NamedTuple):
@@ -102,12 +103,17 @@ def classify(
 
 
 def phase_scores(
-    bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None, **how
+    bands: KikuchiBands,
+    phases: Iterable[Phase] | Mapping[int, Phase],
+    beam_energy: float | None,
+    **how,
 ) -> np.ndarray:
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
     energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
+    if isinstance(phases, Mapping):
+        phases = phases.values()
     if not np.iterable(phases):
         phases = [phases]
     pairs = [phase if isinstance(phase, tuple) else (0, phase) for phase in phases]
@@ -123,12 +129,13 @@ def phase_scores(
 
 
 def _cell_in_angstrom(phase: Phase) -> np.ndarray:
-    """Primitive cell of a phase that is not in nm."""
+    """Primitive cell of a phase that is in angstrom."""
     shortest = min(phase.structure.lattice.abcABG()[:3])
-    if shortest < _SHORTEST_EDGE:
+    if not _SHORTEST_EDGE <= shortest <= _LONGEST_EDGES:
+        unit = "nm" if shortest < _SHORTEST_EDGE else "pm"
         raise ValueError(
             f"The shortest edge of the phase {phase.name!r} is {shortest:.3g} angstrom, which no "
-            "crystal has. If the cell is in nm, set it in angstrom, such as with "
+            f"crystal has. If the cell is in {unit}, set it in angstrom, such as with "
             "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
         )
     return primitive_cell_of(phase)

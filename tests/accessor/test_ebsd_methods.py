@@ -146,6 +146,10 @@ def test_says_what_else_is_wrong():
         EBSDMethods(signal()).detect_bands(3, CENTRE, min_contrast=-2)
     with pytest.raises(ValueError, match="n_bands"):
         EBSDMethods(signal()).detect_bands(0, CENTRE)
+    one = EBSDMethods(signal().inav[0, 0])
+    for method in (one.radon, one.detect_bands):
+        with pytest.raises(ValueError, match="one pattern, and a navigation mask is for a scan"):
+            method(pattern_centre=CENTRE, navigation_mask=np.zeros((3, 4), bool))
     with pytest.raises(ValueError, match="two"):
         EBSDMethods(signal().transpose(signal_axes=1)).radon(CENTRE)
 

@@ -272,8 +272,9 @@ def test_labels_of_one_phase_are_one(grains):
     two = as_bands(shown(phase, rotations)).estimate_lattice(
         np.repeat([3, 4], 6).reshape(SCAN), width_scale=1.0, **QUIET
     )
-    xmap = to_map(two, phase)
-    assert xmap.phases.ids == [3] and (xmap.phase_id == 3).all()
+    for phases in (phase, {3: phase, 4: phase.deepcopy()}):
+        xmap = to_map(two, phases)
+        assert xmap.phases.ids == [3] and (xmap.phase_id == 3).all()
     assert misorientations(xmap.rotations, rotations, phase).max() < 0.15
 
 

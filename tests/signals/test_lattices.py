@@ -544,6 +544,8 @@ def test_the_right_one_of_known_phases(scan, together, lazy):
     of_list = pytest.importorskip("orix.crystal_map").PhaseList(phases())
     one = bands.inav[0, 0].compare_phases(of_list)
     np.testing.assert_allclose(one, scores[0, 0], atol=1e-6)
+    by_number = bands.inav[0, 0].compare_phases(dict(enumerate(phases())))
+    np.testing.assert_array_equal(by_number, one)
     # The phase that was found explains its patterns as well as the one that is known.
     found = together[7].to_phase()
     assert bands.inav[1, 0].compare_phases([found]).min() > 2
@@ -560,8 +562,9 @@ def test_says_what_is_wrong_with_a_phase(scan):
     crystal_map = pytest.importorskip("orix.crystal_map")
     with pytest.raises(ValueError, match="'mine' has no space group"):
         scan.compare_phases([crystal_map.Phase("mine", structure=phases()[0].structure)])
-    with pytest.raises(ValueError, match="in nm"):
-        scan.compare_phases(phases(0.1))
+    for scale, unit in ((0.1, "nm"), (100, "pm")):
+        with pytest.raises(ValueError, match=f"If the cell is in {unit}"):
+            scan.compare_phases(phases(scale))
 
 
 def test_strain_of_a_known_cell():
