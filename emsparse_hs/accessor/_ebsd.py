@@ -68,7 +68,7 @@ class EBSDMethods(SignalMethods):
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default.
         step : float
-            Of both angles in degrees.
+            Of both angles in degrees; that of the azimuth is the nearest part of 180.
         navigation_mask : BaseSignal or bool array, optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
@@ -127,7 +127,7 @@ class EBSDMethods(SignalMethods):
         Parameters
         ----------
         n_bands : int
-            Bands to find in each pattern.
+            Bands to find in each pattern. Ask for 60 to find lattices from them.
         pattern_centre : array of shape (3,) or (..., 3), optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.
@@ -135,7 +135,8 @@ class EBSDMethods(SignalMethods):
             Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
             about one band a pattern above the default, and hardly any above 5.
         navigation_mask : BaseSignal or bool array, optional
-            True where patterns are left out: their bands are NaN.
+            True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
+            the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is left out, such as outside a round screen.
         show_progressbar, num_workers

@@ -49,6 +49,8 @@ def centre_of_detector(signal: BaseSignal) -> np.ndarray:
 def blocks_of(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
     if signal.axes_manager.navigation_dimension:
         return Blocks.of(signal, navigation_mask, signal_mask)
+    if navigation_mask is not None:
+        raise ValueError("There is one pattern, and a navigation mask is for a scan. Leave it out.")
     # A pattern without a scan: a scan of one.
     mask = as_mask(signal_mask, frame_shape(signal), "signal")
     return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
@@ -69,6 +71,8 @@ def radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
 def band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
     frames = _frames(rows, keep)
     normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
+    # A pattern without bands has a contrast of 0, and one that is left out has none.
+    contrasts[:, 0] = np.nan_to_num(contrasts[:, 0])
     columns = [normals, half_widths[..., None], contrasts[..., None]]
     if centre.ndim > 1:
         # Where pattern centres differ, each pattern keeps its own.

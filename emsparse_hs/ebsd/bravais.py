@@ -263,9 +263,8 @@ def conventional_cell(cell, symmetry: Symmetry) -> np.ndarray:
     -------
     float64 array of shape (3, 3)
         Rows: b is the unique axis of monoclinic lattices and c of tetragonal and hexagonal ones;
-        rhombohedral lattices have hexagonal axes in the
-        obverse setting; a <= b <= c in orthorhombic P, I and F, and the
-        centred face is C.
+        rhombohedral lattices have hexagonal axes in the obverse setting; a <= b <= c in
+        orthorhombic P, I and F, and a centred face is C.
     """
     family = symmetry.lattice[0]
     cell = np.asarray(cell, dtype=np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from emsparse_hs.electron import relativistic_wavelength
 
-from . import _refinement_kernels
+from . import _cell_kernels, _refinement_kernels
 from ._joint import (
     FITTING,
     BandSets,
@@ -40,7 +40,7 @@ from .posterior import (
     parameter_errors,
     symmetric_cell,
 )
-from .trust import trust, trust_features
+from .trust import TRUST, trust, trust_features
 
 __all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
 
@@ -107,10 +107,13 @@ class LatticeSolution:
         How much better another cell explains each pattern, see `emsparse_hs.ebsd.dissent`: 0 if
         none does; NaN for patterns that the cell was not found from.
     log_evidence : float
-        Per band, in nats over a band of no lattice; without superlattices that only all patterns
-        together show.
+        Per strong band of the patterns that the cell was found from, in nats over a band of no
+        lattice: 0 where the cell explains nothing. A superlattice has less than its parent, but for
+        what its own bands add, since its points are denser.
     spread : float64 array of shape (4,)
         Errors of the bands, see `emsparse_hs.ebsd._cell_kernels`.
+    trust_features : float64 array of shape (7,)
+        What it was trusted by, see `emsparse_hs.ebsd.trust`; NaN if there is no cell.
     """
 
     probabilities: np.ndarray
@@ -130,6 +133,7 @@ class LatticeSolution:
     dissent: np.ndarray
     log_evidence: float
     spread: np.ndarray
+    trust_features: np.ndarray
 
     @property
     def lattice(self) -> str:
@@ -237,7 +241,7 @@ def solve_lattice(
         fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
     everywhere = _all_oriented(fit, some, sets, errors, workers)
     others = dissent(fit, chosen, errors)
-    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g), others)
+    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, chosen, others)
 
 
 def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavelength) -> Fit:
@@ -301,8 +305,14 @@ def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors, workers) -> Fi
     return replace(fit, rotations=rotations, centres=centres)
 
 
+def _log_evidence(fit: Fit, sets: BandSets, errors: Errors) -> float:
+    """Of a band in the mean, over that of a band of no lattice."""
+    total = _cell_kernels.log_evidence(fit.cell, fit.upright(sets), errors.spread, errors.stray)
+    return total / len(sets.g) - float(np.log(errors.stray))
+
+
 def _solution(
-    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, n_bands: int, others
+    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, chosen: BandSets, others
 ) -> LatticeSolution:
     """What is told of a fit."""
     # Edges of a band are of unequal brightness, which shifts it: the same in patterns alike.
@@ -317,8 +327,7 @@ def _solution(
     shows = shares > 0
     angles = residual_angles(everywhere, sets, errors)
     refined = numbers[evenly(len(sets), len(fit.rotations))]
-    evidence = fit.log_evidence / n_bands
-    bands = n_bands / len(fit.rotations)
+    evidence, bands = fit.log_evidence / len(chosen.g), len(chosen.g) / len(chosen)
     said = trust_features(evidence, known.max(), shares.mean(), n_different, len(fit.gains), bands)
     # The rest is for a lattice that is none of those compared, as where weak bands were missed.
     unknown = max(1 - trust(said) / known.max(), 0.0)
@@ -338,8 +347,9 @@ def _solution(
         explained=_placed(shares, numbers, n_patterns),
         residuals=_placed(angles[shows], numbers[shows], n_patterns),
         dissent=_placed(others, refined, n_patterns),
-        log_evidence=evidence,
+        log_evidence=_log_evidence(fit, chosen, errors),
         spread=errors.spread,
+        trust_features=said,
     )
 
 
@@ -370,4 +380,5 @@ def _nothing(n_patterns: int) -> LatticeSolution:
         dissent=np.full(n_patterns, np.nan),
         log_evidence=0.0,
         spread=np.array(SPREAD),
+        trust_features=np.full(len(TRUST), np.nan),
     )

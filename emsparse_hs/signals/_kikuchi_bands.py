@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,8 @@ class KikuchiBands(Signal2D):
 
     The data have the shape (..., n_bands, 5): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
-    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands.
+    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands;
+    one without any has the contrast 0 in the first place, one that was left out NaN everywhere.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
     and saved with the rest. A centre that all patterns share is in
     ``metadata.Kikuchi_bands.pattern_centre``.
@@ -50,7 +51,10 @@ class KikuchiBands(Signal2D):
 
     @property
     def contrasts(self):
-        """Contrasts, in standard errors, shape (..., n_bands)."""
+        """Contrasts, in standard errors, shape (..., n_bands).
+
+        No z-scores: bands are where they are high, see `emsparse_hs.ebsd.bands.detect_bands`.
+        """
         return self._columns(4, 5)[..., 0]
 
     @property
@@ -161,6 +165,9 @@ class KikuchiBands(Signal2D):
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
 
+        Cells are found from the 30 strongest bands of a pattern and superlattices from all: detect
+        60, where the default is 12.
+
         Parameters
         ----------
         labels : int or int array of the scan's shape
@@ -182,8 +189,9 @@ class KikuchiBands(Signal2D):
         Returns
         -------
         PhaseLattice or dict
-            One for each label; only that if `labels` is one number. See
-            `emsparse_hs.ebsd.solve_lattice` for the method.
+            One for each label; only that if `labels` is one number. Patterns that were left out
+            when bands were detected belong to none. See `emsparse_hs.ebsd.solve_lattice` for the
+            method.
 
         Raises
         ------
@@ -258,7 +266,7 @@ class KikuchiBands(Signal2D):
 
     def compare_phases(
         self,
-        phases: Sequence[Phase],
+        phases: Sequence[Phase] | Mapping[int, Phase],
         *,
         beam_energy: float | None = None,
         show_progressbar: bool | None = None,
@@ -268,8 +276,8 @@ class KikuchiBands(Signal2D):
 
         Parameters
         ----------
-        phases : sequence of orix.crystal_map.Phase
-            With space group and cell.
+        phases : sequence or dict of orix.crystal_map.Phase
+            With space group and cell in angstrom.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
         show_progressbar, num_workers
@@ -286,7 +294,7 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the beam energy or a space group is not known.
+            If the beam energy or a space group is not known, or a cell is not in angstrom.
         """
         from emsparse_hs.signals._lattices import phase_scores
 
