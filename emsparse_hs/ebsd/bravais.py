@@ -22,6 +22,8 @@ import numpy as np
 BRAVAIS_LATTICES = (
     "aP", "mP", "mC", "oP", "oC", "oI", "oF", "tP", "tI", "hR", "hP", "cP", "cI", "cF",
 )  # fmt: skip
+#: What probabilities are of, in their order.
+ANSWERS = (*BRAVAIS_LATTICES, "unknown")
 
 #: Order of the group of rotations, and the crystal family.
 _FAMILIES = {1: "a", 2: "m", 4: "o", 6: "h", 8: "t", 12: "h", 24: "c"}
@@ -121,7 +123,9 @@ def two_fold_axes() -> np.ndarray:
     matrices = matrices[np.trace(matrices, axis1=1, axis2=2) == -1]
     squares = matrices @ matrices
     matrices = matrices[(squares == np.eye(3, dtype=int)).all(axis=(1, 2))]
-    return matrices[np.rint(np.linalg.det(matrices)) == 1]
+    axes = matrices[np.rint(np.linalg.det(matrices)) == 1]
+    axes.setflags(write=False)
+    return axes
 
 
 def distortions(metric) -> np.ndarray:
