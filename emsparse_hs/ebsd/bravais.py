@@ -116,6 +116,15 @@ def _with_like_angles(basis: np.ndarray) -> np.ndarray:
     return chosen if np.linalg.det(chosen) > 0 else -chosen
 
 
+def reciprocal_indices(cell, longest: float) -> np.ndarray:
+    """Indices of a box that holds all points of the reciprocal lattice up to a length.
+
+    In order, so that each is opposite to that as far from the other end.
+    """
+    most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
+    return np.indices(2 * most + 1).reshape(3, -1).T - most
+
+
 @lru_cache(maxsize=1)
 def two_fold_axes() -> np.ndarray:
     """All 81 two-fold rotations of reduced bases, int array of shape (81, 3, 3)."""
