@@ -12,7 +12,7 @@ from emsparse_hs.electron import relativistic_wavelength
 
 from . import _cell_kernels, _index_kernels, _refinement_kernels
 from .bands import Bands
-from .bravais import near_symmetries, reduced_cell
+from .bravais import near_symmetries, reciprocal_indices, reduced_cell
 from .cells import find_cells
 from .superlattices import NEAR, add_superlattices, nearest_rotation
 
@@ -371,9 +371,7 @@ def _with_superlattices(fit: Fit, sets: BandSets, everything: BandSets, errors: 
 
 def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
     """Points of the reciprocal lattice up to a length, the shortest first, and their lengths."""
-    most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
-    indices = np.indices(2 * most + 1).reshape(3, -1).T - most
-    points = indices @ np.linalg.inv(cell).T
+    points = reciprocal_indices(cell, longest) @ np.linalg.inv(cell).T
     lengths = np.linalg.norm(points, axis=1)
     order = np.argsort(lengths, kind="stable")
     order = order[(lengths[order] > 0) & (lengths[order] < longest)]

@@ -28,7 +28,7 @@ from ._joint import (
     shares_explained,
 )
 from .bands import Bands
-from .bravais import BRAVAIS_LATTICES, Symmetry
+from .bravais import ANSWERS, BRAVAIS_LATTICES, Symmetry
 from .dissent import dissent
 from .oriented_patterns import Patterns, check_patterns, look_at
 from .pooled_contrast import FEWEST_ORIENTATIONS, add_pooled_superlattices
@@ -138,7 +138,7 @@ class LatticeSolution:
     @property
     def lattice(self) -> str:
         """The most probable of the 14 lattices, or 'unknown'."""
-        return (*BRAVAIS_LATTICES, "unknown")[int(np.argmax(self.probabilities))]
+        return ANSWERS[int(np.argmax(self.probabilities))]
 
     @property
     def fits(self) -> np.ndarray:

@@ -64,7 +64,7 @@ class KikuchiBands(Signal2D):
         Of shape (3,) if all patterns share it, of shape (..., 3) if each has its own.
         """
         every = len(_QUANTITIES) + len(_CENTRE_QUANTITIES)
-        if self._aligned().shape[-1] == every:
+        if self._data_aligned_with_axes.shape[-1] == every:
             return self._columns(len(_QUANTITIES), every)[..., 0, :]
         return np.array(self.metadata.Kikuchi_bands.pattern_centre, dtype=float)
 
@@ -301,12 +301,9 @@ class KikuchiBands(Signal2D):
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return phase_scores(self, phases, beam_energy, **how)
 
-    def _aligned(self):
-        return self._data_aligned_with_axes
-
     def _columns(self, first: int, last: int):
         """Some of the quantities, whatever was done to the order and number of bands."""
-        data = self._aligned()
+        data = self._data_aligned_with_axes
         quantity = self.axes_manager.signal_axes[0]
         complete = data.shape[-1] in (len(_QUANTITIES), len(_QUANTITIES + _CENTRE_QUANTITIES))
         if quantity.name != "quantity" or not complete:

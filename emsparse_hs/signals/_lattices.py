@@ -15,8 +15,8 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd import Bands, Patterns, cluster_patterns, compare_cells, solve_lattice
+from emsparse_hs.ebsd.bravais import ANSWERS
 from emsparse_hs.ebsd.known_cells import primitive_cell
-from emsparse_hs.signals._bravais_probabilities import ANSWERS
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
 
