@@ -16,16 +16,7 @@ from bravais import crc, from_bands, from_images, from_masters
 from kikuchi_truth import BEAM_ENERGY
 
 from emsparse_hs.ebsd import Bands
-from emsparse_hs.ebsd._joint import like_orientations
-from emsparse_hs.ebsd.lattice import (
-    BRAVAIS_LATTICES,
-    STRONG_BANDS,
-    WIDTH_SCALE,
-    LatticeSolution,
-    solve_lattice,
-)
-from emsparse_hs.ebsd.posterior import lattice_probabilities
-from emsparse_hs.ebsd.trust import trust_features
+from emsparse_hs.ebsd.lattice import BRAVAIS_LATTICES, WIDTH_SCALE, solve_lattice
 
 #: Source, bands, width of patterns in px, patterns together, and crystals of a lattice at most.
 CASES = (
@@ -49,20 +40,6 @@ SEED = 10
 PRIOR = 0.01
 
 
-def features_of(solution: LatticeSolution, bands: Bands) -> np.ndarray:
-    """What `trust` is told of a solution."""
-    known = np.isfinite(bands.half_widths).sum(axis=1)
-    rotations = solution.orientations[np.isfinite(solution.orientations).all(axis=(1, 2))]
-    return trust_features(
-        solution.log_evidence,
-        lattice_probabilities(solution.hypotheses).max(),
-        float(np.nanmean(solution.explained)),
-        int(like_orientations(solution.cell, rotations).max()) + 1,
-        len(solution.superlattices) - solution.n_pooled,
-        float(np.minimum(known, STRONG_BANDS).mean()),
-    )
-
-
 def no_lattice(n_patterns: int, n_bands: int, rng) -> Bands:
     """Bands in random directions with random widths."""
     normals = rng.normal(0, 1, (n_patterns, n_bands, 3)) * [1, 1, 0.5]
@@ -81,7 +58,7 @@ def answers(source: str, options: Namespace, width_scale: float):
         solution = solve_lattice(bands, BEAM_ENERGY, width_scale=width_scale, patterns=patterns)
         if solution.hypotheses:
             best = BRAVAIS_LATTICES[int(solution.probabilities[:-1].argmax())]
-            yield features_of(solution, bands), best == crystal.lattice
+            yield solution.trust_features, best == crystal.lattice
 
 
 def collect(crystals: str, masters: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +79,7 @@ def collect(crystals: str, masters: str | None) -> tuple[np.ndarray, np.ndarray,
         bands = no_lattice(int(rng.choice(PATTERNS_OF_NOTHING)), int(rng.choice([30, 60])), rng)
         solution = solve_lattice(bands, BEAM_ENERGY, width_scale=1.0)
         if solution.hypotheses:
-            found.append((features_of(solution, bands), False, -1))
+            found.append((solution.trust_features, False, -1))
     features, right, cases = zip(*found, strict=True)
     return np.array(features), np.array(right, float), np.array(cases)
 

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from emsparse_hs._warnings import warn
 from emsparse_hs.decomposition import PoissonNMF, misfit
-from emsparse_hs.decomposition._scale import how_to_count
+from emsparse_hs.decomposition._scale import are_counts, how_to_count
 from emsparse_hs.decomposition.residuals import in_plane, worst_region
 from emsparse_hs.fitting import held_rows
 from emsparse_hs.learning_results import all_features, read_decomposition
@@ -65,14 +65,14 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     Warns
     -----
     UserWarning
-        If data are no whole numbers.
+        If data are no counts.
     """
     loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
-    if counts.dtype.kind == "f":
+    if not are_counts(counts):
         warn(
-            "Residuals are compared to the noise of counts, and the data are no whole numbers, so "
-            f"theirs is another one. {how_to_count(counts)}",
+            "Residuals are compared to the noise of counts, and the data are none, so theirs is "
+            f"another one. {how_to_count(counts)}"
         )
     keep = blocks.navigation_keep
     excess = misfit(counts, factors.T, loadings, scan=keep, width=width)

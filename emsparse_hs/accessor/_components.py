@@ -115,7 +115,7 @@ class ComponentMethods:
         ------
         ValueError
             If there is no decomposition, it is one of centred data, it has negative spectra or
-            maps, or data are no whole numbers.
+            maps, or data are no counts.
         """
         from emsparse_hs.decomposition import PoissonNMF, merge_components
         from emsparse_hs.fitting import held_rows

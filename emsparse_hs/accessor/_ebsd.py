@@ -14,15 +14,13 @@ from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._base import SignalMethods, frame_shape
 from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
 from emsparse_hs.accessor._ebsd_rows import (
-    SET_CENTRE,
     band_rows,
     blocks_of,
-    centre_of_detector,
     mask_of,
+    pattern_centres_of,
     radon_rows,
 )
 from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted
-from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles
 from emsparse_hs.signals._crystal_maps import as_crystal_map
@@ -68,7 +66,7 @@ class EBSDMethods(SignalMethods):
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default.
         step : float
-            Of both angles in degrees.
+            Of both angles in degrees; that of the azimuth is the nearest part of 180.
         navigation_mask : BaseSignal or bool array, optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
@@ -91,7 +89,7 @@ class EBSDMethods(SignalMethods):
         TypeError
             If the data are complex or ragged.
         """
-        centres = self._pattern_centres(pattern_centre)
+        centres = pattern_centres_of(self._signal, pattern_centre)
         shape = frame_shape(self._signal)
         azimuths, elevations = radon_angles(shape, centres.reshape(-1, 3), step)
         data = self._map(
@@ -127,7 +125,7 @@ class EBSDMethods(SignalMethods):
         Parameters
         ----------
         n_bands : int
-            Bands to find in each pattern.
+            Bands to find in each pattern. Ask for 60 to find lattices from them.
         pattern_centre : array of shape (3,) or (..., 3), optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.
@@ -135,7 +133,8 @@ class EBSDMethods(SignalMethods):
             Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
             about one band a pattern above the default, and hardly any above 5.
         navigation_mask : BaseSignal or bool array, optional
-            True where patterns are left out: their bands are NaN.
+            True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
+            the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is left out, such as outside a round screen.
         show_progressbar, num_workers
@@ -158,7 +157,7 @@ class EBSDMethods(SignalMethods):
         """
         check_wanted(n_bands, min_contrast)
         frame_shape(self._signal)
-        centres = self._pattern_centres(pattern_centre)
+        centres = pattern_centres_of(self._signal, pattern_centre)
         data = self._map(
             band_rows,
             centres,
@@ -225,17 +224,9 @@ class EBSDMethods(SignalMethods):
             If labels are not whole numbers, or the data are complex or ragged.
         """
         energy = checked_beam_energy(self._signal, beam_energy)
-        scan = self._signal.axes_manager._navigation_shape_in_array
-        left_out = as_labels(labels, scan) < 0
-        bands = self.detect_bands(
-            n_bands,
-            pattern_centre,
-            min_contrast=min_contrast,
-            navigation_mask=mask_of(left_out),
-            signal_mask=signal_mask,
-            show_progressbar=show_progressbar,
-            num_workers=num_workers,
-            lazy_output=False,
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        bands = self._bands_for(
+            labels, n_bands, pattern_centre, min_contrast, signal_mask, False, **how
         )
         options = {
             "width_scale": width_scale,
@@ -243,7 +234,6 @@ class EBSDMethods(SignalMethods):
             "max_patterns": max_patterns,
         }
         source = self._source(pattern_centre, signal_mask, num_workers)
-        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return find_lattices(bands, labels, energy, options, source, **how)
 
     def classify_bravais(
@@ -295,33 +285,17 @@ class EBSDMethods(SignalMethods):
         """
         energy = checked_beam_energy(self._signal, beam_energy)
         lazy = self._signal._lazy if lazy_output is None else lazy_output
-        scan = self._signal.axes_manager._navigation_shape_in_array
-        left_out = None if labels is None else as_labels(labels, scan) < 0
-        bands = self.detect_bands(
-            n_bands,
-            pattern_centre,
-            min_contrast=min_contrast,
-            navigation_mask=mask_of(left_out),
-            signal_mask=signal_mask,
-            show_progressbar=show_progressbar,
-            num_workers=num_workers,
-            lazy_output=lazy and labels is None,
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        bands = self._bands_for(
+            labels, n_bands, pattern_centre, min_contrast, signal_mask, lazy, **how
         )
         options = {
             "width_scale": width_scale,
             "centre_error": centre_error,
             "max_patterns": max_patterns,
         }
-        return classify(
-            bands,
-            labels,
-            energy,
-            options,
-            self._source(pattern_centre, signal_mask, num_workers),
-            lazy_output=lazy,
-            show_progressbar=show_progressbar,
-            num_workers=num_workers,
-        )
+        source = self._source(pattern_centre, signal_mask, num_workers)
+        return classify(bands, labels, energy, options, source, lazy_output=lazy, **how)
 
     def to_crystal_map(
         self,
@@ -362,21 +336,28 @@ class EBSDMethods(SignalMethods):
         """
         return as_crystal_map(self._signal, lattices, phases, detector)
 
-    def _pattern_centres(self, pattern_centre) -> np.ndarray:
-        """One pattern centre for all, or one for each pattern in the order of the data."""
+    def _bands_for(
+        self,
+        labels,
+        n_bands: int,
+        pattern_centre,
+        min_contrast: float,
+        signal_mask,
+        lazy: bool,
+        **how,
+    ) -> KikuchiBands:
+        """Bands of the patterns that labels don't leave out, computed if there are labels."""
         scan = self._signal.axes_manager._navigation_shape_in_array
-        if pattern_centre is None:
-            pattern_centre = centre_of_detector(self._signal)
-        centres = np.asarray(pattern_centre, float)
-        if centres.ndim > 1:
-            if centres.shape not in ((1, 3), (*scan, 3)):
-                raise ValueError(
-                    f"There are pattern centres of shape {centres.shape}, and the scan has the "
-                    f"shape {scan}: (3,) or {(*scan, 3)} is needed. {SET_CENTRE}"
-                )
-            flat = as_pattern_centre(centres.reshape(-1, 3))
-            return flat[0] if (flat == flat[0]).all() else centres
-        return as_pattern_centre(centres)
+        left_out = None if labels is None else as_labels(labels, scan) < 0
+        return self.detect_bands(
+            n_bands,
+            pattern_centre,
+            min_contrast=min_contrast,
+            navigation_mask=mask_of(left_out),
+            signal_mask=signal_mask,
+            lazy_output=lazy and labels is None,
+            **how,
+        )
 
     def _source(self, pattern_centre, signal_mask, num_workers) -> PatternSource | None:
         """Where single patterns of the scan are read from."""
@@ -384,7 +365,7 @@ class EBSDMethods(SignalMethods):
             return None
         return PatternSource(
             self._signal._data_aligned_with_axes,
-            self._pattern_centres(pattern_centre),
+            pattern_centres_of(self._signal, pattern_centre),
             as_mask(signal_mask, frame_shape(self._signal), "signal"),
             num_workers,
         )

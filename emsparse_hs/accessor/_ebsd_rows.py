@@ -12,6 +12,7 @@ from emsparse_hs._masks import as_mask
 from emsparse_hs.accessor._base import frame_shape
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd.bands import detect_bands
+from emsparse_hs.ebsd.geometry import as_pattern_centre
 from emsparse_hs.ebsd.radon import radon_transform
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: What kikuchipy's detectors have where no pattern centre is known.
 _UNKNOWN_CENTRE = (0.5, 0.5, 0.5)
 #: How to say where the pattern centre is.
-SET_CENTRE = (
+_SET_CENTRE = (
     "Pass pattern_centre=(PCx, PCy, PCz) in Bruker's convention (from the left in widths, from the "
     "top in heights, distance in heights), or set s.detector.pc of a kikuchipy signal."
 )
@@ -31,24 +32,43 @@ def mask_of(left_out: np.ndarray | None) -> np.ndarray | None:
     return None if left_out is None or not left_out.any() else left_out.T
 
 
-def centre_of_detector(signal: BaseSignal) -> np.ndarray:
+def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
     """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
     detector = getattr(signal, "detector", None)
     if detector is None:
-        raise ValueError(f"{signal!r} has no pattern centre. {SET_CENTRE}")
+        raise ValueError(f"{signal!r} has no pattern centre. {_SET_CENTRE}")
     centres = np.asarray(detector.pc, float)
     if (centres == _UNKNOWN_CENTRE).all():
         raise ValueError(
             f"The pattern centre is {_UNKNOWN_CENTRE}, which kikuchipy sets where it is not known. "
-            f"{SET_CENTRE} If it is right, pass it."
+            f"{_SET_CENTRE} If it is right, pass it."
         )
     # kikuchipy keeps one axis where there is one centre for all.
     return centres.reshape(3) if centres.size == 3 else centres
 
 
+def pattern_centres_of(signal: BaseSignal, pattern_centre) -> np.ndarray:
+    """One pattern centre for all, or one for each pattern in the order of the data."""
+    scan = signal.axes_manager._navigation_shape_in_array
+    if pattern_centre is None:
+        pattern_centre = _centre_of_detector(signal)
+    centres = np.asarray(pattern_centre, float)
+    if centres.ndim > 1:
+        if centres.shape not in ((1, 3), (*scan, 3)):
+            raise ValueError(
+                f"There are pattern centres of shape {centres.shape}, and the scan has the shape "
+                f"{scan}: (3,) or {(*scan, 3)} is needed. {_SET_CENTRE}"
+            )
+        flat = as_pattern_centre(centres.reshape(-1, 3))
+        return flat[0] if (flat == flat[0]).all() else centres
+    return as_pattern_centre(centres)
+
+
 def blocks_of(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
     if signal.axes_manager.navigation_dimension:
         return Blocks.of(signal, navigation_mask, signal_mask)
+    if navigation_mask is not None:
+        raise ValueError("There is one pattern, and a navigation mask is for a scan. Leave it out.")
     # A pattern without a scan: a scan of one.
     mask = as_mask(signal_mask, frame_shape(signal), "signal")
     return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
@@ -69,6 +89,8 @@ def radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
 def band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
     frames = _frames(rows, keep)
     normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
+    # A pattern without bands has a contrast of 0, and one that is left out has none.
+    contrasts[:, 0] = np.nan_to_num(contrasts[:, 0])
     columns = [normals, half_widths[..., None], contrasts[..., None]]
     if centre.ndim > 1:
         # Where pattern centres differ, each pattern keeps its own.

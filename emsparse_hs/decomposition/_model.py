@@ -167,9 +167,13 @@ class CountModel:
             *self._arrays, first, last, self._fours, self.scale, self.loadings
         )
 
+    def totals(self) -> np.ndarray:
+        """Sums of y of each spectrum, over all pixels and channels, stored or not."""
+        return self.loadings.sum(0, dtype=np.float64) * self.scale
+
     def total(self) -> float:
         """Sum of y over all channels, stored or not."""
-        return float(self.loadings.sum(0, dtype=np.float64) @ self.scale)
+        return float(self.totals().sum())
 
 
 def normalised(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

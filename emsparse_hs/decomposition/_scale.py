@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Values that are looked at, and what part of the largest one is no rounding of float32.
 _LOOKED_AT, _NO_ROUNDING = 2**16, 1e-6
 
+#: Stored counts from which on it is no chance that all are multiples of a number.
+_NO_CHANCE = 100
+
 #: How far multiples may be off, and the largest one whose rounding is less than that.
 _OFF, _LARGEST = 0.02, 1e5
 
@@ -50,20 +53,50 @@ def common_factor(values: np.ndarray) -> float | None:
     return float(factor) if whole else None
 
 
-def how_to_count(counts: sparse.csr_array) -> str:
-    """What to do with data that are no whole numbers.
+def are_counts(counts: sparse.csr_array) -> bool:
+    """Whether data are whole numbers that are not all multiples of another one.
+
+    Counts times the gain of a camera are such multiples, and have another noise.
 
     Parameters
     ----------
     counts : csr_array
-        Of float32, as `as_counts` makes it.
+        As `as_counts` makes it.
+    """
+    return counts.dtype.kind == "u" and _gain(counts.data) == 1
+
+
+def _gain(data: np.ndarray) -> int:
+    """The largest number that all whole numbers are multiples of, 1 of a few."""
+    if len(data) < _NO_CHANCE:
+        return 1
+    gain = 0
+    for start in range(0, len(data), _LOOKED_AT):
+        gain = int(np.gcd.reduce(data[start : start + _LOOKED_AT], initial=gain))
+        if gain == 1:
+            break
+    return gain
+
+
+def _factor(counts: sparse.csr_array) -> float | None:
+    """What counts were multiplied with, if they were."""
+    return _gain(counts.data) if counts.dtype.kind == "u" else common_factor(counts.data)
+
+
+def how_to_count(counts: sparse.csr_array) -> str:
+    """What to do with data that are no counts.
+
+    Parameters
+    ----------
+    counts : csr_array
+        As `as_counts` makes it, for which `are_counts` is false.
 
     Returns
     -------
     str
         A sentence.
     """
-    factor = common_factor(counts.data)
+    factor = _factor(counts)
     if factor is None:
         return "Take the data as they were counted, without scaling, normalising or smoothing."
     return (
@@ -83,17 +116,14 @@ def warn_of_scaled(estimator: PoissonNMF, counts: sparse.csr_array) -> None:
     counts : csr_array
         As `as_counts` makes it.
     """
-    if counts.dtype.kind != "f" or estimator.n_components == "auto":
+    if are_counts(counts) or estimator.n_components == "auto":
         return
-    if estimator.prior is None and common_factor(counts.data) is not None:
-        return
-    wrong = "how noisy each value is, is"
+    lost = "how noisy each value is"
     if estimator.prior is not None:
-        wrong = (
-            "how noisy each value is, how much neighbours and the prior weigh, and the widths of "
-            "abundances are"
-        )
+        lost += ", how much neighbours and the prior weigh, and the widths of abundances"
+    elif _factor(counts) is not None:
+        return
     warn(
-        f"The data are no whole numbers, and PoissonNMF takes them as counts: {wrong} wrong by "
-        f"what the data were scaled with. {how_to_count(counts)}"
+        f"The data are no counts, as PoissonNMF takes them: {lost} will be wrong by what they were "
+        f"scaled with. {how_to_count(counts)}"
     )

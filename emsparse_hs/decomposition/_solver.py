@@ -57,6 +57,8 @@ class Solution(NamedTuple):
     ----------
     components : float64 array of shape (n_components, n_features)
         Each sums to 1, or is zero.
+    totals : float64 array of shape (n_components,)
+        Their counts in all pixels.
     n_iter : int
         Passes over the counts.
     objectives : float64 array
@@ -68,6 +70,7 @@ class Solution(NamedTuple):
     """
 
     components: np.ndarray
+    totals: np.ndarray
     n_iter: int
     objectives: np.ndarray
     prior: Prior | None = None
@@ -109,7 +112,7 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
                 "or tol where that is good enough.",
                 ConvergenceWarning,
             )
-    return Solution(model.components(), n_iter, np.array(objectives))
+    return Solution(model.components(), model.totals(), n_iter, np.array(objectives))
 
 
 def _divergence(model: CountModel, constant: float) -> float:
@@ -170,21 +173,18 @@ def with_known(estimator: PoissonNMF, spectra: np.ndarray) -> np.ndarray:
     return np.vstack([known, *left])
 
 
-def largest_first(estimator: PoissonNMF, counts: sparse.csr_array, solution: Solution) -> Solution:
+def largest_first(estimator: PoissonNMF, solution: Solution) -> Solution:
     """The solution with its spectra in order of their counts, after those that are known.
 
-    How many those are is what the sum of all pixels says: a fit ends where all spectra together
-    make it. Spectra of the user keep their order.
+    Spectra of the user keep their order.
     """
     if not isinstance(estimator.init, str):
         return solution
-    known = () if estimator.known_components is None else estimator.known_components
-    spectra, total = solution.components, feature_sums(counts)
-    # A known spectrum may have channels that no count is in.
-    weights = np.divide(1, np.sqrt(total), out=np.zeros(len(total)), where=total > 0)
-    sums = np.linalg.lstsq((spectra * weights).T, total * weights, rcond=None)[0]
-    order = len(known) + np.argsort(-sums[len(known) :], kind="stable")
-    return solution._replace(components=spectra[[*range(len(known)), *order]])
+    known = estimator.known_components
+    n_known = 0 if known is None else len(known)
+    others = n_known + np.argsort(-solution.totals[n_known:], kind="stable")
+    order = [*range(n_known), *others]
+    return solution._replace(components=solution.components[order], totals=solution.totals[order])
 
 
 def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:

@@ -128,7 +128,8 @@ def solve_variational(
         spectra, spatial = _certain_and_pure(model, of_part, estimator, random)
     elif spatial == "auto":
         spatial = _best_strength(of_part, spectra, random)
-    return Solution(spectra, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
+    totals = model.abundances().sum(axis=0, dtype=np.float64)
+    return Solution(spectra, totals, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
 
 
 def _certain_and_pure(

@@ -17,6 +17,9 @@ from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 
+#: What rounding to float32 may have made of whole numbers: relative to them, and at most.
+_ROUNDING = 1e-5, 0.05
+
 #: Stored counts that are drawn at once.
 _AT_ONCE = 2**20
 
@@ -40,8 +43,9 @@ def as_counts(rows) -> sparse.csr_array:
     -------
     csr_array of shape (n_pixels, n_features)
         Without explicit zeros, features in ascending order, indices int32 if they fit. Of the
-        smallest of uint8, uint16 and uint32 that holds the counts if all are whole, float32
-        otherwise. May share memory with `rows` if that is such an array already.
+        smallest of uint8, uint16 and uint32 that holds the counts if all are whole, but for the
+        rounding of float32, as after HyperSpy has scaled them and back; float32 otherwise. May
+        share memory with `rows` if that is such an array already.
 
     Raises
     ------
@@ -69,7 +73,9 @@ def as_counts(rows) -> sparse.csr_array:
     if dtype.kind == "f":
         _check_range(counts)
     if counts.dtype != dtype:
-        counts = _csr(counts.data.astype(dtype), counts.indices, counts.indptr, counts.shape)
+        rounded = counts.dtype.kind == "f" and dtype.kind != "f"
+        data = np.rint(counts.data) if rounded else counts.data
+        counts = _csr(data.astype(dtype), counts.indices, counts.indptr, counts.shape)
         # What is below the range of float32 is zero by now.
         counts = _of_sparse(counts) if dtype.kind == "f" else counts
     return counts
@@ -345,8 +351,13 @@ def _check_range(counts: sparse.csr_array) -> None:
 
 def _smallest_dtype(data: np.ndarray) -> np.dtype:
     largest = data.max(initial=0)
-    if data.dtype.kind != "f" or (data == np.floor(data)).all():
+    if data.dtype.kind != "f" or _are_whole(data):
         for dtype in _UNSIGNED:
             if largest <= np.iinfo(dtype).max:
                 return np.dtype(dtype)
     return np.dtype(np.float32)
+
+
+def _are_whole(data: np.ndarray) -> bool:
+    whole = np.rint(data)
+    return bool((np.abs(data - whole) <= np.minimum(_ROUNDING[0] * whole, _ROUNDING[1])).all())

@@ -7,14 +7,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import check_random_state
 
 from ._judge import SEEN, Judge, is_better
 from ._kernels import TINY
 from ._likeness import most_nearly_one
 from ._neighbours import as_scan
-from ._scale import how_to_count
+from ._scale import are_counts, how_to_count
 from .counts import as_counts
 from .residuals import check_model
 from .start import feature_sums
@@ -74,9 +73,14 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
     ------
     ValueError
         If shapes do not belong together, components or loadings are negative, NaN or infinite, or
-        counts are no whole numbers or all 0.
+        data are no counts or all 0.
     """
-    counts = _whole(as_counts(counts))
+    counts = as_counts(counts)
+    if not are_counts(counts):
+        raise ValueError(
+            "Data must be counts to judge components by some that are set aside. "
+            + how_to_count(counts)
+        )
     components, loadings = np.array(components, np.float64), np.array(loadings, np.float64)
     check_model(counts, components, loadings)
     if (components < 0).any() or (loadings < 0).any():
@@ -103,18 +107,6 @@ def merge_components(counts, components, loadings, *, scan=None, random_state=No
             break
         merged = candidate
     return merged
-
-
-def _whole(counts: sparse.csr_array) -> sparse.csr_array:
-    """Counts as whole numbers, which rounding may have made of others."""
-    whole = np.rint(counts.data)
-    small = counts.nnz and not whole.any()
-    if small or not np.allclose(counts.data, whole, rtol=1e-4, atol=1e-3):
-        raise ValueError(
-            "Counts must be whole numbers to judge components by some that are set aside. "
-            + how_to_count(counts)
-        )
-    return as_counts(sparse.csr_array((whole, counts.indices, counts.indptr), counts.shape))
 
 
 def _with_nearest_merged(merged: Merged) -> tuple[Merged, float]:

@@ -366,7 +366,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _solve(self, counts: sparse.csr_array, keep: np.ndarray | None = None) -> Solution:
         warn_of_scaled(self, counts)
-        return largest_first(self, counts, solve(self, counts, keep))
+        return largest_first(self, solve(self, counts, keep))
 
     def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:
         solution = self._solved()

@@ -15,7 +15,7 @@ from emsparse_hs._tables import html_table, text_table
 
 from ._judge import SIGNIFICANT, scores
 from ._neighbours import as_scan
-from ._scale import how_to_count
+from ._scale import are_counts, how_to_count
 from ._solver import check_known, check_parameters
 from ._variational import settled, solve_variational
 from .counts import as_counts, thin_counts
@@ -200,11 +200,10 @@ class _HeldOut:
     """Fits models to part of the counts, and scores them by the others."""
 
     def __init__(self, counts, estimator: PoissonNMF, scan, share: float, random_state) -> None:
-        if counts.dtype.kind != "u":
+        if not are_counts(counts):
             raise ValueError(
-                "Counts must be whole numbers to choose the number of components, so that each can "
-                f"be in one of two parts. {how_to_count(counts)} Or say how many components there "
-                "are."
+                "Data must be counts to choose the number of components, so that each count can be "
+                f"in one of two parts. {how_to_count(counts)} Or say how many components there are."
             )
         random = check_random_state(random_state)
         self.known, self.unseen = thin_counts(counts, share, random)

@@ -4,6 +4,7 @@
 
 from .bands import Bands, detect_bands
 from .bravais import BRAVAIS_LATTICES
+from .clusters import cluster_patterns
 from .geometry import pixel_directions
 from .known_cells import compare_cells, relative_strain, rotation_between
 from .lattice import LatticeSolution, solve_lattice
@@ -15,6 +16,7 @@ __all__ = [
     "Bands",
     "LatticeSolution",
     "Patterns",
+    "cluster_patterns",
     "compare_cells",
     "detect_bands",
     "pixel_directions",

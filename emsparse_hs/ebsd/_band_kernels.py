@@ -1,6 +1,6 @@
 # Copyright 2026 The emsparse_hs developers
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
-"""Compiled loops over bands and their pixels; their numpy twins are in the tests."""
+"""Compiled loops over bands and their pixels; the contrast has a numpy twin in the tests."""
 
 import math
 

@@ -12,7 +12,7 @@ from emsparse_hs.electron import relativistic_wavelength
 
 from . import _cell_kernels, _index_kernels, _refinement_kernels
 from .bands import Bands
-from .bravais import near_symmetries, reduced_cell
+from .bravais import near_symmetries, reciprocal_indices, reduced_cell
 from .cells import find_cells
 from .superlattices import NEAR, add_superlattices, nearest_rotation
 
@@ -39,6 +39,8 @@ _LAST = np.array([1.3, 1.0, 1.0, 1.0])
 FITTING = 0.5
 #: Orientations nearer than this, in radians, are alike.
 SAME_ORIENTATION = np.radians(5.0)
+#: Patterns that a worker orients at once.
+AT_ONCE = 64
 #: Share of bands with no place in the lattice, where weak ones are taken too.
 STRAY_OF_WEAK = 0.25
 
@@ -369,9 +371,7 @@ def _with_superlattices(fit: Fit, sets: BandSets, everything: BandSets, errors: 
 
 def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
     """Points of the reciprocal lattice up to a length, the shortest first, and their lengths."""
-    most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
-    indices = np.indices(2 * most + 1).reshape(3, -1).T - most
-    points = indices @ np.linalg.inv(cell).T
+    points = reciprocal_indices(cell, longest) @ np.linalg.inv(cell).T
     lengths = np.linalg.norm(points, axis=1)
     order = np.argsort(lengths, kind="stable")
     order = order[(lengths[order] > 0) & (lengths[order] < longest)]
@@ -381,3 +381,8 @@ def _reciprocal_points(cell, longest: float) -> tuple[np.ndarray, np.ndarray]:
 def evenly(n: int, count: int) -> np.ndarray:
     """At most so many of n numbers, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def in_parts(n: int) -> list[np.ndarray]:
+    """Numbers of patterns, as many as a worker has at once."""
+    return np.array_split(np.arange(n), -(-n // AT_ONCE))

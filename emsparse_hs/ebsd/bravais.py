@@ -22,6 +22,8 @@ import numpy as np
 BRAVAIS_LATTICES = (
     "aP", "mP", "mC", "oP", "oC", "oI", "oF", "tP", "tI", "hR", "hP", "cP", "cI", "cF",
 )  # fmt: skip
+#: What probabilities are of, in their order.
+ANSWERS = (*BRAVAIS_LATTICES, "unknown")
 
 #: Order of the group of rotations, and the crystal family.
 _FAMILIES = {1: "a", 2: "m", 4: "o", 6: "h", 8: "t", 12: "h", 24: "c"}
@@ -114,6 +116,15 @@ def _with_like_angles(basis: np.ndarray) -> np.ndarray:
     return chosen if np.linalg.det(chosen) > 0 else -chosen
 
 
+def reciprocal_indices(cell, longest: float) -> np.ndarray:
+    """Indices of a box that holds all points of the reciprocal lattice up to a length.
+
+    In order, so that each is opposite to that as far from the other end.
+    """
+    most = np.ceil(longest * np.linalg.norm(cell, axis=1)).astype(int)
+    return np.indices(2 * most + 1).reshape(3, -1).T - most
+
+
 @lru_cache(maxsize=1)
 def two_fold_axes() -> np.ndarray:
     """All 81 two-fold rotations of reduced bases, int array of shape (81, 3, 3)."""
@@ -121,7 +132,9 @@ def two_fold_axes() -> np.ndarray:
     matrices = matrices[np.trace(matrices, axis1=1, axis2=2) == -1]
     squares = matrices @ matrices
     matrices = matrices[(squares == np.eye(3, dtype=int)).all(axis=(1, 2))]
-    return matrices[np.rint(np.linalg.det(matrices)) == 1]
+    axes = matrices[np.rint(np.linalg.det(matrices)) == 1]
+    axes.setflags(write=False)
+    return axes
 
 
 def distortions(metric) -> np.ndarray:
@@ -263,9 +276,8 @@ def conventional_cell(cell, symmetry: Symmetry) -> np.ndarray:
     -------
     float64 array of shape (3, 3)
         Rows: b is the unique axis of monoclinic lattices and c of tetragonal and hexagonal ones;
-        rhombohedral lattices have hexagonal axes in the
-        obverse setting; a <= b <= c in orthorhombic P, I and F, and the
-        centred face is C.
+        rhombohedral lattices have hexagonal axes in the obverse setting; a <= b <= c in
+        orthorhombic P, I and F, and a centred face is C.
     """
     family = symmetry.lattice[0]
     cell = np.asarray(cell, dtype=np.float64)

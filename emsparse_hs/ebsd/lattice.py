@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from emsparse_hs.electron import relativistic_wavelength
 
-from . import _refinement_kernels
+from . import _cell_kernels, _refinement_kernels
 from ._joint import (
     FITTING,
     BandSets,
@@ -19,6 +20,7 @@ from ._joint import (
     band_sets,
     evenly,
     fit_patterns,
+    in_parts,
     like_orientations,
     orient_all,
     refine,
@@ -26,7 +28,7 @@ from ._joint import (
     shares_explained,
 )
 from .bands import Bands
-from .bravais import BRAVAIS_LATTICES, Symmetry
+from .bravais import ANSWERS, BRAVAIS_LATTICES, Symmetry
 from .dissent import dissent
 from .oriented_patterns import Patterns, check_patterns, look_at
 from .pooled_contrast import FEWEST_ORIENTATIONS, add_pooled_superlattices
@@ -38,7 +40,7 @@ from .posterior import (
     parameter_errors,
     symmetric_cell,
 )
-from .trust import trust, trust_features
+from .trust import TRUST, trust, trust_features
 
 __all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
 
@@ -105,10 +107,13 @@ class LatticeSolution:
         How much better another cell explains each pattern, see `emsparse_hs.ebsd.dissent`: 0 if
         none does; NaN for patterns that the cell was not found from.
     log_evidence : float
-        Per band, in nats over a band of no lattice; without superlattices that only all patterns
-        together show.
+        Per strong band of the patterns that the cell was found from, in nats over a band of no
+        lattice: 0 where the cell explains nothing. A superlattice has less than its parent, but for
+        what its own bands add, since its points are denser.
     spread : float64 array of shape (4,)
         Errors of the bands, see `emsparse_hs.ebsd._cell_kernels`.
+    trust_features : float64 array of shape (7,)
+        What it was trusted by, see `emsparse_hs.ebsd.trust`; NaN if there is no cell.
     """
 
     probabilities: np.ndarray
@@ -128,11 +133,12 @@ class LatticeSolution:
     dissent: np.ndarray
     log_evidence: float
     spread: np.ndarray
+    trust_features: np.ndarray
 
     @property
     def lattice(self) -> str:
         """The most probable of the 14 lattices, or 'unknown'."""
-        return (*BRAVAIS_LATTICES, "unknown")[int(np.argmax(self.probabilities))]
+        return ANSWERS[int(np.argmax(self.probabilities))]
 
     @property
     def fits(self) -> np.ndarray:
@@ -161,6 +167,7 @@ def solve_lattice(
     centre_error: float = CENTRE_ERROR,
     max_patterns: int = MOST_PATTERNS,
     patterns: Patterns | None = None,
+    workers: Callable[[Callable, Iterable], Iterable] = map,
 ) -> LatticeSolution:
     r"""Find the lattice of an unknown phase.
 
@@ -197,6 +204,9 @@ def solve_lattice(
     patterns : Patterns, optional
         What the bands were found in, to look for superlattices whose bands are too weak to be
         found: of at least 4 different orientations. Only those the cell is found from are taken.
+    workers : callable
+        What applies a function to parts of the patterns that are only oriented, as `map` does: such
+        as the `map` of a pool of threads.
 
     Returns
     -------
@@ -229,9 +239,9 @@ def solve_lattice(
     if patterns is not None:
         half_wavelength = relativistic_wavelength(beam_energy) / 2 / width_scale
         fit = _with_pooled_contrast(fit, chosen, errors, patterns, numbers[some], half_wavelength)
-    everywhere = _all_oriented(fit, some, sets, errors)
+    everywhere = _all_oriented(fit, some, sets, errors, workers)
     others = dissent(fit, chosen, errors)
-    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, len(chosen.g), others)
+    return _solution(fit, everywhere, sets, errors, numbers, n_patterns, chosen, others)
 
 
 def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavelength) -> Fit:
@@ -282,19 +292,27 @@ def _measured_errors(fit: Fit, sets: BandSets, errors: Errors) -> Errors:
     return Errors(np.array([*measured, prior[2], share]), float(stray), errors.slack)
 
 
-def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors) -> Fit:
+def _all_oriented(fit: Fit, some, sets: BandSets, errors: Errors, workers) -> Fit:
     """The fit with an orientation for every pattern; those beyond the fit have no centre."""
     if len(some) == len(sets):
         return fit
-    rotations, _ = orient_all(fit.cell, sets, errors)
+    parts = [sets.chosen(part) for part in in_parts(len(sets))]
+    found = workers(lambda part: orient_all(fit.cell, part, errors)[0], parts)
+    rotations = np.concatenate(list(found))
     rotations[some] = fit.rotations
     centres = np.zeros((len(sets), 3))
     centres[some] = fit.centres
     return replace(fit, rotations=rotations, centres=centres)
 
 
+def _log_evidence(fit: Fit, sets: BandSets, errors: Errors) -> float:
+    """Of a band in the mean, over that of a band of no lattice."""
+    total = _cell_kernels.log_evidence(fit.cell, fit.upright(sets), errors.spread, errors.stray)
+    return total / len(sets.g) - float(np.log(errors.stray))
+
+
 def _solution(
-    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, n_bands: int, others
+    fit: Fit, everywhere: Fit, sets, errors, numbers, n_patterns: int, chosen: BandSets, others
 ) -> LatticeSolution:
     """What is told of a fit."""
     # Edges of a band are of unequal brightness, which shifts it: the same in patterns alike.
@@ -309,8 +327,7 @@ def _solution(
     shows = shares > 0
     angles = residual_angles(everywhere, sets, errors)
     refined = numbers[evenly(len(sets), len(fit.rotations))]
-    evidence = fit.log_evidence / n_bands
-    bands = n_bands / len(fit.rotations)
+    evidence, bands = fit.log_evidence / len(chosen.g), len(chosen.g) / len(chosen)
     said = trust_features(evidence, known.max(), shares.mean(), n_different, len(fit.gains), bands)
     # The rest is for a lattice that is none of those compared, as where weak bands were missed.
     unknown = max(1 - trust(said) / known.max(), 0.0)
@@ -330,8 +347,9 @@ def _solution(
         explained=_placed(shares, numbers, n_patterns),
         residuals=_placed(angles[shows], numbers[shows], n_patterns),
         dissent=_placed(others, refined, n_patterns),
-        log_evidence=evidence,
+        log_evidence=_log_evidence(fit, chosen, errors),
         spread=errors.spread,
+        trust_features=said,
     )
 
 
@@ -362,4 +380,5 @@ def _nothing(n_patterns: int) -> LatticeSolution:
         dissent=np.full(n_patterns, np.nan),
         log_evidence=0.0,
         spread=np.array(SPREAD),
+        trust_features=np.full(len(TRUST), np.nan),
     )

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from . import _edge_kernels
-from .bravais import near_symmetries, reduced_cell
+from .bravais import near_symmetries, reciprocal_indices, reduced_cell
 from .oriented_patterns import Views
 from .superlattices import MOST_STEPS, all_superlattices, variants
 
@@ -153,9 +153,7 @@ def find_reflections(cell, superlattices) -> Reflections:
         larger = reduced_cell(all_superlattices()[0][k] @ cell)
         matrix = np.rint(larger @ np.linalg.inv(cell))
         longest = _reach(larger)
-        most = np.ceil(longest * np.linalg.norm(larger, axis=1)).astype(int)
-        # Points of the grid are in order, and each is opposite to one as far from the other end.
-        points = np.indices(2 * most + 1).reshape(3, -1).T - most
+        points = reciprocal_indices(larger, longest)
         points = points[len(points) // 2 + 1 :]
         indices = np.rint(_PARTS * points @ np.linalg.inv(matrix).T).astype(int)
         lengths = np.linalg.norm(indices @ reciprocal, axis=1) / _PARTS
@@ -209,8 +207,7 @@ def _measured(
 
 def _known_planes(cell) -> np.ndarray:
     """Indices of the lattice's planes, the widest spaced first, without multiples and opposites."""
-    most = np.ceil(LONGEST_KNOWN * np.linalg.norm(cell, axis=1)).astype(int)
-    indices = np.indices(2 * most + 1).reshape(3, -1).T - most
+    indices = reciprocal_indices(cell, LONGEST_KNOWN)
     indices = indices[len(indices) // 2 + 1 :]
     indices = indices[np.gcd.reduce(indices, axis=1) == 1]
     lengths = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)

@@ -136,7 +136,7 @@ def radon_angles(
     pattern_centre : array of shape (3,) or (n, 3)
         In Bruker's convention.
     step : float
-        In degrees, for both angles.
+        In degrees: of the elevations, and of the azimuths but for what makes it a part of 180.
 
     Returns
     -------

@@ -76,7 +76,9 @@ def superlattices(index: int) -> np.ndarray:
         if a * b * c == index:
             for x, y, z in product(range(b), range(c), range(c)):
                 found.append([[a, x, y], [0, b, z], [0, 0, c]])
-    return np.array(found, dtype=np.float64)
+    matrices = np.array(found, dtype=np.float64)
+    matrices.setflags(write=False)
+    return matrices
 
 
 @lru_cache(maxsize=1)
@@ -140,6 +142,8 @@ def _cached_variants(buffer: bytes, order: int) -> tuple[np.ndarray, np.ndarray]
     matrices, _, places = all_superlattices()
     images = np.array([[places[_normal_form(m @ r)] for r in rotations] for m in matrices])
     orbits = images.min(axis=1)
+    for kept in (orbits, images):
+        kept.setflags(write=False)
     return orbits, images
 
 

@@ -28,7 +28,8 @@ def trust_features(
     Parameters
     ----------
     evidence : float
-        Log evidence per band.
+        Log evidence per band of the cell as it was chosen, in nats: before the last refinement,
+        with the errors first assumed, and with what superlattices add.
     probability : float
         Of the most probable lattice among the symmetries of the cell.
     explained : float

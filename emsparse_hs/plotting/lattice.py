@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from emsparse_hs.ebsd import BRAVAIS_LATTICES
+from emsparse_hs.ebsd.bravais import ANSWERS
 from emsparse_hs.plotting._axes import MASKED, show_image
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def plot_lattice(
     if figure is None:
         figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
     bars, lengths, angles = figure.subplots(1, 3, gridspec_kw={"width_ratios": [2, 1.1, 1.1]})
-    names = (*BRAVAIS_LATTICES, "unknown")
-    bars.bar(names, lattice.probabilities, color=[COLOURS[n] for n in names])
+    bars.bar(ANSWERS, lattice.probabilities, color=[COLOURS[n] for n in ANSWERS])
     bars.set_ylim(0, 1)
     bars.set_ylabel("probability")
     bars.tick_params(axis="x", rotation=90)

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hyperspy.signals import Signal1D
 
-from emsparse_hs.ebsd import BRAVAIS_LATTICES
+from emsparse_hs.ebsd.bravais import ANSWERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from orix.crystal_map import CrystalMap
-
-#: What a pattern may be, in the order of the signal axis.
-ANSWERS = (*BRAVAIS_LATTICES, "unknown")
 
 
 class BravaisProbabilities(Signal1D):

@@ -11,7 +11,7 @@ import numpy as np
 
 from emsparse_hs._optional import require
 from emsparse_hs.ebsd import rotation_between
-from emsparse_hs.signals._lattices import primitive_cell
+from emsparse_hs.signals._lattices import primitive_cell_of
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
@@ -29,7 +29,7 @@ def as_crystal_map(
     """Phases and orientations; see `EBSDMethods.to_crystal_map`."""
     orix = require("orix.crystal_map", "ebsd")
     rotation = require("orix.quaternion", "ebsd").Rotation
-    every = lattices if isinstance(lattices, Mapping) else {0: lattices}
+    every = lattices if isinstance(lattices, Mapping) else {lattices.label: lattices}
     scan = signal.axes_manager._navigation_shape_in_array
     _check_scan(every, scan)
     to_detector = _sample_to_detector(signal, detector)
@@ -39,13 +39,13 @@ def as_crystal_map(
     kept: dict[int, Phase] = {}
     for label, phase in _chosen_phases(every, phases).items():
         # Labels of one phase, such as grains, are one phase of the map.
-        number = next((n for n, other in kept.items() if other is phase), label)
+        number = next((n for n, other in kept.items() if _are_one(phase, other)), label)
         lattice = every[label]
         oriented = np.isfinite(lattice.orientations).all(axis=(1, 2))
         points = np.flatnonzero(lattice.patterns)[oriented]
         if points.size:
             kept[number] = phase
-            turn = rotation_between(lattice.cell, primitive_cell(phase))
+            turn = rotation_between(lattice.cell, primitive_cell_of(phase))
             matrices[points] = turn @ lattice.orientations[oriented] @ to_detector
             phase_id[points] = number
     _check_indexed(kept, every)
@@ -71,6 +71,12 @@ def _check_scan(lattices: Mapping[int, PhaseLattice], scan: tuple[int, ...]) -> 
                 f"{lattice.patterns.shape}, and this one has the shape {scan}. Pass the lattices "
                 "of this scan, by labels of 0 and above."
             )
+
+
+def _are_one(phase: Phase, other: Phase) -> bool:
+    """Whether phases have one name and one cell."""
+    cells = (one.structure.lattice.abcABG() for one in (phase, other))
+    return phase.name == other.name and np.allclose(*cells)
 
 
 def _check_indexed(phases: Mapping[int, Phase], lattices: Mapping[int, PhaseLattice]) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,8 @@ class KikuchiBands(Signal2D):
 
     The data have the shape (..., n_bands, 5): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
-    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands.
+    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands;
+    one without any has the contrast 0 in the first place, one that was left out NaN everywhere.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
     and saved with the rest. A centre that all patterns share is in
     ``metadata.Kikuchi_bands.pattern_centre``.
@@ -50,7 +51,10 @@ class KikuchiBands(Signal2D):
 
     @property
     def contrasts(self):
-        """Contrasts, in standard errors, shape (..., n_bands)."""
+        """Contrasts, in standard errors, shape (..., n_bands).
+
+        No z-scores: bands are where they are high, see `emsparse_hs.ebsd.bands.detect_bands`.
+        """
         return self._columns(4, 5)[..., 0]
 
     @property
@@ -60,7 +64,7 @@ class KikuchiBands(Signal2D):
         Of shape (3,) if all patterns share it, of shape (..., 3) if each has its own.
         """
         every = len(_QUANTITIES) + len(_CENTRE_QUANTITIES)
-        if self._aligned().shape[-1] == every:
+        if self._data_aligned_with_axes.shape[-1] == every:
             return self._columns(len(_QUANTITIES), every)[..., 0, :]
         return np.array(self.metadata.Kikuchi_bands.pattern_centre, dtype=float)
 
@@ -103,6 +107,51 @@ class KikuchiBands(Signal2D):
         place = patterns.axes_manager.indices
         return plot_bands(patterns.inav[place], self.inav[place], n_bands=n_bands)
 
+    def cluster_patterns(
+        self,
+        *,
+        beam_energy: float | None = None,
+        width_scale: float = WIDTH_SCALE,
+        centre_error: float = CENTRE_ERROR,
+        max_patterns: int = MOST_PATTERNS,
+        show_progressbar: bool | None = None,
+        num_workers: int | None = None,
+    ) -> np.ndarray:
+        """Group the patterns into phases by the cells that explain their bands.
+
+        Parameters
+        ----------
+        beam_energy, width_scale, centre_error
+            See `estimate_lattice`.
+        max_patterns : int
+            Cells are looked for in so many patterns at most, evenly spread: raise it for phases
+            that are rare.
+        show_progressbar, num_workers
+            As in HyperSpy.
+
+        Returns
+        -------
+        int64 array of the scan's shape
+            Labels for `estimate_lattice` and `classify_bravais`: 0 for patterns of the most
+            frequent phase, and so on; -1 where a pattern has too few bands, or no cell explains
+            them. Phases whose cells are nearly the same are one, see
+            `emsparse_hs.ebsd.cluster_patterns`.
+
+        Raises
+        ------
+        ValueError
+            If the beam energy is not known.
+        """
+        from emsparse_hs.signals._lattices import pattern_labels
+
+        options = {
+            "width_scale": width_scale,
+            "centre_error": centre_error,
+            "max_patterns": max_patterns,
+        }
+        how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
+        return pattern_labels(self, beam_energy, options, **how)
+
     def estimate_lattice(
         self,
         labels=0,
@@ -115,6 +164,9 @@ class KikuchiBands(Signal2D):
         num_workers: int | None = None,
     ) -> PhaseLattice | dict[int, PhaseLattice]:
         """Find the unit cell of an unknown phase, jointly from all of its patterns.
+
+        Cells are found from the 30 strongest bands of a pattern and superlattices from all: detect
+        60, where the default is 12.
 
         Parameters
         ----------
@@ -137,8 +189,9 @@ class KikuchiBands(Signal2D):
         Returns
         -------
         PhaseLattice or dict
-            One for each label; only that if `labels` is one number. See
-            `emsparse_hs.ebsd.solve_lattice` for the method.
+            One for each label; only that if `labels` is one number. Patterns that were left out
+            when bands were detected belong to none. See `emsparse_hs.ebsd.solve_lattice` for the
+            method.
 
         Raises
         ------
@@ -213,7 +266,7 @@ class KikuchiBands(Signal2D):
 
     def compare_phases(
         self,
-        phases: Sequence[Phase],
+        phases: Sequence[Phase] | Mapping[int, Phase],
         *,
         beam_energy: float | None = None,
         show_progressbar: bool | None = None,
@@ -223,12 +276,12 @@ class KikuchiBands(Signal2D):
 
         Parameters
         ----------
-        phases : sequence of orix.crystal_map.Phase
-            With space group and cell.
+        phases : sequence or dict of orix.crystal_map.Phase
+            With space group and cell in angstrom.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
         show_progressbar, num_workers
-            As in HyperSpy. Phases are compared side by side, on this machine's threads.
+            As in HyperSpy. Patterns are compared side by side, on this machine's threads.
 
         Returns
         -------
@@ -241,19 +294,16 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the beam energy or a space group is not known.
+            If the beam energy or a space group is not known, or a cell is not in angstrom.
         """
         from emsparse_hs.signals._lattices import phase_scores
 
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return phase_scores(self, phases, beam_energy, **how)
 
-    def _aligned(self):
-        return self._data_aligned_with_axes
-
     def _columns(self, first: int, last: int):
         """Some of the quantities, whatever was done to the order and number of bands."""
-        data = self._aligned()
+        data = self._data_aligned_with_axes
         quantity = self.axes_manager.signal_axes[0]
         complete = data.shape[-1] in (len(_QUANTITIES), len(_QUANTITIES + _CENTRE_QUANTITIES))
         if quantity.name != "quantity" or not complete:

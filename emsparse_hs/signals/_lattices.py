@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,8 +14,9 @@ from hyperspy.signal import BaseSignal
 
 from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
-from emsparse_hs.ebsd import Bands, Patterns, compare_cells, solve_lattice
-from emsparse_hs.signals._bravais_probabilities import ANSWERS
+from emsparse_hs.ebsd import Bands, Patterns, cluster_patterns, compare_cells, solve_lattice
+from emsparse_hs.ebsd.bravais import ANSWERS
+from emsparse_hs.ebsd.known_cells import primitive_cell
 from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
 from emsparse_hs.signals._provenance import kept_metadata
 
@@ -24,18 +25,9 @@ if TYPE_CHECKING:
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands
 
-#: No crystal's cell has an edge below this, in angstrom: such a phase is in nm.
-_SHORTEST_EDGE = 1.5
-#: Lattice points of the centred cells, as rows of their primitive bases.
-_PRIMITIVE = {
-    "P": np.eye(3),
-    "A": np.array([[1, 0, 0], [0, 0.5, 0.5], [0, -0.5, 0.5]]),
-    "B": np.array([[0.5, 0, 0.5], [0, 1, 0], [-0.5, 0, 0.5]]),
-    "C": np.array([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]]),
-    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
-    "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
-    "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
-}
+#: In angstrom: no cell has an edge below the first, nor all above the second. Such a phase is in nm
+#: or in pm.
+_SHORTEST_EDGE, _LONGEST_EDGES = 1.5, 50.0
 
 
 class PatternSource(NamedTuple):
@@ -70,6 +62,18 @@ class PatternSource(NamedTuple):
         alike = np.ndim(self.pattern_centre) == 1
         centre = self.pattern_centre if alike else self.pattern_centre[chosen]
         return Patterns(take, centre, self.signal_mask)
+
+
+def pattern_labels(
+    bands: KikuchiBands, beam_energy: float | None, options: dict, **how
+) -> np.ndarray:
+    """Which patterns are of one phase; see `KikuchiBands.cluster_patterns`."""
+    energy = checked_beam_energy(bands, beam_energy)
+    data = _complete(bands, **how)
+    flat = data.reshape(-1, *data.shape[-2:])
+    workers = partial(compute_each, desc="Patterns", **how)
+    labels = cluster_patterns(_as_bands(flat), energy, workers=workers, **options)
+    return labels.reshape(bands.axes_manager._navigation_shape_in_array)
 
 
 def find_lattices(
@@ -111,12 +115,17 @@ def classify(
 
 
 def phase_scores(
-    bands: KikuchiBands, phases: Iterable[Phase], beam_energy: float | None, **how
+    bands: KikuchiBands,
+    phases: Iterable[Phase] | Mapping[int, Phase],
+    beam_energy: float | None,
+    **how,
 ) -> np.ndarray:
     """Log evidence of each phase for each pattern; see `KikuchiBands.compare_phases`."""
     energy = checked_beam_energy(bands, beam_energy)
     scan = bands.axes_manager._navigation_shape_in_array
     # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
+    if isinstance(phases, Mapping):
+        phases = phases.values()
     if not np.iterable(phases):
         phases = [phases]
     pairs = [phase if isinstance(phase, tuple) else (0, phase) for phase in phases]
@@ -126,24 +135,25 @@ def phase_scores(
     data = _complete(bands, **how)
     cells = [_cell_in_angstrom(phase) for phase in phases]
     flat = data.reshape(-1, *data.shape[-2:])
-    workers = partial(compute_each, desc="Phases", **how)
+    workers = partial(compute_each, desc="Patterns", **how)
     scores = compare_cells(_as_bands(flat), cells, energy, workers=workers)
     return scores.reshape(*scan, len(phases))
 
 
 def _cell_in_angstrom(phase: Phase) -> np.ndarray:
-    """Primitive cell of a phase that is not in nm."""
+    """Primitive cell of a phase that is in angstrom."""
     shortest = min(phase.structure.lattice.abcABG()[:3])
-    if shortest < _SHORTEST_EDGE:
+    if not _SHORTEST_EDGE <= shortest <= _LONGEST_EDGES:
+        unit = "nm" if shortest < _SHORTEST_EDGE else "pm"
         raise ValueError(
             f"The shortest edge of the phase {phase.name!r} is {shortest:.3g} angstrom, which no "
-            "crystal has. If the cell is in nm, set it in angstrom, such as with "
+            f"crystal has. If the cell is in {unit}, set it in angstrom, such as with "
             "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
         )
-    return primitive_cell(phase)
+    return primitive_cell_of(phase)
 
 
-def primitive_cell(phase: Phase) -> np.ndarray:
+def primitive_cell_of(phase: Phase) -> np.ndarray:
     """Primitive cell of a phase in its own unit, rows are the basis vectors.
 
     Raises
@@ -158,9 +168,10 @@ def primitive_cell(phase: Phase) -> np.ndarray:
             "phase.space_group."
         )
     letter = phase.space_group.short_name[0]
-    if letter == "R" and abs(phase.structure.lattice.gamma - 120) > 1:
-        letter = "P"  # Rhombohedral axes are primitive.
-    return _PRIMITIVE[letter] @ base
+    # diffpy says H where a rhombohedral group has hexagonal axes; its own axes are primitive.
+    if letter in "RH":
+        letter = "R" if abs(phase.structure.lattice.gamma - 120) < 1 else "P"
+    return primitive_cell(base, letter)
 
 
 def checked_beam_energy(signal: BaseSignal, beam_energy: float | None) -> float:
@@ -220,12 +231,19 @@ def _of_each_label(
 ) -> dict[int, PhaseLattice]:
     """Called by what a method calls: warnings are for whoever called the method."""
     data = _complete(bands, **how)
+    labels = np.where(_left_out(data), -1, labels)
+    if not (labels >= 0).any():
+        raise ValueError("All patterns with labels were left out when their bands were detected.")
+    # Within one bar for all labels.
+    workers = partial(compute_each, desc="Patterns", **{**how, "show_progressbar": False})
 
     def solved(label: int) -> PhaseLattice:
         chosen = labels == label
         patterns = None if source is None else source.of(chosen)
-        solution = solve_lattice(_as_bands(data[chosen]), energy, patterns=patterns, **options)
-        return PhaseLattice(solution, chosen)
+        solution = solve_lattice(
+            _as_bands(data[chosen]), energy, patterns=patterns, workers=workers, **options
+        )
+        return PhaseLattice(solution, chosen, label)
 
     each = np.unique(labels[labels >= 0]).tolist()
     found = dict(zip(each, compute_each(solved, each, "Lattices", **how), strict=True))
@@ -238,6 +256,11 @@ def _complete(bands: KikuchiBands, **how) -> np.ndarray:
     """Normals, half widths and contrasts of all bands, computed."""
     data = bands._columns(0, 5)
     return compute(data, **how) if isinstance(data, da.Array) else data
+
+
+def _left_out(data: np.ndarray) -> np.ndarray:
+    """Which patterns were left out when bands were detected: not even a contrast is known."""
+    return np.isnan(data[..., 4]).all(axis=-1)
 
 
 def _as_bands(data: np.ndarray) -> Bands:
@@ -262,8 +285,10 @@ def _each(bands: KikuchiBands, energy: float, options: dict, **kwargs):
 def _probability_rows(rows, shape: tuple[int, int], energy: float, options: dict) -> np.ndarray:
     """Of the patterns of a block, one by one."""
     table = rows.reshape(-1, *shape)
-    solutions = [solve_lattice(_as_bands(one[None]), energy, **options) for one in table]
-    return np.array([s.probabilities for s in solutions]).reshape(len(table), len(ANSWERS))
+    found = np.full((len(table), len(ANSWERS)), np.nan)
+    for p in np.flatnonzero(~_left_out(table)):
+        found[p] = solve_lattice(_as_bands(table[p : p + 1]), energy, **options).probabilities
+    return found
 
 
 def _as_probabilities(bands: KikuchiBands, data) -> BravaisProbabilities:

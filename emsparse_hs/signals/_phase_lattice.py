@@ -26,6 +26,8 @@ SPACE_GROUPS = {
     "aP": 2, "mP": 10, "mC": 12, "oP": 47, "oC": 65, "oI": 71, "oF": 69, "tP": 123, "tI": 139,
     "hR": 166, "hP": 191, "cP": 221, "cI": 229, "cF": 225,
 }  # fmt: skip
+#: The monoclinic ones with c as the unique axis: P112/m, and A112/m by diffpy's number.
+C_UNIQUE_GROUPS = {"mP": 10, "mC": 4012}
 #: Share of patterns that don't fit, above which there is a warning.
 _MISFITS = 0.2
 
@@ -44,11 +46,14 @@ class PhaseLattice:
         Of the patterns of the phase.
     patterns : bool array of the scan's shape
         Which patterns those are; everything that is told of each pattern is in their order.
+    label : int
+        Of these patterns.
     """
 
-    def __init__(self, solution: LatticeSolution, patterns: np.ndarray):
+    def __init__(self, solution: LatticeSolution, patterns: np.ndarray, label: int = 0):
         self.solution = solution
         self.patterns = patterns
+        self.label = label
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "solution":
@@ -62,7 +67,11 @@ class PhaseLattice:
         return repr(self.solution).replace("LatticeSolution", "PhaseLattice")
 
     def to_phase(
-        self, name: str | None = None, element: str = "Fe", lattice: str | None = None
+        self,
+        name: str | None = None,
+        element: str = "Fe",
+        lattice: str | None = None,
+        unique_axis: str = "c",
     ) -> Phase:
         """A phase for indexing, with the symmetry of the most probable lattice.
 
@@ -78,6 +87,9 @@ class PhaseLattice:
         lattice : str, optional
             Another of the lattices that the cell may have, such as "cF". The most probable by
             default.
+        unique_axis : "c" or "b"
+            Of monoclinic lattices: "c" is where orix has the two-fold axis, so that misorientations
+            and colours come out right; "b" is that of `parameters`, of PyEBSDIndex and EMsoft.
 
         Returns
         -------
@@ -86,20 +98,25 @@ class PhaseLattice:
         Raises
         ------
         ValueError
-            If there is no lattice, or not that one, or none is more probable than 'unknown'.
+            If there is no lattice, or not that one, or none is more probable than 'unknown', or the
+            unique axis is another one.
         ImportError
             If orix is not installed.
         """
+        if unique_axis not in ("b", "c"):
+            raise ValueError(f"unique_axis is {unique_axis!r}, and must be 'b' or 'c'.")
         symmetry = self._symmetry_of(self.solution.lattice if lattice is None else lattice)
         lattice = symmetry.lattice
         crystal_map = require("orix.crystal_map", "ebsd")
         structure = require("diffpy.structure", "ebsd")
-        parameters = cell_parameters(symmetric_cell(self.solution.cell, symmetry))
-        cell = structure.Lattice(*parameters)
+        cell, group = symmetric_cell(self.solution.cell, symmetry), SPACE_GROUPS[lattice]
+        if unique_axis == "c" and lattice in C_UNIQUE_GROUPS:
+            cell, group = np.roll(cell, 1, axis=0), C_UNIQUE_GROUPS[lattice]
+        atoms = [structure.Atom(element, [0, 0, 0])]
         return crystal_map.Phase(
             name=lattice if name is None else name,
-            space_group=SPACE_GROUPS[lattice],
-            structure=structure.Structure([structure.Atom(element, [0, 0, 0])], cell),
+            space_group=group,
+            structure=structure.Structure(atoms, structure.Lattice(*cell_parameters(cell))),
         )
 
     def _symmetry_of(self, lattice: str) -> Symmetry:
@@ -171,7 +188,8 @@ def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
             f"Patterns with the label {label} disagree: a cell other than that of {lattice!r} "
             f"explains {others} of the {np.isfinite(dissent).sum()} that it was found from better, "
             "and at least one of these far better. There are probably two phases under the label. "
-            "lattice.dissent says which of those patterns are of the other one.",
+            "lattice.dissent says which of those patterns are of the other one, and "
+            "bands.cluster_patterns() makes labels of all.",
             stacklevel=stacklevel,
         )
         return

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.decomposition import PoissonNMF, as_counts, merge_components, select_n_components
-from emsparse_hs.decomposition._scale import common_factor
+from emsparse_hs.decomposition._scale import are_counts, common_factor
 
 FACTORS = [0.7, 1 / 255, 3.7e-5, 1.0000001, 12.34, 2.5]
 
@@ -38,7 +38,7 @@ def said(fit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit()
-    return [w for w in caught if "no whole numbers" in str(w.message)]
+    return [w for w in caught if "are no counts" in str(w.message)]
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,42 @@ def test_errors_name_the_factor(counts):
         merge_components(0.7 * counts, np.ones((1, 30)), np.ones((60, 1)))
     with pytest.raises(ValueError, match=r"whole numbers.*times 1e-06, and counts after"):
         merge_components(1e-6 * counts, np.ones((1, 30)), np.ones((60, 1)))
+
+
+@pytest.mark.parametrize("gain", [2, 3, 10])
+@pytest.mark.parametrize("dtype", ["u2", "i8", "f4"])
+def test_whole_multiples_of_counts_are_told_too(counts, gain, dtype):
+    scaled = (gain * counts).astype(dtype)
+    message = rf"whole numbers times {gain}, and counts after s.data = \(s.data / {gain}\).round"
+    with pytest.warns(UserWarning, match=message):
+        PoissonNMF(2, random_state=0, max_iter=3, tol=0).fit(scaled)
+    with pytest.raises(ValueError, match=message):
+        select_n_components(scaled, [1])
+    with pytest.raises(ValueError, match=message):
+        merge_components(scaled, np.ones((1, 30)), np.ones((60, 1)))
+
+
+def test_a_few_even_counts_are_counts():
+    assert are_counts(as_counts(np.full((9, 10), 2)))
+    assert not are_counts(as_counts(np.full((10, 10), 2)))
+    mostly_even = np.full((300, 300), 2)
+    mostly_even[-1, -1] = 3
+    assert are_counts(as_counts(mostly_even))
+
+
+@pytest.mark.parametrize("mean", [0.5, 30, 3000])
+def test_scaling_and_back_in_float32_leaves_counts(mean):
+    counts = np.random.default_rng(0).poisson(mean, (200, 50)).astype("f4")
+    weights = np.sqrt(counts.mean(1, keepdims=True) + 1) * np.sqrt(counts.mean(0) + 1)
+    back = counts / weights.astype("f4") * weights.astype("f4")
+    assert not np.array_equal(back, counts)
+    np.testing.assert_array_equal(as_counts(back).toarray(), counts)
+    assert as_counts(back).dtype.kind == "u"
+
+
+def test_values_are_not_rounded_that_are_no_counts():
+    # Of such large values a part in a hundred thousand is more than one.
+    values = np.random.default_rng(0).uniform(1e5, 2e5, (50, 20))
+    np.testing.assert_array_equal(as_counts(values).toarray(), values.astype("f4"))
+    tiny = np.array([[3.0, 1e-7, 2.0]])
+    np.testing.assert_array_equal(as_counts(tiny).toarray(), tiny.astype("f4"))

@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from emsparse_hs.electron import relativistic_wavelength
+
 #: Primitive vectors as rows in units of the conventional ones; R has hexagonal axes.
 _PRIMITIVE = {
     "P": np.eye(3),
@@ -14,6 +16,16 @@ _PRIMITIVE = {
     "I": np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
     "F": np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2,
     "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
+}
+
+#: Bands drawn of a pattern.
+_N_BANDS = 30
+#: Phases that patterns are drawn of: centring, lengths in angstrom, angles in degrees.
+_PHASES = {
+    "austenite": ("F", 3.6, 3.6, 3.6),
+    "ferrite": ("I", 2.87, 2.87, 2.87),
+    "rutile": ("P", 4.6, 4.6, 2.96),
+    "corundum": ("R", 4.76, 4.76, 12.99, 90, 90, 120),
 }
 
 
@@ -71,3 +83,27 @@ def random_rotation():
 def planes_of():
     """Function from a cell and a length to the planes with g below it, the widest spaced first."""
     return _planes
+
+
+@pytest.fixture(scope="session")
+def draw_phase():
+    """Function that draws bands of a phase, with errors of 0.2 degrees and 3 % of width."""
+
+    def make(name, n_patterns, seed):
+        rng = np.random.default_rng(seed)
+        planes = _planes(_primitive(*_PHASES[name]), 1.6)
+        table = np.empty((n_patterns, _N_BANDS, 5))
+        for rows in table:
+            g = planes @ _rotation(rng)
+            lengths = np.linalg.norm(g, axis=1)
+            g = g[np.abs(g[:, 2]) < 0.57 * lengths][:60]
+            strengths = rng.lognormal(0, 0.3, len(g)) / np.linalg.norm(g, axis=1)
+            strongest = np.argsort(-strengths)[:_N_BANDS]
+            g, lengths = g[strongest], np.linalg.norm(g[strongest], axis=1)
+            normals = g / lengths[:, None] + rng.normal(0, np.radians(0.2), g.shape)
+            rows[:, :3] = normals / np.linalg.norm(normals, axis=1)[:, None]
+            sines = relativistic_wavelength(20.0) * lengths * rng.normal(1, 0.03, len(g)) / 2
+            rows[:, 3], rows[:, 4] = np.degrees(np.arcsin(sines)), 10 * strengths[strongest]
+        return table
+
+    return make

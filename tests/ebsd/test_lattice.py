@@ -5,9 +5,10 @@
 import numpy as np
 import pytest
 
+from emsparse_hs.ebsd._cell_kernels import lattice_densities
 from emsparse_hs.ebsd.bands import Bands
 from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES
-from emsparse_hs.ebsd.lattice import solve_lattice
+from emsparse_hs.ebsd.lattice import PRIOR_BANDS, STRAY, solve_lattice
 from emsparse_hs.ebsd.posterior import parameter_errors
 
 #: Of electrons of 20 and of 10 keV, in angstrom.
@@ -171,6 +172,27 @@ def test_the_error_of_the_pattern_centre_comes_back(lattice, change, simulate):
     np.testing.assert_allclose(solution.parameters[:3], LATTICES[lattice][:3], rtol=0.01)
 
 
+@pytest.mark.parametrize(("lattice", "n_patterns"), [("cF", 1), ("oP", 3), ("hP", 12)])
+def test_the_log_evidence_is_that_of_the_solution(lattice, n_patterns, simulate):
+    """Of its cell, orientations and spread, over bands of no lattice."""
+    bands, _, _ = simulate(lattice, n_patterns, seed=4)
+    solution = solve(bands, centre_error=1e-5)
+    lengths = 2 * np.sin(np.radians(bands.half_widths)) / WAVELENGTH
+    g = bands.normals * lengths[..., None] @ solution.orientations.transpose(0, 2, 1)
+    densities = np.empty(g[..., 0].size)
+    lattice_densities(solution.cell, g.reshape(-1, 3), solution.spread, densities)
+    # All bands belong to the lattice, so that the share of those that don't is that assumed.
+    stray = PRIOR_BANDS * STRAY / (densities.size + PRIOR_BANDS)
+    expected = np.log(1 + (1 - stray) / stray * densities).mean()
+    assert solution.log_evidence == pytest.approx(expected, abs=0.1)
+
+
+def test_what_is_no_lattice_has_no_log_evidence(simulate):
+    nothing = [solve(noise(4, seed)).log_evidence for seed in range(3)]
+    assert 0 <= min(nothing) and max(nothing) < solve(simulate("mC", 1)[0]).log_evidence / 2
+    assert solve(Bands(*(values[:, :7] for values in noise(1, 0)))).log_evidence == 0
+
+
 def test_a_right_pattern_centre_is_left_alone(simulate):
     solution = solve(simulate("oP", 12, seed=7)[0], centre_error=0.01)
     assert np.abs(solution.centre_errors.mean(axis=0)).max() < 0.002
@@ -236,8 +258,11 @@ def test_a_pattern_of_another_kind_has_no_orientation(simulate):
     bands.half_widths[4] = np.linspace(0.05, 0.1, bands.half_widths.shape[1])
     solution = solve(bands)
     assert solution.lattice == "cF" and not solution.fits[4]
-    assert solution.explained[4] > 0 or np.isnan(solution.orientations[4]).all()
-    assert np.isfinite(solution.residuals[:4]).all()
+    assert solution.explained[4] == 0
+    assert np.isnan(solution.orientations[4]).all() and np.isnan(solution.residuals[4])
+    assert (
+        np.isfinite(solution.orientations[:4]).all() and np.isfinite(solution.residuals[:4]).all()
+    )
 
 
 def assert_nothing(solution, n_patterns):

@@ -9,7 +9,7 @@ from hyperspy.signals import Signal2D
 
 from emsparse_hs.accessor._ebsd import EBSDMethods
 from emsparse_hs.data._simulated_patterns import simulate_patterns
-from emsparse_hs.ebsd.geometry import angles_from_normals, pixel_directions
+from emsparse_hs.ebsd.geometry import angles_from_normals
 from emsparse_hs.plotting import plot_bands, plot_radon
 
 matplotlib.use("Agg")
@@ -38,18 +38,21 @@ def test_edges_lie_at_the_half_width_from_the_band(scan):
     left, right = figure.axes
     assert not left.lines
     assert len(right.lines) == 2 * 3 + 1
-    directions = pixel_directions(SHAPE, CENTRE)
     one = bands.inav[1, 0]
-    for line, rank in zip(right.lines[:6], (0, 0, 1, 1, 2, 2), strict=True):
+    middle = CENTRE[0] * SHAPE[1] - 0.5, CENTRE[1] * SHAPE[0] - 0.5
+    for i, line in enumerate(right.lines[:6]):
+        rank, sign = i // 2, (-1, 1)[i % 2]
         x, y = line.get_data()
-        seen = (x > 0) & (x < SHAPE[1] - 1) & (y > 0) & (y < SHAPE[0] - 1)
-        places = np.rint(np.column_stack([y, x])[seen]).astype(int)
-        sines = directions[places[:, 0], places[:, 1]] @ one.normals[rank]
-        angles = np.degrees(np.arcsin(np.abs(sines)))
-        # Half a pixel's diagonal is 1.7 degrees here.
-        np.testing.assert_allclose(angles, one.half_widths[rank], atol=1.8)
+        seen = np.isfinite(x)
+        rays = np.column_stack(
+            [x - middle[0], middle[1] - y, np.full(x.shape, CENTRE[2] * SHAPE[0])]
+        )
+        rays = rays[seen] / np.linalg.norm(rays[seen], axis=1, keepdims=True)
+        angles = np.degrees(np.arcsin(rays @ one.normals[rank]))
+        np.testing.assert_allclose(angles, sign * one.half_widths[rank], atol=1e-6)
+        assert seen.sum() > 100
     x, y = right.lines[-1].get_data()
-    assert (x, y) == (pytest.approx(0.45 * 48 - 0.5), pytest.approx(0.3 * 40 - 0.5))
+    assert (x, y) == (pytest.approx(middle[0]), pytest.approx(middle[1]))
     assert figure.get_suptitle() == "Nickel"
 
 

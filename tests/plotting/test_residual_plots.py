@@ -104,9 +104,9 @@ def test_figure_shows_map_and_worst_regions(pattern):
 def test_data_that_are_no_counts_are_told(lazy):
     s, _ = with_particles(lazy=lazy)
     s.data = s.data * 0.7
-    with pytest.warns(UserWarning, match="no whole numbers.*times 0.7"):
+    with pytest.warns(UserWarning, match="the data are none.*times 0.7"):
         s.emsparse.misfit()
-    with pytest.warns(UserWarning, match="no whole numbers.*times 0.7"):
+    with pytest.warns(UserWarning, match="the data are none.*times 0.7"):
         plot_residuals(s)
 
 

@@ -2,16 +2,23 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Crystal maps of lattices: orientations as kikuchipy has them, phases, places in the scan."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hyperspy.signals import Signal2D
 
 from emsparse_hs.accessor._ebsd import EBSDMethods
+from emsparse_hs.ebsd.bravais import near_symmetries, reduced_cell
+from emsparse_hs.ebsd.known_cells import primitive_cell
 from emsparse_hs.electron import relativistic_wavelength
-from emsparse_hs.signals import KikuchiBands
+from emsparse_hs.signals import KikuchiBands, PhaseLattice
+from emsparse_hs.signals._lattices import primitive_cell_of
+from emsparse_hs.signals._phase_lattice import SPACE_GROUPS
 
 crystal_map = pytest.importorskip("orix.crystal_map")
 quaternion = pytest.importorskip("orix.quaternion")
+vector = pytest.importorskip("orix.vector")
 detectors = pytest.importorskip("kikuchipy.detectors")
 structure = pytest.importorskip("diffpy.structure")
 
@@ -22,8 +29,17 @@ DETECTOR = detectors.EBSDDetector(shape=(100, 110), pc=(0.45, 0.3, 0.6), **TILTS
 #: Lattice parameters and space groups.
 PHASES = {
     "hP": ((2.95, 2.95, 4.68, 90, 90, 120), 191),
-    "mP": ((3.4, 4.6, 5.9, 90, 99, 90), 10),
+    "mP": ((5.9, 3.4, 4.6, 90, 90, 99), 10),  # orix has the two-fold axis along c
     "oP": ((3.6, 4.7, 5.9, 90, 90, 90), 47),
+}
+#: Of each crystal family.
+PARAMETERS = {
+    "a": (3.1, 4.2, 5.3, 82, 97, 105),
+    "m": (3.4, 4.6, 5.9, 90, 99, 90),
+    "o": (3.6, 4.7, 5.9, 90, 90, 90),
+    "t": (3.6, 3.6, 5.2, 90, 90, 90),
+    "h": (2.95, 2.95, 4.68, 90, 90, 120),
+    "c": (3.6, 3.6, 3.6, 90, 90, 90),
 }
 
 
@@ -41,7 +57,7 @@ def shown(phase, rotations, seed=0):
     indices = np.stack(np.meshgrid(*[range(-3, 4)] * 3, indexing="ij"), -1).reshape(-1, 3)
     indices = np.array([h for h in indices.tolist() if h > [0, 0, 0]])
     indices = indices[np.gcd.reduce(indices, axis=1) == 1]
-    g = indices @ np.linalg.inv(phase.structure.lattice.base).T
+    g = indices @ np.linalg.inv(primitive_cell_of(phase)).T
     g = g[np.argsort(np.linalg.norm(g, axis=1))[:30]]
     lengths = np.linalg.norm(g, axis=1)
     half_widths = np.degrees(np.arcsin(lengths * relativistic_wavelength(20.0) / 2))
@@ -114,9 +130,7 @@ def test_orientations_of_a_known_phase(oriented, scale):
     known = known_phase(phase.name, scale)
     xmap = to_map(lattice, known)
     assert_same_axes(axes_of(phase, xmap.rotations), axes_of(phase, rotations))
-    # Of monoclinic phases orix takes the two-fold axis to be c, and cells have it along b.
-    if phase.name != "mP":
-        assert misorientations(xmap.rotations, rotations, phase).max() < 0.1
+    assert misorientations(xmap.rotations, rotations, phase).max() < 0.1
     assert xmap.phases[0].name == phase.name
     np.testing.assert_allclose(
         xmap.phases[0].structure.lattice.abcABG(), known.structure.lattice.abcABG()
@@ -130,6 +144,53 @@ def test_orientations_of_the_phase_that_was_found(oriented):
     found = xmap.phases[0]
     assert found.name == phase.name == lattice.lattice
     assert_same_axes(axes_of(found, xmap.rotations), axes_of(phase, rotations))
+    assert misorientations(xmap.rotations, rotations, found).max() < 0.1
+
+
+@pytest.fixture(params=SPACE_GROUPS)
+def symmetric(request):
+    """A lattice in all orientations that are equal, and its cell in each."""
+    family, centring = request.param
+    cell = reduced_cell(
+        primitive_cell(structure.Lattice(*PARAMETERS[family]).base, centring)
+        @ random_rotations(1, 8).to_matrix()[0]
+    )
+    symmetry = near_symmetries(cell @ cell.T, 1e-6)[-1]
+    assert symmetry.lattice == request.param
+    turns = np.linalg.inv(cell) @ symmetry.rotations.transpose(0, 2, 1) @ cell
+    orientations = turns @ random_rotations(1, 9).to_matrix()[0]
+    solution = SimpleNamespace(
+        cell=cell, lattice=symmetry.lattice, hypotheses=[SimpleNamespace(symmetry=symmetry)],
+        orientations=orientations, explained=np.ones(len(turns)), residuals=np.zeros(len(turns)),
+    )  # fmt: skip
+    return PhaseLattice(solution, np.ones(len(turns), bool)), cell @ orientations
+
+
+def test_the_phase_of_a_lattice_has_its_symmetry(symmetric):
+    lattice, cells = symmetric
+    phase = lattice.to_phase()
+    equal = vector.Miller(hkl=[1, 2, 3], phase=phase).symmetrise()
+    np.testing.assert_allclose(equal.hkl, np.rint(equal.hkl), atol=1e-6)
+    np.testing.assert_allclose(equal.length, equal.length[0])
+    assert equal.size == 2 * len(cells)
+    scan = (len(cells),)
+    for xmap in (to_map(lattice, scan=scan), to_map(lattice, phase, scan)):
+        to_detector = (DETECTOR.sample_to_detector * ~xmap.rotations).to_matrix()
+        assert_same_axes(primitive_cell_of(phase) @ to_detector.transpose(0, 2, 1), cells)
+        assert misorientations(xmap.rotations, xmap.rotations[:1], phase).max() < 0.05
+
+
+def test_the_phase_of_a_lattice_is_compared(symmetric):
+    lattice, _ = symmetric
+    standard = lattice.to_phase(unique_axis="b")
+    assert standard.space_group.number == SPACE_GROUPS[lattice.lattice]
+    phases = [lattice.to_phase(), standard]
+    bands = as_bands(shown(phases[0], random_rotations(2)), (2,))
+    scores = bands.compare_phases(phases, **QUIET)
+    np.testing.assert_allclose(scores[:, 0], scores[:, 1], rtol=1e-6)
+    assert scores.min() > 1
+    with pytest.raises(ValueError, match="unique_axis is 'a', and must be 'b' or 'c'"):
+        lattice.to_phase(unique_axis="a")
 
 
 def test_places_and_properties(oriented):
@@ -180,6 +241,16 @@ def test_phases_by_label(grains):
     np.testing.assert_array_equal(np.isnan(xmap.prop["explained"]), expected.ravel() < 0)
 
 
+def test_one_label_keeps_its_number(grains):
+    _, lattices = grains
+    bands = as_bands(shown(known_phase("oP"), random_rotations(12)))
+    lattice = bands.estimate_lattice(7, width_scale=1.0, **QUIET)
+    assert (lattice.label, lattices[5].label) == (7, 5)
+    for phases in (None, known_phase("oP"), {7: known_phase("oP")}):
+        xmap = to_map(lattice, phases)
+        assert xmap.phases.ids == [7] and xmap.phases.names == ["oP"]
+
+
 def test_phases_of_some_labels_are_known(grains):
     labels, lattices = grains
     xmap = to_map(lattices, {5: known_phase("hP")})
@@ -201,8 +272,9 @@ def test_labels_of_one_phase_are_one(grains):
     two = as_bands(shown(phase, rotations)).estimate_lattice(
         np.repeat([3, 4], 6).reshape(SCAN), width_scale=1.0, **QUIET
     )
-    xmap = to_map(two, phase)
-    assert xmap.phases.ids == [3] and (xmap.phase_id == 3).all()
+    for phases in (phase, {3: phase, 4: phase.deepcopy()}):
+        xmap = to_map(two, phases)
+        assert xmap.phases.ids == [3] and (xmap.phase_id == 3).all()
     assert misorientations(xmap.rotations, rotations, phase).max() < 0.15
 
 

@@ -383,6 +383,7 @@ def test_one_phase_and_none_to_compare_with(scan):
 def test_patterns_without_bands_are_unknown(scan, lazy):
     bands = scan.deepcopy()
     bands.data[0, 1] = np.nan
+    bands.data[0, 1, 0, 4] = 0  # looked at, and none found
     bands.data[1, 1, 5:] = np.nan
     bands = bands.as_lazy() if lazy else bands
     found = bands.classify_bravais(**QUIET)
@@ -398,6 +399,41 @@ def test_patterns_without_bands_are_unknown(scan, lazy):
     assert "unknown" in repr(nothing)
     with pytest.raises(ValueError, match="no lattice"):
         nothing.to_phase()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_patterns_that_were_left_out_are_not_unknown(lazy):
+    """A third was left out when bands were detected, and one pattern has none."""
+    truth = simulate_patterns((3, 2), SHAPE, CENTRE, seed=3)
+    truth.patterns[0, 1] = 7
+    patterns = hs.signals.Signal2D(truth.patterns)
+    left_out = np.zeros((3, 2), bool)
+    left_out[2] = True
+    bands = EBSDMethods(patterns.as_lazy() if lazy else patterns).detect_bands(
+        30, CENTRE, navigation_mask=left_out.T, **QUIET
+    )
+    assert bands._lazy == lazy
+    options = {"beam_energy": 20.0, "width_scale": 1.0, **QUIET}
+    for labels in (None, 7, np.full((3, 2), 2)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if labels is None else "ignore")
+            answers = bands.classify_bravais(labels, **options).most_probable()
+        assert (answers[2] == "").all()
+        assert answers[0, 1] == ("unknown" if labels is None else "cF")
+    with pytest.warns(UserWarning, match="25% of the patterns"):
+        lattice = bands.estimate_lattice(**options)
+    np.testing.assert_array_equal(lattice.patterns, ~left_out)
+    labels = np.where(left_out, 5, 3)
+    labels[0, 1] = -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(bands.estimate_lattice(labels, **options)) == [3]
+    with pytest.raises(ValueError, match="were left out when their bands were detected"):
+        bands.inav[:, 2:].estimate_lattice(**options)
+    scores = bands.compare_phases(phases()[:1], beam_energy=20.0)
+    np.testing.assert_array_equal(
+        np.isfinite(scores[..., 0]), [[True, False], [True] * 2, [False] * 2]
+    )
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -508,6 +544,8 @@ def test_the_right_one_of_known_phases(scan, together, lazy):
     of_list = pytest.importorskip("orix.crystal_map").PhaseList(phases())
     one = bands.inav[0, 0].compare_phases(of_list)
     np.testing.assert_allclose(one, scores[0, 0], atol=1e-6)
+    by_number = bands.inav[0, 0].compare_phases(dict(enumerate(phases())))
+    np.testing.assert_array_equal(by_number, one)
     # The phase that was found explains its patterns as well as the one that is known.
     found = together[7].to_phase()
     assert bands.inav[1, 0].compare_phases([found]).min() > 2
@@ -524,8 +562,9 @@ def test_says_what_is_wrong_with_a_phase(scan):
     crystal_map = pytest.importorskip("orix.crystal_map")
     with pytest.raises(ValueError, match="'mine' has no space group"):
         scan.compare_phases([crystal_map.Phase("mine", structure=phases()[0].structure)])
-    with pytest.raises(ValueError, match="in nm"):
-        scan.compare_phases(phases(0.1))
+    for scale, unit in ((0.1, "nm"), (100, "pm")):
+        with pytest.raises(ValueError, match=f"If the cell is in {unit}"):
+            scan.compare_phases(phases(scale))
 
 
 def test_strain_of_a_known_cell():
