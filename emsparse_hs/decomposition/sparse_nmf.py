@@ -17,6 +17,7 @@ from ._checks import check_choice, check_number, check_whole
 from ._gram import inverse_root
 from ._hals import LeastSquares, Penalties, ScaledData
 from .clustering import SphericalKMeans
+from .counts import FORMATS
 from .pca import WeightedGramPCA, sparse_or_dense
 
 #: Rows that are squared at once.
@@ -262,9 +263,8 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _rows(self, X, reset: bool):
         self._check()
-        return sparse_or_dense(
-            validate_data(self, X, reset=reset, accept_sparse="csr"), counts=True
-        )
+        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS)
+        return sparse_or_dense(rows, counts=True)
 
     def _scaled(self, rows, feature_weights: np.ndarray, square: float | None = None) -> ScaledData:
         n_pixels, n_features = rows.shape

@@ -195,6 +195,13 @@ def test_empty_pixels_and_channels_are_zero():
     assert np.isfinite(loadings).all()
 
 
+@pytest.mark.parametrize("init", ["clusters", "axes"])
+def test_spectra_of_nothing_are_zero(init):
+    model = SparseNMF(2, init=init, random_state=0)
+    assert not model.fit_transform(np.zeros((20, 100))).any()
+    assert not model.components_.any() and model.noise_ == 0
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
