@@ -139,7 +139,7 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self
 
     def partial_fit(self, X, y=None) -> WeightedGramPCA:
-        """Add one more block; the axes are sought when they are needed.
+        """Add one more block, also to those of `fit`; the axes are sought when they are needed.
 
         Parameters
         ----------

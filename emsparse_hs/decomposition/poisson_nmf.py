@@ -214,7 +214,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Parameters
         ----------
         X : array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype.
+            Counts of any real dtype. Those that were passed to `fit` are not kept for it.
         y : None
             Not used.
 

@@ -259,6 +259,7 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_choice(self, "scaling", ("poisson", None))
         check_number(self, "sparsity")
         check_number(self, "orthogonality", highest=1)
+        check_choice(self, "ard", (True, False))
         check_number(self, "tol")
 
     def _rows(self, X, reset: bool):

@@ -209,6 +209,7 @@ def test_spectra_of_nothing_are_zero(init):
         (dict(n_components=81), "81 axes can't be had"),
         (dict(sparsity=-1), "sparsity=-1"),
         (dict(orthogonality=1.5), "orthogonality=1.5, and a number from 0 to 1"),
+        (dict(ard="no"), "ard='no' is not known. Use True or False"),
         (dict(init="random"), "init='random' is not known"),
         (dict(init=np.ones((2, 5))), r"init is of shape \(2, 5\)"),
     ],
