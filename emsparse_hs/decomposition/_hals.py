@@ -142,11 +142,13 @@ class LeastSquares:
         Returns
         -------
         LeastSquares or None
-            After a few steps; None if all components are needed.
+            After a few steps; None if all components are needed, as the last one is.
         """
         of_noise = self.noise**2 * np.sqrt(self.data.shape).sum() ** 2
         w = self.loadings.astype(np.float64)
         there = np.flatnonzero(w.any(0))
+        if len(there) < 2:
+            return None
         spectra = self.spectra[:, there].astype(np.float64)
         inverse = np.linalg.inv(spectra.T @ spectra + 1e-12 * np.eye(len(there)))
         # What is left grows by so much at least: others could take over with either sign.
@@ -158,7 +160,7 @@ class LeastSquares:
             model.fit_loadings()
             for _ in range(TRIAL):
                 model.update()
-            if len(others) and model.residual - self.residual <= of_noise:
+            if model.residual - self.residual <= of_noise:
                 return model
         return None
 

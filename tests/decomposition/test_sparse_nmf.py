@@ -148,6 +148,14 @@ def test_relevance_makes_split_spectra_whole(seed, dose):
     np.testing.assert_allclose(model.transform(counts), loadings, atol=1e-4 * dose)
 
 
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_relevance_where_there_is_hardly_anything_but_noise(n_components):
+    counts = np.random.default_rng(0).poisson(0.02, (200, 80))
+    model = SparseNMF(n_components, random_state=0, ard=True)
+    assert model.fit_transform(counts).shape == (200, len(model.components_))
+    assert len(model.components_) <= 1
+
+
 @pytest.mark.parametrize("dose", [2e5, 2e9])
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
 def test_noise_is_what_the_model_leaves(dose, convert):
