@@ -28,7 +28,7 @@ def check_number(estimator, name: str, lowest: float = 0.0, highest: float = np.
 def check_choice(estimator, name: str, choices: tuple[Any, ...]) -> None:
     """Refuse a parameter that is none of the choices."""
     value = getattr(estimator, name)
-    if not isinstance(value, str | bool | None) or value not in choices:
+    if not isinstance(value, str | bool | np.bool_ | None) or value not in choices:
         listed = " or ".join(map(repr, choices))
         raise ValueError(f"{name}={value!r} is not known. Use {listed}.")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from ._csr_kernels import weighted_gram
 from ._model import in_threads
@@ -135,11 +135,13 @@ def leading_axes(gram: np.ndarray, n_axes: int) -> tuple[np.ndarray, np.ndarray]
     axes : float64 array of shape (n_bins, n_axes)
         As columns, each with a sum that is not negative.
     """
-    if len(gram) < 10 * n_axes:
-        values, axes = np.linalg.eigh(gram)
-    else:
-        first = np.random.RandomState(0).uniform(size=len(gram))
-        values, axes = eigsh(gram, n_axes, which="LA", v0=first, tol=1e-5)
+    first, few = np.random.RandomState(0).uniform(size=len(gram)), len(gram) >= 10 * n_axes
+    try:
+        found = eigsh(gram, n_axes, which="LA", v0=first, tol=1e-5) if few else None
+    except ArpackError:
+        # Data without counts have no direction to begin with.
+        found = None
+    values, axes = np.linalg.eigh(gram) if found is None else found
     order = np.argsort(-values)[:n_axes]
     values, axes = np.maximum(values[order], 0), axes[:, order]
     return values, axes * np.where(axes.sum(0) < 0, -1, 1)

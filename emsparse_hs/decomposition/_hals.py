@@ -19,6 +19,9 @@ SWEEPS, SWEEP_TOL = 4, 1e-4
 #: Sweeps of loadings for spectra that are given, and their accuracy.
 MOST_SWEEPS, ACCURATE = 500, 1e-6
 
+#: Steps without a component, before what they leave is compared to what is left with it.
+TRIAL = 10
+
 #: Rows that one thread works on at once.
 _ROWS = 8192
 
@@ -110,7 +113,7 @@ class LeastSquares:
         products, gram = self.data.times(self.spectra), self.spectra.T @ self.spectra
         other = self.penalties.orthogonality * (1 - np.eye(len(gram)))
         _descend(products, gram + other, self.prices, most, tol, self.loadings)
-        self._look_at_residual(products, gram)
+        self._look_at_residual(products)
 
     def update(self) -> float:
         """Make one step.
@@ -129,9 +132,42 @@ class LeastSquares:
         self.fit_loadings(SWEEPS, SWEEP_TOL)
         return float(np.linalg.norm(self.spectra - old, axis=0).max())
 
-    def _look_at_residual(self, products: np.ndarray, gram: np.ndarray) -> None:
-        w = self.loadings
-        explained = 2 * np.vdot(products, w) - np.vdot(w @ gram, w)
+    def sparer(self) -> LeastSquares | None:
+        """Model without a component that explains no more than one would of noise alone.
+
+        That is the square of the largest singular value of noise (Geman, Ann. Probab. 8 (1980)
+        252). A spectrum that was split in two would not be whole again for thousands of steps,
+        where the noise is weak.
+
+        Returns
+        -------
+        LeastSquares or None
+            After a few steps; None if all components are needed, as the last one is.
+        """
+        of_noise = self.noise**2 * np.sqrt(self.data.shape).sum() ** 2
+        w = self.loadings.astype(np.float64)
+        there = np.flatnonzero(w.any(0))
+        if len(there) < 2:
+            return None
+        spectra = self.spectra[:, there].astype(np.float64)
+        inverse = np.linalg.inv(spectra.T @ spectra + 1e-12 * np.eye(len(there)))
+        # What is left grows by so much at least: others could take over with either sign.
+        growths = np.square(w[:, there]).sum(0) / np.diag(inverse)
+        for least in np.argsort(growths)[: np.count_nonzero(growths <= of_noise)]:
+            others = np.delete(there, least)
+            model = LeastSquares(self.data, self.spectra[:, others], self.penalties)
+            model.prices[:], model.loadings[:] = self.prices[others], self.loadings[:, others]
+            model.fit_loadings()
+            for _ in range(TRIAL):
+                model.update()
+            if model.residual - self.residual <= of_noise:
+                return model
+        return None
+
+    def _look_at_residual(self, products: np.ndarray) -> None:
+        # A small difference of large sums, of which nothing may be left in float32.
+        w, spectra = self.loadings.astype(np.float64), self.spectra.astype(np.float64)
+        explained = 2 * np.vdot(products, w) - np.vdot(w.T @ w, spectra.T @ spectra)
         self.residual = max(self.data.square - float(explained), 0.0)
         n_rows, n_columns = self.data.shape
         free = max((n_rows - w.shape[1]) * (n_columns - w.shape[1]), 1)

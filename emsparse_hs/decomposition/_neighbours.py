@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 #: most: what is three pixels thick would be mixed with its surroundings by a wider one.
 WIDTH = 0.8
 
-#: Side of a tile in px, where some of the scan stands for all.
+#: Largest side of a tile in px, where some of the scan stands for all.
 SIDE = 16
 
 #: Where the Gaussian is cut off, in standard deviations.
@@ -29,7 +29,7 @@ class Neighbours:
 
     def __init__(self, keep: np.ndarray) -> None:
         self.keep = keep
-        self._axes = range(max(keep.ndim - 2, 0), keep.ndim)
+        self._axes = [k for k in range(max(keep.ndim - 2, 0), keep.ndim) if keep.shape[k] > 1]
         impulse = np.zeros(31)
         impulse[15] = 1
         self._own = float(_smooth(impulse, 0)[15]) ** len(self._axes)
@@ -90,17 +90,19 @@ def some_tiles(
     -------
     rows : integer array of shape (n_pixels,)
         Their pixels, as numbers among those that are there, tile by tile.
-    tiles : bool array of shape (n_tiles, SIDE, SIDE)
-        A scan of these tiles: True for pixels that are there.
+    tiles : bool array of shape (n_tiles, height, width)
+        A scan of these tiles, as high and wide as the scan at most: True for pixels that are there.
     """
     numbers = np.full(keep.shape, -1)
     numbers[keep] = np.arange(keep.sum())
     n_y, n_x = ((1,) + keep.shape)[-2:]
-    beyond = [(0, 0), (0, -n_y % SIDE), (0, -n_x % SIDE)]
+    # Of lines, and of a series of small scans, tiles would be almost empty.
+    height, width = min(n_y, SIDE), min(n_x, SIDE)
+    beyond = [(0, 0), (0, -n_y % height), (0, -n_x % width)]
     padded = np.pad(numbers.reshape(-1, n_y, n_x), beyond, constant_values=-1)
-    tall, wide = padded.shape[1] // SIDE, padded.shape[2] // SIDE
-    tiles = padded.reshape(-1, tall, SIDE, wide, SIDE).swapaxes(2, 3)
-    tiles = random.permutation(tiles.reshape(-1, SIDE, SIDE))
+    tall, wide = padded.shape[1] // height, padded.shape[2] // width
+    tiles = padded.reshape(-1, tall, height, wide, width).swapaxes(2, 3)
+    tiles = random.permutation(tiles.reshape(-1, height, width))
     if wanted is not None:
         without = ~np.isin(tiles, wanted).any((1, 2))
         tiles = tiles[np.argsort(without, kind="stable")]

@@ -215,7 +215,9 @@ def check_parameters(estimator: PoissonNMF) -> None:
     check_choice(estimator, "prior", ("dirichlet", None))
     check_choice(estimator, "purer", (True, False))
     check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
-    if isinstance(estimator.init, str) and estimator.init not in ("auto", "cluster", "nmf"):
+    names = ("auto", "cluster", "nmf")
+    is_named, is_tuple = isinstance(estimator.init, str), isinstance(estimator.init, tuple)
+    if (is_named and estimator.init not in names) or (is_tuple and len(estimator.init) != 2):
         raise ValueError(
             f"init={estimator.init!r} is not known. Use 'auto', 'cluster', 'nmf', an array of "
             "spectra, or a pair of arrays, abundances and spectra."

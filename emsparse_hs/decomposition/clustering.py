@@ -130,7 +130,8 @@ class SphericalKMeans(ClusterMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there are fewer samples than clusters, or a parameter is out of its range.
+            If there are fewer samples than clusters, weights are negative, or a parameter is out of
+            its range.
         """
         for name in ("n_clusters", "n_init", "max_iter"):
             check_whole(self, name)
@@ -139,6 +140,8 @@ class SphericalKMeans(ClusterMixin, BaseEstimator):
         if self.n_clusters > len(X):
             raise ValueError(f"n_clusters={self.n_clusters}, and there are {len(X)} samples only.")
         weights = _check_sample_weight(sample_weight, X)
+        if (weights < 0).any():
+            raise ValueError("sample_weight has negative values. Use 0 for what is to be left out.")
         directions = smooth_directions(X, scan, self.width)
         self.cluster_centers_ = self._first_centers(directions, weights)
         self._iterate(directions, weights)
@@ -186,7 +189,13 @@ class SphericalKMeans(ClusterMixin, BaseEstimator):
             self.cluster_centers_[some] = _unit(sums[some])
             before, self.labels_ = self.labels_, self._nearest(directions)
             if (before == self.labels_).all():
-                break
+                return
+        warnings.warn(
+            f"Samples were still changing their cluster after {self.n_iter_} iterations. Increase "
+            "max_iter.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
     def _nearest(self, directions: np.ndarray) -> np.ndarray:
         return (directions @ self.cluster_centers_.T).argmax(1).astype(np.int32)

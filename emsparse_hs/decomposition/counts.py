@@ -20,6 +20,10 @@ _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 #: What rounding to float32 may have made of whole numbers: relative to them, and at most.
 _ROUNDING = 1e-5, 0.05
 
+#: Sparse formats that are taken as they are: made CSR elsewhere, events would be added up in their
+#: own dtype (see `one_a_place`).
+FORMATS = ("csr", "coo")
+
 #: Stored counts that are drawn at once.
 _AT_ONCE = 2**20
 
@@ -275,11 +279,33 @@ def _of_dense(rows: np.ndarray) -> sparse.csr_array:
     return _csr(data, indices, indptr, rows.shape)
 
 
-def _of_sparse(rows) -> sparse.csr_array:
+def one_a_place(rows) -> sparse.csr_array:
+    """Add up what is stored for one place, as events are, in a dtype that holds the sum.
+
+    Parameters
+    ----------
+    rows : SciPy sparse array of shape (n_pixels, n_features)
+        Real numbers. Never changed.
+
+    Returns
+    -------
+    csr_array of shape (n_pixels, n_features)
+        Features in ascending order. May share memory with `rows`.
+    """
+    if rows.format != "csr" or not rows.has_canonical_format:
+        # SciPy adds up in the dtype of the data, and 256 in uint8 are 0.
+        rows = rows.astype(np.result_type(rows.dtype, np.int32))
     counts = sparse.csr_array(rows)
-    if not counts.has_canonical_format or not counts.data.all():
+    if not counts.has_canonical_format:
         counts = counts.copy()
         counts.sum_duplicates()
+    return counts
+
+
+def _of_sparse(rows) -> sparse.csr_array:
+    counts = one_a_place(rows)
+    if not counts.data.all():
+        counts = counts.copy()
         counts.eliminate_zeros()
     data = counts.data.astype(counts.dtype.newbyteorder("="), copy=False)
     return _csr(data, counts.indices, counts.indptr, counts.shape)

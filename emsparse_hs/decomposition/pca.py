@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
-from .counts import as_counts, refuse_negative
+from .counts import FORMATS, as_counts, one_a_place, refuse_negative
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.
 SPARSE = 0.15
@@ -139,7 +139,7 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self
 
     def partial_fit(self, X, y=None) -> WeightedGramPCA:
-        """Add one more block; the axes are sought when they are needed.
+        """Add one more block, also to those of `fit`; the axes are sought when they are needed.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Checked data: sparse counts, or float32."""
         check_whole(self, "n_components")
         check_choice(self, "scaling", ("poisson", None))
-        rows = validate_data(self, X, reset=reset, accept_sparse="csr")
+        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS)
         return sparse_or_dense(rows, counts=self.scaling is not None)
 
     def _sums_of(self, rows) -> _Sums:
@@ -331,5 +331,5 @@ def sparse_or_dense(rows, counts: bool):
     if counts:
         refuse_negative(rows)
     if sparse.issparse(rows):
-        return sparse.csr_array(rows, dtype=np.float32)
+        return one_a_place(rows).astype(np.float32, copy=False)
     return np.asarray(rows, np.float32)

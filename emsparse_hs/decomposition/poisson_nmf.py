@@ -19,7 +19,7 @@ from ._neighbours import as_scan
 from ._scale import warn_of_scaled
 from ._solver import Solution, check_parameters, largest_first
 from ._variational import Posterior, settled, solve
-from .counts import as_counts, stack_counts
+from .counts import FORMATS, as_counts, stack_counts
 
 if TYPE_CHECKING:
     from .selection import ComponentSelection
@@ -214,7 +214,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Parameters
         ----------
         X : array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype.
+            Counts of any real dtype. Those that were passed to `fit` are not kept for it.
         y : None
             Not used.
 
@@ -352,7 +352,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _as_counts(self, X, reset: bool) -> sparse.csr_array:
         # as_counts tells NaN and infinities by itself, among fewer values.
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
+        X = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return as_counts(X)
 
     def _fit(self, X, scan) -> sparse.csr_array:

@@ -17,6 +17,7 @@ from ._checks import check_choice, check_number, check_whole
 from ._gram import inverse_root
 from ._hals import LeastSquares, Penalties, ScaledData
 from .clustering import SphericalKMeans
+from .counts import FORMATS
 from .pca import WeightedGramPCA, sparse_or_dense
 
 #: Rows that are squared at once.
@@ -24,6 +25,9 @@ _AT_ONCE = 8192
 
 #: Axes that data are compressed to, for each component.
 AXES = 4
+
+#: Iterations from one search for components that can be spared to the next, at most.
+LOOK_EVERY = 100
 
 
 class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -47,7 +51,8 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         has more than one.
     ard : bool
         Whether to leave out components that are too weak to tell from noise (automatic relevance
-        determination). Those of few pixels are at risk.
+        determination), or that explain no more than one would of noise alone. Those of few pixels
+        are at risk.
     init : "clusters", "axes" or array of shape (n_components, n_features)
         Spectra to start from: sums of pixels whose spectra point in the same direction (see
         `SphericalKMeans`); or the parts of principal axes that are above or below zero (Boutsidis
@@ -63,7 +68,8 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Attributes
     ----------
     components_ : float64 array of shape (n_components, n_features)
-        The spectra. Each sums to 1, so that loadings are in counts.
+        The spectra, those with most counts first, or in the order of `init`. Each sums to 1, so
+        that loadings are in counts.
     noise_ : float
         Standard deviation of the scaled data about the model; 1 for Poisson noise.
     n_iter_ : int
@@ -253,13 +259,13 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_choice(self, "scaling", ("poisson", None))
         check_number(self, "sparsity")
         check_number(self, "orthogonality", highest=1)
+        check_choice(self, "ard", (True, False))
         check_number(self, "tol")
 
     def _rows(self, X, reset: bool):
         self._check()
-        return sparse_or_dense(
-            validate_data(self, X, reset=reset, accept_sparse="csr"), counts=True
-        )
+        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS)
+        return sparse_or_dense(rows, counts=True)
 
     def _scaled(self, rows, feature_weights: np.ndarray, square: float | None = None) -> ScaledData:
         n_pixels, n_features = rows.shape
@@ -279,7 +285,13 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         model.fit_loadings()
         for n_iter in range(1, self.max_iter + 1):
             self.n_iter_ = n_iter
-            if model.update() < self.tol:
+            rests = model.update() < self.tol
+            # What a split spectrum is split into may go on changing for long.
+            looks = self.ard and (rests or n_iter % LOOK_EVERY == 0)
+            sparer = model.sparer() if looks else None
+            if sparer is not None:
+                model = sparer
+            elif rests:
                 break
         else:
             if self.tol > 0:
@@ -289,16 +301,25 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                     ConvergenceWarning,
                     stacklevel=4,
                 )
+        # As `transform` does.
+        model.fit_loadings()
+        self.noise_, self.reconstruction_err_ = float(model.noise), float(np.sqrt(model.residual))
+        return self._kept(model, data)
+
+    def _kept(self, model: LeastSquares, data: ScaledData) -> np.ndarray:
+        """Keep the spectra, those with most counts first, and return loadings in counts."""
         spectra = _unscaled(model.spectra.T.astype(np.float64), data.column_weights)
-        totals = spectra.sum(1) * model.loadings.sum(0, dtype=np.float64)
-        order = np.argsort(-totals, kind="stable")
+        sums = spectra.sum(1, keepdims=True)
+        self.components_ = spectra / np.where(sums > 0, sums, 1)
+        loadings = self._in_counts(model.loadings, data)
+        totals = loadings.sum(0, dtype=np.float64)
+        order = np.arange(len(totals))
+        if isinstance(self.init, str):
+            order = np.argsort(-totals, kind="stable")
         if self.ard:
             order = order[totals[order] > 0]
-        sums = spectra[order].sum(1, keepdims=True)
-        self.components_ = spectra[order] / np.where(sums > 0, sums, 1)
-        self._prices = model.prices[order]
-        self.noise_, self.reconstruction_err_ = float(model.noise), float(np.sqrt(model.residual))
-        return self._in_counts(model.loadings[:, order], data)
+        self.components_, self._prices = self.components_[order], model.prices[order]
+        return loadings[:, order]
 
     def _start(self, data: ScaledData, scores: np.ndarray) -> np.ndarray:
         """Scaled spectra of shape (n_features, n_components)."""

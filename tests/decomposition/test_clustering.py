@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -90,3 +91,14 @@ def test_smoothing_stays_inside_masks_and_leaves_empty_pixels_alone():
 def test_refuses_bad_parameters(bad, message):
     with pytest.raises(ValueError, match=message):
         SphericalKMeans(**bad).fit(rays(0)[0])
+
+
+def test_refuses_negative_weights():
+    with pytest.raises(ValueError, match="sample_weight has negative values"):
+        SphericalKMeans(3).fit(rays(0)[0], sample_weight=np.r_[-1, np.ones(299)])
+
+
+def test_warns_where_samples_still_change_their_cluster():
+    random = np.random.default_rng(0)
+    with pytest.warns(ConvergenceWarning, match="after 1 iterations"):
+        SphericalKMeans(8, max_iter=1, random_state=0).fit(random.uniform(0, 1, (2000, 3)))

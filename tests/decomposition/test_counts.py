@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from emsparse_hs.decomposition import PoissonNMF, WeightedGramPCA
 from emsparse_hs.decomposition import counts as counts_module
 from emsparse_hs.decomposition.counts import as_counts, pixel_sums, stack_counts, thin_counts
 
@@ -51,6 +52,22 @@ def test_takes_any_layout(order):
     rows = some_counts("u2", (8, 22))
     rows = rows.T if order == "transposed" else rows[::2, 1::2]
     np.testing.assert_array_equal(as_counts(rows).toarray(), rows)
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "u2", "f4"])
+@pytest.mark.parametrize("kind", ["coo", "csr"])
+def test_events_at_one_place_add_up(kind, dtype):
+    """Also to more than their dtype holds."""
+    n = 70_000
+    rows = sparse.coo_array((np.ones(n, dtype), (np.full(n, 2), np.full(n, 5))), shape=(3, 6))
+    if kind == "csr":
+        rows = sparse.csr_array((rows.data, rows.col, [0, 0, 0, n]), shape=(3, 6))
+    for counts in (as_counts(rows), PoissonNMF(1)._as_counts(rows, reset=True)):
+        assert counts.nnz == 1 and counts[2, 5] == n
+    for scaling in ("poisson", None):
+        kept = WeightedGramPCA(1, scaling=scaling)._rows(rows, reset=True)
+        assert kept.nnz == 1 and kept[2, 5] == n
+    assert rows.nnz == n and rows.dtype == dtype
 
 
 def test_sparse_counts_are_put_in_order_and_the_callers_are_untouched():

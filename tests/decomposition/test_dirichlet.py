@@ -437,6 +437,22 @@ def test_some_tiles_of_a_scan(masked):
     np.testing.assert_array_equal(steps, np.broadcast_to([0, 0, 1], steps.shape))
 
 
+@pytest.mark.parametrize(
+    ("shape", "tile"), [((500, 3, 1), (3, 1)), ((7, 1, 80), (1, 16)), ((400,), (1, 16))]
+)
+def test_tiles_of_thin_scans_are_as_thin(shape, tile):
+    rows, tiles = some_tiles(np.ones(shape, bool), 100, np.random.RandomState(0))
+    assert tiles.shape[1:] == tile and tiles.all() and len(rows) == tiles.size
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (30, 1), (1, 1, 30)])
+def test_a_line_is_one_whatever_axes_it_has(shape):
+    values = np.random.default_rng(0).random((30, 2), np.float32)
+    expected = Neighbours(np.ones(30, bool)).means(values)
+    np.testing.assert_array_equal(Neighbours(np.ones(shape, bool)).means(values), expected)
+    assert not Neighbours(np.ones((30, 1, 1), bool)).means(values).any()
+
+
 @pytest.mark.parametrize("scan", [(64, 80), None])
 def test_a_large_map_starts_from_some_of_it(scan, monkeypatch):
     """The first fits are made to few pixels, the last one to all of them."""

@@ -119,3 +119,13 @@ def test_refuses_negative_counts():
     for data in (rows, sparse.csr_array(rows), rows + 5.0 * (rows >= 0)):
         with pytest.raises(ValueError, match="Negative values in data"):
             WeightedGramPCA(2).fit(data)
+
+
+@pytest.mark.parametrize("n_features", [10, 100])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_axes_of_nothing(n_features, convert):
+    """Few channels or many, as in an empty part of a map."""
+    model = WeightedGramPCA(2)
+    loadings = model.fit_transform(convert(np.zeros((20, n_features))))
+    assert loadings.shape == (20, 2) and not loadings.any()
+    assert not model.components_.any() and not model.explained_variance_.any()

@@ -557,6 +557,8 @@ def test_start_from_spectra_alone():
         ({"tol": -1}, "tol=-1"),
         ({"tol": np.nan}, "tol=nan"),
         ({"init": "nndsvd"}, "init='nndsvd' is not known"),
+        ({"init": (1, 2, 3)}, r"init=\(1, 2, 3\) is not known"),
+        ({"purer": "no"}, "purer='no' is not known"),
         ({"init": np.ones((2, 36))}, r"spectra of shape \(2, 36\).*\(2, 37\)"),
         ({"init": -np.ones((2, 37))}, "negative"),
         ({"init": (np.ones((89, 2)), np.ones((2, 37)))}, r"abundances of shape \(89, 2\)"),

@@ -103,7 +103,7 @@ def test_nothing_to_take_away():
     assert 1 not in purer_spectra(mixed, np.diag([1e6, 0.0, 1e6]))
 
 
-@pytest.mark.parametrize("purer", [True, False])
+@pytest.mark.parametrize("purer", [True, np.bool_(False)])
 def test_what_is_made_purer_can_be_chosen(purer):
     """A particle that is nowhere alone, or of a phase that has its surroundings' lines."""
     truth = simulate_spectra((40, 48), 512, 50, seed=2)

@@ -87,7 +87,7 @@ def test_finds_edges_and_their_loadings_in_counts(seed, convert):
     assert np.abs(loadings[:, order] - abundances).mean() < 0.08 * 2000
     np.testing.assert_allclose(loadings.sum(1), counts.sum(1), rtol=0.1)
     assert model.noise_ == pytest.approx(1, abs=0.05)
-    np.testing.assert_allclose(model.transform(convert(counts)), loadings, atol=5)
+    np.testing.assert_allclose(model.transform(convert(counts)), loadings, atol=0.05)
 
 
 @pytest.mark.parametrize("seed", range(1000, 1003))
@@ -136,6 +136,51 @@ def test_relevance_leaves_the_components_there_are(seed):
     assert matched(spectra, model.components_)[0].min() > 0.99
 
 
+@pytest.mark.parametrize("seed", range(1000, 1004))
+@pytest.mark.parametrize("dose", [2e4, 2e5, 2e6])
+def test_relevance_makes_split_spectra_whole(seed, dose):
+    """Where noise is weak, a spectrum in two parts fits as well, and hardly changes in a step."""
+    counts, _, spectra = edges(seed, dose=dose)
+    model = SparseNMF(6, random_state=0, ard=True, sparsity=0.5)
+    loadings = model.fit_transform(counts)
+    assert len(model.components_) == 3
+    assert matched(spectra, model.components_)[0].min() > 0.999
+    np.testing.assert_allclose(model.transform(counts), loadings, atol=1e-4 * dose)
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_relevance_where_there_is_hardly_anything_but_noise(n_components):
+    counts = np.random.default_rng(0).poisson(0.02, (200, 80))
+    model = SparseNMF(n_components, random_state=0, ard=True)
+    assert model.fit_transform(counts).shape == (200, len(model.components_))
+    assert len(model.components_) <= 1
+
+
+@pytest.mark.parametrize("dose", [2e5, 2e9])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_noise_is_what_the_model_leaves(dose, convert):
+    """Also where that is less than the square of the data can say in float32."""
+    counts, _, _ = edges(0, dose=dose)
+    model = SparseNMF(3, random_state=0)
+    left = counts - model.fit_transform(convert(counts)).astype(float) @ model.components_
+    sums = counts.sum(1, keepdims=True), counts.sum(0) / counts.sum()
+    square = (left**2 / (sums[0] * sums[1])).sum()
+    assert model.noise_ == pytest.approx(np.sqrt(square / (497 * 77)), rel=0.05)
+
+
+def test_components_are_in_order_of_their_counts():
+    """Few thick pixels have more counts than many thin ones, but less where counts are scaled."""
+    _, _, spectra = edges(0)
+    abundances = np.repeat(np.diag([500.0, 4000.0, 400.0]), (200, 60, 240), axis=0)
+    counts = np.random.default_rng(0).poisson(abundances @ spectra)
+    model = SparseNMF(3, random_state=0)
+    totals = model.fit_transform(counts).sum(0)
+    assert (np.diff(totals) < 0).all()
+    np.testing.assert_array_equal(matched(spectra, model.components_)[1], [1, 0, 2])
+    model = SparseNMF(3, init=spectra).fit(counts)
+    np.testing.assert_array_equal(matched(spectra, model.components_)[1], [0, 1, 2])
+
+
 def test_scale_of_the_data_does_not_matter():
     counts, _, _ = edges(0)
     one, other = (SparseNMF(3, random_state=0).fit(rows) for rows in (counts, counts * 1e-6))
@@ -158,6 +203,13 @@ def test_empty_pixels_and_channels_are_zero():
     assert np.isfinite(loadings).all()
 
 
+@pytest.mark.parametrize("init", ["clusters", "axes"])
+def test_spectra_of_nothing_are_zero(init):
+    model = SparseNMF(2, init=init, random_state=0)
+    assert not model.fit_transform(np.zeros((20, 100))).any()
+    assert not model.components_.any() and model.noise_ == 0
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -165,6 +217,7 @@ def test_empty_pixels_and_channels_are_zero():
         (dict(n_components=81), "81 axes can't be had"),
         (dict(sparsity=-1), "sparsity=-1"),
         (dict(orthogonality=1.5), "orthogonality=1.5, and a number from 0 to 1"),
+        (dict(ard="no"), "ard='no' is not known. Use True or False"),
         (dict(init="random"), "init='random' is not known"),
         (dict(init=np.ones((2, 5))), r"init is of shape \(2, 5\)"),
     ],
