@@ -113,7 +113,7 @@ def test_one_number_is_one_lattice(lazy):
 def test_options_are_handed_on(monkeypatch):
     told = []
 
-    def noted(bands, energy, patterns=None, **options):
+    def noted(bands, energy, patterns=None, workers=map, **options):
         told.append((bands.normals.shape, energy, options))
         return solve_lattice(bands, energy, **options)
 
@@ -219,7 +219,7 @@ def handed_on(monkeypatch):
     """Patterns of each solution, of labels in any order."""
     told = []
 
-    def noted(bands, energy, patterns=None, **options):
+    def noted(bands, energy, patterns=None, workers=map, **options):
         told.append(patterns)
         return solve_lattice(bands, energy, **options)
 

@@ -154,10 +154,13 @@ def test_progress_is_shown_for_each_label(scan, lazy, capsys):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_progress_is_shown_for_each_phase(scan, lazy, capsys):
+def test_progress_is_shown_for_scales_and_phases(scan, lazy, capsys):
     bands = (laid_out(scan, (2, 3, 30, 5)) if lazy else scan).inav[1:3, :1]
     scores = bands.compare_phases(phases(), show_progressbar=True)
-    assert re.search(r"Phases: 100%.* 3/3 ", capsys.readouterr().err)
+    shown = capsys.readouterr().err
+    # Of three phases nine scales are tried, then the best one on all patterns.
+    assert re.search(r"Patterns: 100%.* 27/27 ", shown)
+    assert re.search(r"Patterns: 100%.* 3/3 ", shown)
     quiet = bands.compare_phases(phases(), num_workers=1, **QUIET)
     assert capsys.readouterr().err == ""
     np.testing.assert_array_equal(quiet, scores)
@@ -273,7 +276,7 @@ def test_where_the_beam_energy_is_taken_from(scan):
 def test_options_are_handed_on(scan, monkeypatch):
     told = []
 
-    def noted(bands, energy, patterns=None, **options):
+    def noted(bands, energy, patterns=None, workers=map, **options):
         assert patterns is None
         told.append((len(bands.normals), energy, options))
         return solve_lattice(bands, energy, **options)
