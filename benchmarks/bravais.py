@@ -158,9 +158,10 @@ def answer(
 
 
 def detected(images: np.ndarray, options) -> tuple[Bands, Patterns | None]:
-    """Bands of images that were made around the nominal pattern centre, and the images."""
-    bands = detect_bands(images, PATTERN_CENTRE, options.n_bands, min_contrast=MIN_CONTRAST)
-    return bands, None if options.bands_only else Patterns(images.__getitem__, PATTERN_CENTRE)
+    """Bands of images that were made around the nominal pattern centre, or off it; the images."""
+    centre = np.add(PATTERN_CENTRE, options.offset)
+    bands = detect_bands(images, centre, options.n_bands, min_contrast=MIN_CONTRAST)
+    return bands, None if options.bands_only else Patterns(images.__getitem__, centre)
 
 
 def from_bands(options) -> tuple[list[Crystal], Observe]:
@@ -308,6 +309,14 @@ def parse() -> argparse.Namespace:
     common.add_argument("--verbose", action="store_true", help="list what is wrong")
     images = argparse.ArgumentParser(add_help=False, parents=[common])
     images.add_argument("--pixels", type=int, default=110, help="width of a pattern")
+    images.add_argument(
+        "--offset",
+        type=float,
+        nargs=3,
+        default=(0, 0, 0),
+        metavar=("X", "Y", "Z"),
+        help="error of all pattern centres, in Bruker's convention",
+    )
     images.add_argument(
         "--bands-only", action="store_true", help="don't look for superlattices in the images"
     )

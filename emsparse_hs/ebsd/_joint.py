@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,11 +55,14 @@ class BandSets:
         In 1/angstrom; of each pattern the highest contrast first.
     contrasts : float64 array of shape (n,)
     starts : int array of shape (n_patterns + 1,)
+    shift : float64 array of shape (3,)
+        Error of all pattern centres that was undone, see `Fit`.
     """
 
     g: np.ndarray
     contrasts: np.ndarray
     starts: np.ndarray
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -73,16 +76,24 @@ class BandSets:
         places = np.arange(len(self.g)) - np.repeat(self.starts[:-1], np.diff(self.starts))
         kept = places < n
         lengths = np.minimum(np.diff(self.starts), n)
-        return BandSets(self.g[kept], self.contrasts[kept], np.cumsum([0, *lengths]))
+        starts = np.cumsum([0, *lengths])
+        return replace(self, g=self.g[kept], contrasts=self.contrasts[kept], starts=starts)
+
+    def recentred(self, centre) -> BandSets:
+        """The same without an error of all pattern centres."""
+        right = np.empty_like(self.g)
+        _refinement_kernels.undistorted(self.g, centre, right)
+        return replace(self, g=right, shift=self.shift + centre)
 
     def chosen(self, patterns) -> BandSets:
         """The same of some of the patterns."""
         parts = [slice(self.starts[p], self.starts[p + 1]) for p in patterns]
         lengths = [part.stop - part.start for part in parts]
-        return BandSets(
-            np.concatenate([self.g[part] for part in parts]),
-            np.concatenate([self.contrasts[part] for part in parts]),
-            np.cumsum([0, *lengths]),
+        return replace(
+            self,
+            g=np.concatenate([self.g[part] for part in parts]),
+            contrasts=np.concatenate([self.contrasts[part] for part in parts]),
+            starts=np.cumsum([0, *lengths]),
         )
 
 

@@ -19,7 +19,6 @@ from ._joint import (
     Fit,
     band_sets,
     evenly,
-    fit_patterns,
     in_parts,
     like_orientations,
     orient_all,
@@ -40,6 +39,7 @@ from .posterior import (
     parameter_errors,
     symmetric_cell,
 )
+from .shared_centre import fit_with_centre
 from .trust import TRUST, trust, trust_features
 
 __all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
@@ -179,10 +179,11 @@ def solve_lattice(
     with the nearest lattice point q and the volume V: a cell twice as large has its points twice
     as dense, and must place them twice as well. Cells of some patterns are candidates for all;
     those of the highest evidence are refined on all patterns at once: one metric, and an
-    orientation and a pattern centre for each. Superlattices are added whose bands are few
-    (`emsparse_hs.ebsd.superlattices`), or whose bands are too weak to be found in a pattern but
-    show in all patterns together (`emsparse_hs.ebsd.pooled_contrast`), and the symmetries that the
-    metric nearly has are compared (`emsparse_hs.ebsd.posterior`).
+    orientation and a pattern centre for each. An error that the pattern centres of different
+    orientations share is found with it (`emsparse_hs.ebsd.shared_centre`). Superlattices are added
+    whose bands are few (`emsparse_hs.ebsd.superlattices`), or whose bands are too weak to be found
+    in a pattern but show in all patterns together (`emsparse_hs.ebsd.pooled_contrast`), and the
+    symmetries that the metric nearly has are compared (`emsparse_hs.ebsd.posterior`).
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ def solve_lattice(
         patterns that were simulated dynamically, from 8 % for light to 17 % for heavy elements,
         and by more in measured ones of low resolution. Find it from a known phase.
     centre_error : float
-        Standard deviation of the pattern centres' errors, over the distance of the screen.
+        Standard deviation of the pattern centres' errors, over the distance of the screen, beyond
+        one that all share.
     max_patterns : int
         The cell is found from so many patterns at most, evenly spread; all are oriented.
     patterns : Patterns, optional
@@ -230,9 +232,10 @@ def solve_lattice(
     everything, sets = sets.chosen(some), sets.strongest(STRONG_BANDS)
     chosen = sets.chosen(some)
     errors = Errors(np.array(SPREAD), STRAY, centre_error)
-    fit = fit_patterns(chosen, everything, errors)
+    fit, shared = fit_with_centre(chosen, everything, errors)
     if fit is None:
         return _nothing(n_patterns)
+    sets, chosen = sets.recentred(shared), chosen.recentred(shared)
     fit = refine(fit, chosen, errors)
     errors = _measured_errors(fit, chosen, errors)
     fit = refine(fit, chosen, errors)
@@ -254,7 +257,8 @@ def _with_pooled_contrast(fit: Fit, sets, errors, patterns, numbers, half_wavele
         return fit
     # Patterns of one grain show the same errors again.
     weights = 1 / np.bincount(groups)[groups]
-    views = look_at(patterns, numbers[fits], fit.rotations[fits], fit.centres[fits], weights)
+    centres = fit.centres[fits] + sets.shift
+    views = look_at(patterns, numbers[fits], fit.rotations[fits], centres, weights)
     cell, gains = add_pooled_superlattices(fit.cell, views, half_wavelength)
     return refine(replace(fit, cell=cell, pooled=gains), sets, errors) if gains else fit
 
@@ -343,7 +347,7 @@ def _solution(
         superlattices=fit.gains + fit.pooled,
         n_pooled=len(fit.pooled),
         orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
-        centre_errors=_placed(fit.centres, refined, n_patterns),
+        centre_errors=_placed(fit.centres + sets.shift, refined, n_patterns),
         explained=_placed(shares, numbers, n_patterns),
         residuals=_placed(angles[shows], numbers[shows], n_patterns),
         dissent=_placed(others, refined, n_patterns),
