@@ -23,12 +23,13 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from kikuchi_truth import (
     BEAM_ENERGY,
     PATTERN_CENTRE,
+    BandNoise,
     Crystal,
     draw_bands,
     draw_images,
@@ -166,10 +167,18 @@ def detected(images: np.ndarray, options) -> tuple[Bands, Patterns | None]:
 
 def from_bands(options) -> tuple[list[Crystal], Observe]:
     """Bands drawn with noise."""
+    usual = BandNoise()
+    noise = replace(
+        usual,
+        **{
+            name: options.errors * getattr(usual, name)
+            for name in ("direction", "width", "centre", "spurious", "dropped")
+        },
+    )
 
     def observe(crystal, rng):
         planes = parallel_planes(crystal)
-        return draw_bands(planes, options.patterns, options.n_bands, rng), None
+        return draw_bands(planes, options.patterns, options.n_bands, rng, noise), None
 
     return choose_crystals(read_crystals(options.crystals), options), observe
 
@@ -324,7 +333,8 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sources = parser.add_subparsers(dest="source", required=True)
-    sources.add_parser("bands", parents=[common])
+    drawn = sources.add_parser("bands", parents=[common])
+    drawn.add_argument("--errors", type=float, default=1.0, help="over the usual ones")
     sources.add_parser("images", parents=[images])
     masters = sources.add_parser("masters", parents=[images])
     masters.add_argument("--masters", required=True, help="master patterns, npz")

@@ -5,8 +5,8 @@
 Run it with ``python benchmarks/dual_phase_map.py MAP.ang``, a map of orix with the two phases
 austenite and ferrite, such as orix's ``sdss_ferrite_austenite``. Noisy two-beam patterns with
 jittered centres are made from the orientations of a part of it. Then what a user would do: bands,
-the lattice of each phase by the map's labels, the phase of each pattern from these lattices, and a
-crystal map, of which ``--figure`` makes a picture.
+the lattice of each phase by the map's labels, labels from the bands alone, the phase of each
+pattern from these lattices, and a crystal map, of which ``--figure`` makes a picture.
 """
 
 import argparse
@@ -133,12 +133,16 @@ def main() -> None:
     for label, lattice in lattices.items():
         print(f"{NAMES[label]}, {(labels == label).sum()} patterns: {lattice!r}")
     bands = signal.emsparse.detect_bands(60, **quiet)
+    grouped = bands.cluster_patterns(width_scale=1.0, **quiet)
+    counts = np.array([[(grouped[labels == i] == j).sum() for j in range(-1, 4)] for i in (0, 1)])
     found = [lattices[label].to_phase(NAMES[label]) for label in lattices]
     scores = bands.compare_phases(found, **quiet)
     phases = np.array(list(lattices))[np.nan_to_num(scores, nan=-np.inf).argmax(-1)]
     xmap = signal.emsparse.to_crystal_map(lattices)
     angles = misorientations(xmap, matrices, labels)
     print(f"phase of each pattern right: {(phases == labels).mean():.1%} of {labels.size}")
+    for name, row in zip(NAMES, counts, strict=True):
+        print(f"grouped by their bands, {name}: {row[0]} left out, in groups {row[1:]}")
     print(
         f"orientations within 1 degree: {(angles < 1).mean():.1%}, those by "
         f"{np.median(angles[angles < 1]):.2f} degrees in the median"
