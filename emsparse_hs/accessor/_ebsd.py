@@ -16,7 +16,6 @@ from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
 from emsparse_hs.accessor._ebsd_rows import (
     band_rows,
     blocks_of,
-    mask_of,
     pattern_centres_of,
     radon_rows,
 )
@@ -67,7 +66,7 @@ class EBSDMethods(SignalMethods):
             That of ``s.detector`` by default.
         step : float
             Of both angles in degrees; that of the azimuth is the nearest part of 180.
-        navigation_mask : BaseSignal or bool array, optional
+        navigation_mask : BaseSignal or bool array of the scan's shape (y, x), optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
             True where a detector pixel is left out, such as outside a round screen.
@@ -132,7 +131,7 @@ class EBSDMethods(SignalMethods):
         min_contrast : float
             Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
             about one band a pattern above the default, and hardly any above 5.
-        navigation_mask : BaseSignal or bool array, optional
+        navigation_mask : BaseSignal or bool array of the scan's shape (y, x), optional
             True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
             the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
@@ -353,7 +352,7 @@ class EBSDMethods(SignalMethods):
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=mask_of(left_out),
+            navigation_mask=left_out if np.any(left_out) else None,
             signal_mask=signal_mask,
             lazy_output=lazy and labels is None,
             **how,

@@ -96,7 +96,7 @@ def test_masks(centres):
     navigation_mask[1, 2] = True
     signal_mask = np.hypot(*(np.indices(SHAPE) - np.array([[[20]], [[24]]]))) > 22
     bands = EBSDMethods(patterns).detect_bands(
-        N_BANDS, centres, navigation_mask=navigation_mask.T, signal_mask=signal_mask, **QUIET
+        N_BANDS, centres, navigation_mask=navigation_mask, signal_mask=signal_mask, **QUIET
     )
     assert np.isnan(bands.data[1, 2]).all()
     flat = DATA.patterns.reshape(-1, *SHAPE)
@@ -106,6 +106,22 @@ def test_masks(centres):
     np.testing.assert_allclose(
         bands.normals[~navigation_mask], normals[~navigation_mask], atol=1e-4
     )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_mask_of_a_square_scan_has_the_order_of_labels(lazy):
+    """(y, x), as kikuchipy's maps; HyperSpy's own methods have (x, y)."""
+    patterns = signal((2, 2, 40, 48) if lazy else None).inav[:3, :3]
+    left_out = np.zeros((3, 3), bool)
+    left_out[0, 2] = left_out[1, 0] = True
+    method = EBSDMethods(patterns).detect_bands
+    for mask in (left_out, da.from_array(left_out), Signal2D(left_out).T):
+        bands = method(N_BANDS, CENTRE, navigation_mask=mask, **QUIET)
+        np.testing.assert_array_equal(np.isnan(bands.contrasts[..., 0]), left_out)
+    radon = EBSDMethods(patterns).radon(CENTRE, step=5, navigation_mask=left_out, **QUIET)
+    np.testing.assert_array_equal(np.isnan(np.asarray(radon.data)).all(axis=(2, 3)), left_out)
+    with pytest.raises(ValueError, match=r"\(4, 3\), and \(3, 4\) is needed.*order \(y, x\)"):
+        EBSDMethods(signal()).radon(CENTRE, navigation_mask=np.zeros((4, 3), bool))
 
 
 def test_input_is_untouched():

@@ -413,7 +413,7 @@ def test_patterns_that_were_left_out_are_not_unknown(lazy):
     left_out = np.zeros((3, 2), bool)
     left_out[2] = True
     bands = EBSDMethods(patterns.as_lazy() if lazy else patterns).detect_bands(
-        30, CENTRE, navigation_mask=left_out.T, **QUIET
+        30, CENTRE, navigation_mask=left_out, **QUIET
     )
     assert bands._lazy == lazy
     options = {"beam_energy": 20.0, "width_scale": 1.0, **QUIET}
