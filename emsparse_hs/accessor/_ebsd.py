@@ -61,7 +61,7 @@ class EBSDMethods(SignalMethods):
 
         Parameters
         ----------
-        pattern_centre : array of shape (3,) or (..., 3), optional
+        pattern_centre : array of shape (3,) or (..., 3), or kikuchipy's detector, optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default.
         step : float
@@ -69,7 +69,8 @@ class EBSDMethods(SignalMethods):
         navigation_mask : BaseSignal or bool array of the scan's shape (y, x), optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
-            True where a detector pixel is left out, such as outside a round screen.
+            True where a detector pixel is left out, such as outside a round screen, whose rim
+            makes bands otherwise. Pixels that are not finite are left out of their own pattern.
         show_progressbar, num_workers
             As in HyperSpy.
         lazy_output : bool, optional
@@ -125,7 +126,7 @@ class EBSDMethods(SignalMethods):
         ----------
         n_bands : int
             Bands to find in each pattern. Ask for 60 to find lattices from them.
-        pattern_centre : array of shape (3,) or (..., 3), optional
+        pattern_centre : array of shape (3,) or (..., 3), or kikuchipy's detector, optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.
         min_contrast : float
@@ -135,7 +136,8 @@ class EBSDMethods(SignalMethods):
             True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
             the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
-            True where a detector pixel is left out, such as outside a round screen.
+            True where a detector pixel is left out, such as outside a round screen, whose rim
+            makes bands otherwise. Pixels that are not finite are left out of their own pattern.
         show_progressbar, num_workers
             As in HyperSpy.
         lazy_output : bool, optional
@@ -310,9 +312,10 @@ class EBSDMethods(SignalMethods):
         lattices : PhaseLattice or dict
             Of `estimate_lattice`, from these patterns or from their bands.
         phases : orix.crystal_map.Phase or dict, optional
-            Known phase of all labels, or of some labels each, such as ``master_pattern.phase``:
-            kikuchipy refines only where the map has that one. Labels of one phase, such as grains,
-            become one. By default the phases are those found, see `PhaseLattice.to_phase`.
+            Known phase of all labels, or of some labels each, such as ``master_pattern.phase``, in
+            any unit: kikuchipy refines only where the map has that one. Labels of one phase, such
+            as grains, become one. By default the phases are those found, see
+            `PhaseLattice.to_phase`. Phases of one colour get others.
         detector : kikuchipy.detectors.EBSDDetector, optional
             Of which the tilts are used. ``s.detector`` by default.
 
@@ -334,6 +337,14 @@ class EBSDMethods(SignalMethods):
             If orix is not installed.
         """
         return as_crystal_map(self._signal, lattices, phases, detector)
+
+    def __getattr__(self, name: str):
+        """Say so where a method is that of bands."""
+        if name in ("cluster_patterns", "compare_phases"):
+            raise AttributeError(
+                f"{name!r} is for the bands of patterns: s.emsparse.detect_bands(60).{name}(...)."
+            )
+        return super().__getattr__(name)
 
     def _bands_for(
         self,

@@ -27,9 +27,8 @@ _SET_CENTRE = (
 )
 
 
-def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
-    """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
-    detector = getattr(signal, "detector", None)
+def _centre_of_detector(signal: BaseSignal, detector) -> np.ndarray:
+    """Pattern centres of kikuchipy's detector, in Bruker's convention as kikuchipy keeps them."""
     if detector is None:
         raise ValueError(f"{signal!r} has no pattern centre. {_SET_CENTRE}")
     centres = np.asarray(detector.pc, float)
@@ -46,7 +45,9 @@ def pattern_centres_of(signal: BaseSignal, pattern_centre) -> np.ndarray:
     """One pattern centre for all, or one for each pattern in the order of the data."""
     scan = signal.axes_manager._navigation_shape_in_array
     if pattern_centre is None:
-        pattern_centre = _centre_of_detector(signal)
+        pattern_centre = _centre_of_detector(signal, getattr(signal, "detector", None))
+    elif hasattr(pattern_centre, "pc"):
+        pattern_centre = _centre_of_detector(signal, pattern_centre)
     centres = np.asarray(pattern_centre, float)
     if centres.ndim > 1:
         if centres.shape not in ((1, 3), (*scan, 3)):

@@ -188,6 +188,25 @@ def test_centres_of_kikuchipy():
     np.testing.assert_array_equal(shared.pattern_centre, (0.42, 0.21, 0.5))
 
 
+def test_a_detector_of_kikuchipy_has_the_centre():
+    detectors = pytest.importorskip("kikuchipy.detectors")
+    patterns = signal()
+    one = detectors.EBSDDetector(shape=SHAPE, pc=CENTRE, convention="bruker")
+    own = detectors.EBSDDetector(shape=SHAPE, pc=CENTRES, convention="bruker")
+    for detector, centre in ((one, CENTRE), (own, CENTRES)):
+        bands = EBSDMethods(patterns).detect_bands(3, detector, **QUIET)
+        expected = EBSDMethods(patterns).detect_bands(3, centre, **QUIET)
+        np.testing.assert_allclose(bands.data, expected.data)
+    with pytest.raises(ValueError, match="where it is not known"):
+        EBSDMethods(patterns).detect_bands(3, detectors.EBSDDetector(shape=SHAPE))
+
+
+@pytest.mark.parametrize("name", ["compare_phases", "cluster_patterns"])
+def test_says_where_methods_of_bands_are(name):
+    with pytest.raises(AttributeError, match=rf"s.emsparse.detect_bands\(60\).{name}"):
+        getattr(EBSDMethods(signal()), name)
+
+
 def test_the_default_centre_of_kikuchipy_is_none():
     kikuchipy = pytest.importorskip("kikuchipy")
     patterns = kikuchipy.signals.EBSD(DATA.patterns)
