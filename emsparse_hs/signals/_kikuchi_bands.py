@@ -92,7 +92,7 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the scans or the patterns differ in shape.
+            If the scans or the patterns differ in shape, or `n_bands` is below 1.
         """
         from emsparse_hs.plotting import plot_bands
 
