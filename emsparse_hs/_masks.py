@@ -53,10 +53,17 @@ def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.n
     if mask.shape != needed:
         raise ValueError(
             f"The {name} mask has shape {mask.shape}, and {needed} is needed"
-            + (": an array in HyperSpy's order (x, y). " if flip else ". ")
-            + f"Pass a signal to be safe, such as {_EXAMPLES[name]}."
+            + _order(len(needed), flip)
+            + f". Pass a signal to be safe, such as {_EXAMPLES[name]}."
         )
     return (mask.T if flip else mask).astype(bool)
+
+
+def _order(dimension: int, flip: bool) -> str:
+    """What is said of an array's order."""
+    if flip:
+        return ": an array in HyperSpy's order (x, y)"
+    return ": an array in the order (y, x) of the data" if dimension == 2 else ""
 
 
 def kept(mask: np.ndarray | None, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -16,7 +16,6 @@ from emsparse_hs.accessor._ebsd_results import as_bands, as_radon
 from emsparse_hs.accessor._ebsd_rows import (
     band_rows,
     blocks_of,
-    mask_of,
     pattern_centres_of,
     radon_rows,
 )
@@ -62,15 +61,16 @@ class EBSDMethods(SignalMethods):
 
         Parameters
         ----------
-        pattern_centre : array of shape (3,) or (..., 3), optional
+        pattern_centre : array of shape (3,) or (..., 3), or kikuchipy's detector, optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default.
         step : float
             Of both angles in degrees; that of the azimuth is the nearest part of 180.
-        navigation_mask : BaseSignal or bool array, optional
+        navigation_mask : BaseSignal or bool array of the scan's shape (y, x), optional
             True where patterns are left out: the transform is NaN there.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
-            True where a detector pixel is left out, such as outside a round screen.
+            True where a detector pixel is left out, such as outside a round screen, whose rim
+            makes bands otherwise. Pixels that are not finite are left out of their own pattern.
         show_progressbar, num_workers
             As in HyperSpy.
         lazy_output : bool, optional
@@ -126,17 +126,18 @@ class EBSDMethods(SignalMethods):
         ----------
         n_bands : int
             Bands to find in each pattern. Ask for 60 to find lattices from them.
-        pattern_centre : array of shape (3,) or (..., 3), optional
+        pattern_centre : array of shape (3,) or (..., 3), or kikuchipy's detector, optional
             In Bruker's convention, one for all patterns or one each in the order of the data.
             That of ``s.detector`` by default. It should be right to 0.5 %.
         min_contrast : float
             Contrast that a band needs: where fewer bands have it, the rest is NaN. Noise alone has
             about one band a pattern above the default, and hardly any above 5.
-        navigation_mask : BaseSignal or bool array, optional
+        navigation_mask : BaseSignal or bool array of the scan's shape (y, x), optional
             True where patterns are left out: their bands are NaN, also the contrast, which is 0 in
             the first place of a pattern without bands.
         signal_mask : BaseSignal or bool array of shape (y, x), optional
-            True where a detector pixel is left out, such as outside a round screen.
+            True where a detector pixel is left out, such as outside a round screen, whose rim
+            makes bands otherwise. Pixels that are not finite are left out of their own pattern.
         show_progressbar, num_workers
             As in HyperSpy.
         lazy_output : bool, optional
@@ -311,9 +312,10 @@ class EBSDMethods(SignalMethods):
         lattices : PhaseLattice or dict
             Of `estimate_lattice`, from these patterns or from their bands.
         phases : orix.crystal_map.Phase or dict, optional
-            Known phase of all labels, or of some labels each, such as ``master_pattern.phase``:
-            kikuchipy refines only where the map has that one. Labels of one phase, such as grains,
-            become one. By default the phases are those found, see `PhaseLattice.to_phase`.
+            Known phase of all labels, or of some labels each, such as ``master_pattern.phase``, in
+            any unit: kikuchipy refines only where the map has that one. Labels of one phase, such
+            as grains, become one. By default the phases are those found, see
+            `PhaseLattice.to_phase`. Phases of one colour get others.
         detector : kikuchipy.detectors.EBSDDetector, optional
             Of which the tilts are used. ``s.detector`` by default.
 
@@ -336,6 +338,14 @@ class EBSDMethods(SignalMethods):
         """
         return as_crystal_map(self._signal, lattices, phases, detector)
 
+    def __getattr__(self, name: str):
+        """Say so where a method is that of bands."""
+        if name in ("cluster_patterns", "compare_phases"):
+            raise AttributeError(
+                f"{name!r} is for the bands of patterns: s.emsparse.detect_bands(60).{name}(...)."
+            )
+        return super().__getattr__(name)
+
     def _bands_for(
         self,
         labels,
@@ -353,7 +363,7 @@ class EBSDMethods(SignalMethods):
             n_bands,
             pattern_centre,
             min_contrast=min_contrast,
-            navigation_mask=mask_of(left_out),
+            navigation_mask=left_out if np.any(left_out) else None,
             signal_mask=signal_mask,
             lazy_output=lazy and labels is None,
             **how,

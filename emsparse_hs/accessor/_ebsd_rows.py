@@ -27,14 +27,8 @@ _SET_CENTRE = (
 )
 
 
-def mask_of(left_out: np.ndarray | None) -> np.ndarray | None:
-    """Patterns that are left out as a navigation mask, in HyperSpy's order (x, y)."""
-    return None if left_out is None or not left_out.any() else left_out.T
-
-
-def _centre_of_detector(signal: BaseSignal) -> np.ndarray:
-    """Pattern centres of a kikuchipy signal, in Bruker's convention as kikuchipy keeps them."""
-    detector = getattr(signal, "detector", None)
+def _centre_of_detector(signal: BaseSignal, detector) -> np.ndarray:
+    """Pattern centres of kikuchipy's detector, in Bruker's convention as kikuchipy keeps them."""
     if detector is None:
         raise ValueError(f"{signal!r} has no pattern centre. {_SET_CENTRE}")
     centres = np.asarray(detector.pc, float)
@@ -51,7 +45,9 @@ def pattern_centres_of(signal: BaseSignal, pattern_centre) -> np.ndarray:
     """One pattern centre for all, or one for each pattern in the order of the data."""
     scan = signal.axes_manager._navigation_shape_in_array
     if pattern_centre is None:
-        pattern_centre = _centre_of_detector(signal)
+        pattern_centre = _centre_of_detector(signal, getattr(signal, "detector", None))
+    elif hasattr(pattern_centre, "pc"):
+        pattern_centre = _centre_of_detector(signal, pattern_centre)
     centres = np.asarray(pattern_centre, float)
     if centres.ndim > 1:
         if centres.shape not in ((1, 3), (*scan, 3)):
@@ -65,13 +61,16 @@ def pattern_centres_of(signal: BaseSignal, pattern_centre) -> np.ndarray:
 
 
 def blocks_of(signal: BaseSignal, navigation_mask, signal_mask) -> Blocks:
-    if signal.axes_manager.navigation_dimension:
-        return Blocks.of(signal, navigation_mask, signal_mask)
+    """Blocks of patterns; masks that are arrays have the order (y, x), as labels and maps have."""
+    axes, data = signal.axes_manager, signal._data_aligned_with_axes
+    off_screen = as_mask(signal_mask, frame_shape(signal), "signal")
+    if axes.navigation_dimension:
+        left_out = as_mask(navigation_mask, axes._navigation_shape_in_array, "navigation")
+        return Blocks.from_array(data, axes.navigation_dimension, left_out, off_screen)
     if navigation_mask is not None:
         raise ValueError("There is one pattern, and a navigation mask is for a scan. Leave it out.")
     # A pattern without a scan: a scan of one.
-    mask = as_mask(signal_mask, frame_shape(signal), "signal")
-    return Blocks.from_array(signal._data_aligned_with_axes[np.newaxis], 1, signal_mask=mask)
+    return Blocks.from_array(data[np.newaxis], 1, signal_mask=off_screen)
 
 
 def _frames(rows: np.ndarray, keep: np.ndarray) -> np.ndarray:

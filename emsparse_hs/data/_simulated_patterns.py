@@ -112,8 +112,10 @@ def simulate_patterns(
     Raises
     ------
     ValueError
-        If the structure is not known, the beam energy not positive or the pattern centre not one.
+        If the structure is not known, the beam energy not positive, the pattern centre or the shape
+        of the scan not one, or the atomic number below 1.
     """
+    _check(navigation_shape, atomic_number)
     centre = as_pattern_centre(pattern_centre)
     rng = np.random.default_rng(seed)
     indices, spacings, strengths = _reflectors(structure, lattice_parameter, atomic_number)
@@ -136,6 +138,16 @@ def simulate_patterns(
         strengths=relative,
         beam_energy=float(beam_energy),
     )
+
+
+def _check(navigation_shape, atomic_number: int) -> None:
+    if np.shape(navigation_shape) != (2,) or min(navigation_shape) < 1:
+        raise ValueError(
+            f"navigation_shape is {navigation_shape}, and rows and columns of the scan are needed, "
+            "such as (3, 4)."
+        )
+    if not atomic_number >= 1:
+        raise ValueError(f"atomic_number is {atomic_number}, and at least 1 is needed.")
 
 
 def _reflectors(structure: str, edge: float, atomic_number: int, smallest_spacing: float = 0.65):

@@ -11,7 +11,14 @@ import numpy as np
 
 from . import _backfit_kernels, _band_kernels, _radon_kernels
 from .geometry import as_pattern_centre, normals_from_angles, pixel_directions, upward
-from .radon import centres_in_pixels, line_sums, normalise_patterns, radon_angles
+from .radon import (
+    centres_in_pixels,
+    checked_patterns,
+    line_sums,
+    normalise_patterns,
+    of_one_mask,
+    radon_angles,
+)
 
 #: Smallest and largest half width, in degrees.
 HALF_WIDTHS = (0.5, 4.5)
@@ -90,7 +97,8 @@ def detect_bands(
     n_bands : int
         Bands to find in each pattern.
     signal_mask : bool array of shape (height, width), optional
-        True where a detector pixel is left out, such as outside a round screen.
+        True where a detector pixel is left out, such as outside a round screen: without it the
+        screen's rim makes bands. Pixels that are not finite are left out of their own pattern.
     min_contrast : float
         Contrast that a band needs beside all others; on its own, this or the default, whichever is
         less.
@@ -99,7 +107,7 @@ def detect_bands(
     -------
     Bands
         Normals in the detector's frame, half widths in degrees and contrasts; NaN where fewer have
-        the contrast, and for patterns that are constant or hold values that are not finite.
+        the contrast, and for patterns that are constant.
 
     Raises
     ------
@@ -109,24 +117,30 @@ def detect_bands(
         If a shape, the pattern centre, the number of bands or the contrast does not fit.
     """
     check_wanted(n_bands, min_contrast)
-    images, valid, usable = normalise_patterns(patterns, signal_mask)
-    shape = images.shape[1:]
-    centres = as_pattern_centre(pattern_centre, len(images))
-    fewest = SHORTEST * min(shape)
-    azimuths, elevations = radon_angles(shape, centres, STEP)
-    nodes = normals_from_angles(azimuths[:, None], elevations)
+    patterns, screen = checked_patterns(patterns, signal_mask)
+    centres = as_pattern_centre(pattern_centre, len(patterns))
+    angles = radon_angles(screen.shape, centres, STEP)
+    table = np.full((len(patterns), n_bands, 5), np.nan)
+    for some, seen in of_one_mask(patterns, screen):
+        own = centres if centres.ndim == 1 else centres[some]
+        table[some] = _detected(patterns[some], own, seen, angles, n_bands, min_contrast)
+    return Bands(table[..., :3], table[..., 3], table[..., 4])
+
+
+def _detected(patterns, centres, seen, angles, n_bands: int, min_contrast: float) -> np.ndarray:
+    """Normals, half widths and contrasts, of shape (n, n_bands, 5)."""
+    images, valid, usable = normalise_patterns(patterns, ~seen)
+    nodes = normals_from_angles(angles[0][:, None], angles[1])
     table = np.full((len(images), n_bands, 5), np.nan)
-    lines = line_sums(
-        images, valid, usable, centres_in_pixels(centres, images.shape), azimuths, elevations
-    )
+    lines = line_sums(images, valid, usable, centres_in_pixels(centres, images.shape), *angles)
     pixels = None
     for i, sums, counts in lines:
         if pixels is None or centres.ndim == 2:
-            pixels = _pixels(shape, centres if centres.ndim == 1 else centres[i], valid)
-            weights = _weights(counts, fewest)
+            pixels = _pixels(valid.shape, centres if centres.ndim == 1 else centres[i], valid)
+            weights = _weights(counts, SHORTEST * min(valid.shape))
         normals = _candidates(sums, weights, nodes, n_bands + SPARE)
         _refine(images[i][valid], *pixels, normals, min_contrast, table[i])
-    return Bands(table[..., :3], table[..., 3], table[..., 4])
+    return table
 
 
 def check_wanted(n_bands: int, min_contrast: float) -> None:

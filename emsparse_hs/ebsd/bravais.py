@@ -54,6 +54,10 @@ class Symmetry(NamedTuple):
     projector: np.ndarray
     n_free: int
 
+    def __repr__(self) -> str:
+        """Without the matrices."""
+        return f"<Symmetry {self.lattice}, {len(self.rotations)} rotations, {self.n_free} free>"
+
 
 def reduced_cell(cell) -> np.ndarray:
     """The three shortest independent vectors of a lattice, right-handed.

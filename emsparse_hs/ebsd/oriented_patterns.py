@@ -83,7 +83,9 @@ class Views:
 
 
 def look_at(patterns: Patterns, numbers, rotations, centre_errors, weights) -> Views:
-    """Patterns with their orientations; those that are constant or not finite are left out.
+    """Patterns with their orientations; those that are constant are left out.
+
+    A pixel that is not finite in one of them is left out of all.
 
     Parameters
     ----------
@@ -108,6 +110,8 @@ def look_at(patterns: Patterns, numbers, rotations, centre_errors, weights) -> V
         If these are not (n, height, width), or another shape does not fit.
     """
     taken, valid = checked_patterns(patterns.take(numbers), patterns.signal_mask)
+    finite = np.isfinite(taken)
+    valid = valid & finite[finite.any(axis=(1, 2))].all(axis=0)
     if len(taken) != len(numbers):
         raise ValueError(
             f"`take` gave {len(taken)} patterns, and {len(numbers)} were asked for. It has to give "

@@ -57,6 +57,11 @@ class Hypothesis(NamedTuple):
     probability: float
     misfit: float
 
+    def __repr__(self) -> str:
+        """The lattice, its probability, and the misfit of as much as is expected."""
+        misfit = f"misfit {self.misfit:.1f} of {6 - self.symmetry.n_free}"
+        return f"<Hypothesis {self.symmetry.lattice}, {self.probability:.0%}, {misfit}>"
+
 
 def metric_covariance(cell, strain_covariance) -> np.ndarray:
     """Covariance of a cell's metric, from that of the strain of its reciprocal lattice.

@@ -99,6 +99,30 @@ def checked_patterns(patterns, signal_mask=None) -> tuple[np.ndarray, np.ndarray
     return patterns, valid
 
 
+def of_one_mask(patterns, valid) -> list[tuple[list[int], np.ndarray]]:
+    """Patterns by where they are finite, such as of a camera with a dead pixel.
+
+    Parameters
+    ----------
+    patterns : array of shape (n, height, width)
+    valid : bool array of shape (height, width)
+        True where a pixel counts in all patterns.
+
+    Returns
+    -------
+    list of tuple
+        Numbers of patterns, and a bool array of shape (height, width), True where a pixel counts
+        in these.
+    """
+    if patterns.dtype.kind != "f":
+        return [(list(range(len(patterns))), valid)]
+    alike: dict[bytes, tuple[list[int], np.ndarray]] = {}
+    for i, pattern in enumerate(patterns):
+        seen = valid & np.isfinite(pattern)
+        alike.setdefault(seen.tobytes(), ([], seen))[0].append(i)
+    return list(alike.values())
+
+
 def _blurring(n: int, sigma: float) -> np.ndarray:
     """Matrix of a Gaussian filter along an axis of n pixels, beyond which all is zero."""
     return gaussian_filter1d(np.eye(n, dtype=np.float32), sigma, axis=0, mode="constant")
@@ -183,7 +207,7 @@ def radon_transform(patterns, pattern_centre, azimuths, elevations, signal_mask=
     -------
     float32 array of shape (n, n_azimuths, n_elevations)
         In standard deviations of the high-pass filtered pattern. NaN where a great circle meets
-        no pixel, and for constant or empty patterns.
+        no pixel that is finite, and for constant or empty patterns.
 
     Raises
     ------
@@ -192,12 +216,15 @@ def radon_transform(patterns, pattern_centre, azimuths, elevations, signal_mask=
     ValueError
         If a shape or the pattern centre does not fit.
     """
-    images, valid, usable = normalise_patterns(patterns, signal_mask)
-    centres = centres_in_pixels(pattern_centre, images.shape)
-    means = np.full((len(images), len(azimuths), len(elevations)), np.nan, np.float32)
-    for i, sums, counts in line_sums(images, valid, usable, centres, azimuths, elevations):
-        # A line through less than a pixel is noise of the interpolation.
-        np.divide(sums, counts, out=means[i], where=counts >= 1)
+    patterns, screen = checked_patterns(patterns, signal_mask)
+    centres = centres_in_pixels(pattern_centre, patterns.shape)
+    means = np.full((len(patterns), len(azimuths), len(elevations)), np.nan, np.float32)
+    for some, seen in of_one_mask(patterns, screen):
+        images, valid, usable = normalise_patterns(patterns[some], ~seen)
+        lines = line_sums(images, valid, usable, centres[some], azimuths, elevations)
+        for i, sums, counts in lines:
+            # A line through less than a pixel is noise of the interpolation.
+            np.divide(sums, counts, out=means[some[i]], where=counts >= 1)
     return means
 
 

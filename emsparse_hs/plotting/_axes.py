@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
@@ -18,6 +20,34 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F
 
 #: Colour of what is masked.
 MASKED = "0.6"
+
+
+def figure_for(figure: Figure | SubFigure | None, size: tuple[float, float]) -> Figure | SubFigure:
+    """The figure to draw in: the one that is given, or a new one.
+
+    Parameters
+    ----------
+    figure : Figure or SubFigure, optional
+    size : tuple of float
+        Width and height of a new one in inches.
+
+    Returns
+    -------
+    Figure or SubFigure
+
+    Raises
+    ------
+    TypeError
+        If something else is given.
+    """
+    if figure is None:
+        return plt.figure(figsize=size, layout="constrained")
+    if not isinstance(figure, (Figure, SubFigure)):
+        raise TypeError(
+            f"figure is of type {type(figure).__name__}, and a Figure or SubFigure is needed, such "
+            "as plt.figure() or figure.subfigures()."
+        )
+    return figure
 
 
 def colour_of(number: int) -> tuple[float, float, float]:

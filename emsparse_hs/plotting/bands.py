@@ -13,12 +13,15 @@ from matplotlib.patheffects import withStroke
 
 from emsparse_hs.ebsd.geometry import angles_from_normals, band_edge, to_pixels
 from emsparse_hs.ebsd.radon import normalise_patterns
-from emsparse_hs.plotting._axes import extent
+from emsparse_hs.plotting._axes import extent, figure_for
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
     from emsparse_hs.signals import KikuchiBands
+
+#: Bands that are numbered, the highest contrast first: more numbers hide each other.
+N_NUMBERED = 20
 
 
 def plot_bands(
@@ -32,8 +35,8 @@ def plot_bands(
 ) -> Figure | SubFigure:
     """Plot a pattern, and beside it the same with its bands drawn.
 
-    Each band's two edges are the hyperbolae (Kossel cones) at its half width, numbered by rank of
-    contrast, in colours from the highest to the lowest; the cross is the pattern centre.
+    Each band's two edges are the hyperbolae (Kossel cones) at its half width, the first 20 numbered
+    by rank of contrast, in colours from the highest to the lowest; the cross is the pattern centre.
 
     Parameters
     ----------
@@ -67,10 +70,9 @@ def plot_bands(
             f"The pattern has shape {image.shape}, and the bands are of patterns of shape "
             f"{bands.pattern_shape}. Pass the pattern that the bands were found in."
         )
-    shown = normalise_patterns(image[np.newaxis])[0][0] if corrected else image
-    if figure is None:
-        ratio = image.shape[0] / image.shape[1]
-        figure = plt.figure(figsize=(10, 5 * ratio + 0.6), layout="constrained")
+    holes = ~np.isfinite(image)
+    shown = normalise_patterns(image[np.newaxis], holes)[0][0] if corrected else image
+    figure = figure_for(figure, (10, 5 * image.shape[0] / image.shape[1] + 0.6))
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes in (left, right):
         _show_image(axes, shown)
@@ -92,7 +94,7 @@ def plot_radon(
 ) -> Figure | SubFigure:
     """Plot a Radon transform, and the bands as points in it.
 
-    The bar on each point is as long as the band is wide.
+    The bar on each point is as long as the band is wide; the first 20 are numbered.
 
     Parameters
     ----------
@@ -118,8 +120,7 @@ def plot_radon(
         If there is more than one pattern.
     """
     data = _one_pattern(radon)
-    if figure is None:
-        figure = plt.figure(figsize=(8, 5.2), layout="constrained")
+    figure = figure_for(figure, (8, 5.2))
     axes = figure.subplots()
     azimuth, elevation = radon.axes_manager.signal_axes
     left, right, last, first = extent(azimuth, elevation)
@@ -162,6 +163,8 @@ def _check_one(bands: KikuchiBands) -> None:
 
 def _ranked(bands: KikuchiBands, n_bands: int | None):
     """Normals and half widths that there are, with a colour for each."""
+    if n_bands is not None and n_bands < 1:
+        raise ValueError(f"n_bands is {n_bands}, and at least 1 is needed to draw any.")
     normals, half_widths = np.asarray(bands.normals), np.asarray(bands.half_widths)
     found = np.flatnonzero(np.isfinite(half_widths))[:n_bands]
     colours = plt.colormaps["plasma"](np.linspace(0.97, 0.5, max(len(found), 2)))
@@ -182,7 +185,7 @@ def _draw_bands(axes, bands: KikuchiBands, n_bands: int | None) -> None:
         for angle in (-half_width, half_width):
             axes.plot(*band_edge(normal, angle, shape, centre), color=colour, lw=1)
         place = _label_place(normal, shape, centre, rank)
-        if place is not None:
+        if rank <= N_NUMBERED and place is not None:
             box = {"boxstyle": "circle,pad=0.15", "fc": "black", "ec": colour, "alpha": 0.75}
             axes.text(*place, str(rank), color=colour, size=7, ha="center", va="center", bbox=box)
     axes.plot(*to_pixels((0, 0, 1), shape, centre), "+", color="cyan", ms=10, mew=1.5)
@@ -208,5 +211,6 @@ def _draw_points(axes, bands: KikuchiBands, n_bands: int | None) -> None:
         zip(azimuths, elevations, half_widths, colours, strict=False), start=1
     ):
         axes.errorbar(x, y, width, fmt="o", ms=4, mfc="none", color=colour, lw=1, capsize=2)
-        label = axes.annotate(str(rank), (x, y), (6, 3), textcoords="offset points", size=9)
-        label.set(color=colour, path_effects=[withStroke(linewidth=2, foreground="black")])
+        if rank <= N_NUMBERED:
+            label = axes.annotate(str(rank), (x, y), (6, 3), textcoords="offset points", size=9)
+            label.set(color=colour, path_effects=[withStroke(linewidth=2, foreground="black")])

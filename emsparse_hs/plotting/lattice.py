@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from emsparse_hs.ebsd.bravais import ANSWERS
-from emsparse_hs.plotting._axes import MASKED, show_image
+from emsparse_hs.plotting._axes import MASKED, figure_for, show_image
 
 if TYPE_CHECKING:
     from emsparse_hs.signals import BravaisProbabilities, PhaseLattice
@@ -25,6 +24,8 @@ COLOURS = {
     "tP": "#a1d99b", "tI": "#31a354", "hR": "#9e9ac8", "hP": "#54278f",
     "cP": "#9ecae1", "cI": "#4292c6", "cF": "#084594", "unknown": "#202020",
 }  # fmt: skip
+#: Hatched, as a pale 'unknown' is grey as well.
+_LEFT_OUT = {"facecolor": MASKED, "edgecolor": "white", "hatch": "////"}
 #: Fades from this at probability 0 to the full colour at 1.
 _FADED = 0.25
 
@@ -37,7 +38,7 @@ def plot_lattice_map(
 ) -> Figure | SubFigure:
     """Plot which Bravais lattice each pattern of a scan shows.
 
-    Colours fade where the answer is less certain; grey patterns were left out.
+    Colours fade where the answer is less certain; hatched patterns were left out.
 
     Parameters
     ----------
@@ -67,8 +68,7 @@ def plot_lattice_map(
     answers = probabilities.most_probable()
     data = probabilities._all_answers()
     certain = np.nan_to_num(data).max(axis=-1)[..., np.newaxis]
-    if figure is None:
-        figure = plt.figure(figsize=(6.4, 4.8), layout="constrained")
+    figure = figure_for(figure, (6.4, 4.8))
     axes = figure.subplots()
     image = np.ones((*answers.shape, 4))
     for name in probabilities.lattices:
@@ -77,13 +77,15 @@ def plot_lattice_map(
     image[..., :3] = 1 - (_FADED + (1 - _FADED) * certain) * (1 - image[..., :3])
     image[answers == "", 3] = 0
     show_image(axes, probabilities.axes_manager.navigation_axes, image)
-    _add_legend(axes, answers, probabilities.lattices)
+    axes.set_anchor("NW")
+    axes.patch.set(**_LEFT_OUT)
+    _add_legend(figure, answers, probabilities.lattices)
     if title is not None:
         axes.set_title(title)
     return figure
 
 
-def _add_legend(axes, answers: np.ndarray, names) -> None:
+def _add_legend(figure, answers: np.ndarray, names) -> None:
     """The lattices that are there, the most frequent first, with shares of what is not left out."""
     counts = {name: int((answers == name).sum()) for name in names}
     there = sorted((n for n in names if counts[n]), key=lambda n: -counts[n])
@@ -92,10 +94,12 @@ def _add_legend(axes, answers: np.ndarray, names) -> None:
         Patch(color=COLOURS[n], label=f"{n}  {100 * counts[n] / total:.0f} %") for n in there
     ]
     if (answers == "").any():
-        patches.append(Patch(color=MASKED, label="left out"))
-    axes.legend(
-        handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False
-    )
+        patches.append(Patch(**_LEFT_OUT, lw=0, label="left out"))
+    # Of the figure, which leaves room for it: beside axes of a fixed aspect it was cut.
+    figure.legend(
+        handles=patches, loc="outside right upper", frameon=False,
+        title="paler: less certain", alignment="left",
+    )  # fmt: skip
 
 
 def plot_lattice(
@@ -118,16 +122,18 @@ def plot_lattice(
     Returns
     -------
     Figure or SubFigure
-        With three axes: probabilities, lengths, angles.
+        With three axes: probabilities, lengths, angles. The errors of lengths leave out the scale
+        that they share, that of `width_scale`.
     """
-    if figure is None:
-        figure = plt.figure(figsize=(9.5, 3.6), layout="constrained")
+    figure = figure_for(figure, (9.5, 3.6))
     bars, lengths, angles = figure.subplots(1, 3, gridspec_kw={"width_ratios": [2, 1.1, 1.1]})
     bars.bar(ANSWERS, lattice.probabilities, color=[COLOURS[n] for n in ANSWERS])
     bars.set_ylim(0, 1)
     bars.set_ylabel("probability")
     bars.tick_params(axis="x", rotation=90)
     _errors(lengths, ("a", "b", "c"), lattice.parameters[:3], lattice.errors[:3], "length (Å)")
+    if np.isfinite(lattice.parameters).all():
+        lengths.set_title("error of the common scale left out", size=8)
     greek = ("α", "β", "γ")
     _errors(angles, greek, lattice.parameters[3:], lattice.errors[3:], "angle (°)")
     n_patterns = len(lattice.explained)

@@ -11,13 +11,15 @@ import numpy as np
 
 from emsparse_hs._optional import require
 from emsparse_hs.ebsd import rotation_between
-from emsparse_hs.signals._lattices import primitive_cell_of
+from emsparse_hs.signals._lattices import check_phase, primitive_cell_of
+from emsparse_hs.signals._phase_lattice import PhaseLattice
 
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
-    from orix.crystal_map import CrystalMap, Phase
+    from orix.crystal_map import CrystalMap, Phase, PhaseList
 
-    from emsparse_hs.signals import PhaseLattice
+#: Of matplotlib, with which orix and kikuchipy begin as well.
+_COLOURS = "blue orange green red purple brown pink olive cyan gray".split()
 
 
 def as_crystal_map(
@@ -29,7 +31,7 @@ def as_crystal_map(
     """Phases and orientations; see `EBSDMethods.to_crystal_map`."""
     orix = require("orix.crystal_map", "ebsd")
     rotation = require("orix.quaternion", "ebsd").Rotation
-    every = lattices if isinstance(lattices, Mapping) else {lattices.label: lattices}
+    every = _by_label(lattices)
     scan = signal.axes_manager._navigation_shape_in_array
     _check_scan(every, scan)
     to_detector = _sample_to_detector(signal, detector)
@@ -45,14 +47,14 @@ def as_crystal_map(
         points = np.flatnonzero(lattice.patterns)[oriented]
         if points.size:
             kept[number] = phase
-            turn = rotation_between(lattice.cell, primitive_cell_of(phase))
+            turn = _turn(lattice, phase)
             matrices[points] = turn @ lattice.orientations[oriented] @ to_detector
             phase_id[points] = number
     _check_indexed(kept, every)
     return orix.CrystalMap(
         rotations=rotation.from_matrix(matrices),
         phase_id=phase_id,
-        phase_list=orix.PhaseList(phases=list(kept.values()), ids=list(kept)),
+        phase_list=_coloured(orix.PhaseList(phases=list(kept.values()), ids=list(kept))),
         prop=prop,
         **_coordinates(signal),
     )
@@ -73,10 +75,44 @@ def _check_scan(lattices: Mapping[int, PhaseLattice], scan: tuple[int, ...]) -> 
             )
 
 
+def _by_label(lattices) -> Mapping[int, PhaseLattice]:
+    every = lattices if isinstance(lattices, Mapping) else {getattr(lattices, "label", 0): lattices}
+    for lattice in every.values():
+        if not isinstance(lattice, PhaseLattice):
+            raise TypeError(
+                f"lattices is or holds a {type(lattice).__name__}. Pass what estimate_lattice "
+                "gave, a PhaseLattice or a dict of label and PhaseLattice."
+            )
+    return every
+
+
+def _turn(lattice: PhaseLattice, phase: Phase) -> np.ndarray:
+    """From the phase's frame to that in which the lattice was found."""
+    try:
+        return rotation_between(lattice.cell, primitive_cell_of(phase))
+    except ValueError as error:
+        raise ValueError(
+            f"The phase {phase.name!r} is not of the lattice that was found, {lattice!r}. Pass the "
+            "phase of these patterns, or none."
+        ) from error
+
+
 def _are_one(phase: Phase, other: Phase) -> bool:
     """Whether phases have one name and one cell."""
     cells = (one.structure.lattice.abcABG() for one in (phase, other))
     return phase.name == other.name and np.allclose(*cells)
+
+
+def _coloured(phases: PhaseList) -> PhaseList:
+    """The phases in colours that differ: all that orix gave no other are of one."""
+    others = [f"tab:{name}" for name in _COLOURS if f"tab:{name}" not in phases.colors]
+    taken: set[str] = set()
+    coloured = phases.deepcopy()  # the user's phases stay as they are
+    for _, phase in coloured:
+        if phase.color in taken and others:
+            phase.color = others.pop(0)
+        taken.add(phase.color)
+    return coloured
 
 
 def _check_indexed(phases: Mapping[int, Phase], lattices: Mapping[int, PhaseLattice]) -> None:
@@ -102,10 +138,7 @@ def _chosen_phases(
     lattices: Mapping[int, PhaseLattice], phases: Phase | Mapping[int, Phase] | None
 ) -> dict[int, Phase]:
     """The phase of each label that has one, in the order of labels."""
-    if phases is None:
-        known: Mapping[int, Phase] = {}
-    else:
-        known = phases if isinstance(phases, Mapping) else dict.fromkeys(lattices, phases)
+    known = _known_phases(lattices, phases)
     if set(known) - set(lattices):
         raise ValueError(
             f"There are phases of the labels {sorted(known)}, and lattices of {sorted(lattices)}."
@@ -119,6 +152,29 @@ def _chosen_phases(
             name = lattice.lattice if len(lattices) == 1 else f"{lattice.lattice} {label}"
             chosen[label] = lattice.to_phase(name)
     return chosen
+
+
+def _known_phases(lattices: Mapping[int, PhaseLattice], phases) -> dict[int, Phase]:
+    """The phases that are given, by label; one alone, also in a list, is that of all labels."""
+    if phases is None:
+        return {}
+    if isinstance(phases, Mapping):
+        known = dict(phases)
+    else:
+        # An orix PhaseList gives pairs of number and phase, -1 for what is not indexed.
+        listed = list(phases) if np.iterable(phases) else [phases]
+        pairs = [p if isinstance(p, tuple) else (n, p) for n, p in enumerate(listed)]
+        known = {number: phase for number, phase in pairs if number >= 0}
+        if len(known) == 1:
+            known = dict.fromkeys(lattices, *known.values())
+        elif isinstance(phases, (list, tuple)):
+            raise TypeError(
+                f"There are {len(known)} phases in a list. Pass a dict of label and phase, or one "
+                "phase for all labels."
+            )
+    for phase in known.values():
+        check_phase(phase)
+    return known
 
 
 def _properties(lattices: Mapping[int, PhaseLattice], n_points: int) -> dict[str, np.ndarray]:

@@ -92,7 +92,7 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the scans or the patterns differ in shape.
+            If the scans or the patterns differ in shape, or `n_bands` is below 1.
         """
         from emsparse_hs.plotting import plot_bands
 
@@ -277,7 +277,8 @@ class KikuchiBands(Signal2D):
         Parameters
         ----------
         phases : sequence or dict of orix.crystal_map.Phase
-            With space group and cell in angstrom.
+            With space group and cell in angstrom. A cell with an edge below 1.5 is taken as in nm,
+            such as those of kikuchipy's own phases.
         beam_energy : float, optional
             In keV. That of ``metadata.Acquisition_instrument.SEM.beam_energy`` by default.
         show_progressbar, num_workers
@@ -294,7 +295,10 @@ class KikuchiBands(Signal2D):
         Raises
         ------
         ValueError
-            If the beam energy or a space group is not known, or a cell is not in angstrom.
+            If the beam energy, a space group or a cell is not known, or a cell is in neither
+            unit.
+        TypeError
+            If something is no phase.
         """
         from emsparse_hs.signals._lattices import phase_scores
 

@@ -15,9 +15,14 @@ from hyperspy.signal import BaseSignal
 from emsparse_hs._computing import compute, compute_each
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.ebsd import Bands, Patterns, cluster_patterns, compare_cells, solve_lattice
+from emsparse_hs.ebsd._joint import FEWEST_BANDS
 from emsparse_hs.ebsd.bravais import ANSWERS
 from emsparse_hs.ebsd.known_cells import primitive_cell
-from emsparse_hs.signals._phase_lattice import PhaseLattice, warn_of_misfits
+from emsparse_hs.signals._phase_lattice import (
+    PhaseLattice,
+    warn_of_few_bands,
+    warn_of_misfits,
+)
 from emsparse_hs.signals._provenance import kept_metadata
 
 if TYPE_CHECKING:
@@ -25,8 +30,8 @@ if TYPE_CHECKING:
 
     from emsparse_hs.signals import BravaisProbabilities, KikuchiBands
 
-#: In angstrom: no cell has an edge below the first, nor all above the second. Such a phase is in nm
-#: or in pm.
+#: In angstrom: no cell has an edge below the first, nor all above the second. Such a phase is in
+#: nm, as kikuchipy's own, or in pm.
 _SHORTEST_EDGE, _LONGEST_EDGES = 1.5, 50.0
 
 
@@ -141,16 +146,38 @@ def phase_scores(
 
 
 def _cell_in_angstrom(phase: Phase) -> np.ndarray:
-    """Primitive cell of a phase that is in angstrom."""
-    shortest = min(phase.structure.lattice.abcABG()[:3])
-    if not _SHORTEST_EDGE <= shortest <= _LONGEST_EDGES:
-        unit = "nm" if shortest < _SHORTEST_EDGE else "pm"
+    """Primitive cell of a phase that is in angstrom, or in nm if it has to be."""
+    check_phase(phase)
+    parameters = phase.structure.lattice.abcABG()
+    shortest = min(parameters[:3])
+    scale = 10.0 if shortest < _SHORTEST_EDGE else 1.0
+    if parameters == (1, 1, 1, 90, 90, 90):
         raise ValueError(
-            f"The shortest edge of the phase {phase.name!r} is {shortest:.3g} angstrom, which no "
-            f"crystal has. If the cell is in {unit}, set it in angstrom, such as with "
+            f"The phase {phase.name!r} has no unit cell: all edges are 1. Set it in angstrom, such "
+            "as with phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
+        )
+    if not _SHORTEST_EDGE <= scale * shortest <= _LONGEST_EDGES:
+        raise ValueError(
+            f"The shortest edge of the phase {phase.name!r} is {shortest:.3g}, which no crystal "
+            "has in angstrom or nm. Set the cell in angstrom, such as with "
             "phase.structure.lattice.setLatPar(a=3.52, b=3.52, c=3.52)."
         )
-    return primitive_cell_of(phase)
+    return scale * primitive_cell_of(phase)
+
+
+def check_phase(phase) -> None:
+    """Check that something is a phase of orix.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not hasattr(phase, "structure"):
+        raise TypeError(
+            f"{phase!r} is no phase. Pass orix.crystal_map.Phase, such as master_pattern.phase, or "
+            "lattice.to_phase() of what estimate_lattice found."
+        )
 
 
 def primitive_cell_of(phase: Phase) -> np.ndarray:
@@ -186,12 +213,16 @@ def checked_beam_energy(signal: BaseSignal, beam_energy: float | None) -> float:
         if beam_energy is None:
             path = f"Acquisition_instrument.{instrument}.beam_energy"
             beam_energy = signal.metadata.get_item(path, default=None)
-    if beam_energy is None or not float(beam_energy) > 0:
+    try:
+        energy = 0.0 if beam_energy is None else float(beam_energy)
+    except (TypeError, ValueError):
+        energy = 0.0
+    if not energy > 0:
         raise ValueError(
-            f"The beam energy is {beam_energy}, and widths of bands are lengths only with it. Pass "
-            "beam_energy in keV, or set metadata.Acquisition_instrument.SEM.beam_energy."
+            f"The beam energy is {beam_energy!r}, and widths of bands are lengths only with it. "
+            "Pass beam_energy in keV, or set metadata.Acquisition_instrument.SEM.beam_energy."
         )
-    return float(beam_energy)
+    return energy
 
 
 def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
@@ -211,9 +242,10 @@ def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
             "phase, negative where a pattern is left out."
         )
     if every.ndim and every.shape != scan:
+        flat = " with labels.reshape(xmap.shape)" if every.shape == (np.prod(scan),) else ""
         raise ValueError(
             f"Labels have the shape {every.shape}, and the scan has the shape {scan}. Pass one for "
-            "each pattern, or one number for all."
+            f"each pattern{flat}, or one number for all."
         )
     every = np.broadcast_to(every, scan)
     if not (every >= 0).any():
@@ -232,6 +264,7 @@ def _of_each_label(
     """Called by what a method calls: warnings are for whoever called the method."""
     data = _complete(bands, **how)
     labels = np.where(_left_out(data), -1, labels)
+    enough = _have_enough_bands(data)
     if not (labels >= 0).any():
         raise ValueError("All patterns with labels were left out when their bands were detected.")
     # Within one bar for all labels.
@@ -248,7 +281,8 @@ def _of_each_label(
     each = np.unique(labels[labels >= 0]).tolist()
     found = dict(zip(each, compute_each(solved, each, "Lattices", **how), strict=True))
     for label, lattice in found.items():
-        warn_of_misfits(lattice, label, stacklevel=5)
+        if not warn_of_few_bands(enough[lattice.patterns], f" with the label {label}", 5):
+            warn_of_misfits(lattice, label, stacklevel=5)
     return found
 
 
@@ -263,6 +297,11 @@ def _left_out(data: np.ndarray) -> np.ndarray:
     return np.isnan(data[..., 4]).all(axis=-1)
 
 
+def _have_enough_bands(data: np.ndarray) -> np.ndarray:
+    """Which patterns have the bands that a lattice is found from."""
+    return np.isfinite(data).all(axis=-1).sum(axis=-1) >= FEWEST_BANDS
+
+
 def _as_bands(data: np.ndarray) -> Bands:
     return Bands(data[..., :3], data[..., 3], data[..., 4])
 
@@ -270,6 +309,10 @@ def _as_bands(data: np.ndarray) -> Bands:
 def _each(bands: KikuchiBands, energy: float, options: dict, **kwargs):
     """Probabilities of each pattern on its own."""
     data = bands._columns(0, 5)
+    if isinstance(data, np.ndarray):
+        warn_of_few_bands(_have_enough_bands(data)[~_left_out(data)], "", stacklevel=5)
+    elif data.shape[-2] < FEWEST_BANDS:
+        warn_of_few_bands(np.zeros(data.shape[:-2], bool), "", stacklevel=5)
     if not bands.axes_manager.navigation_dimension:
         # A pattern without a scan: a scan of one.
         blocks = Blocks.from_array(data[np.newaxis], 1)

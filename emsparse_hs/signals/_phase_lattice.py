@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emsparse_hs._optional import require
+from emsparse_hs.ebsd._joint import FEWEST_BANDS
 from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES, Symmetry
 from emsparse_hs.ebsd.known_cells import relative_strain
 from emsparse_hs.ebsd.posterior import cell_parameters, symmetric_cell
@@ -58,6 +59,8 @@ class PhaseLattice:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "solution":
             raise AttributeError(name)
+        if not hasattr(self.solution, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.solution, name)
 
     def __dir__(self):
@@ -155,8 +158,15 @@ class PhaseLattice:
         ------
         ValueError
             If one of them has no cell, or they are not of the same phase.
+        TypeError
+            If the reference is no PhaseLattice.
         """
         for one in (self, reference):
+            if not isinstance(one, PhaseLattice):
+                raise TypeError(
+                    f"The reference is a {type(one).__name__}, and strain is relative to another "
+                    "PhaseLattice, such as that of an unstrained region."
+                )
             if not np.isfinite(one.solution.cell).all():
                 raise ValueError(f"{one!r} has no cell, and so there is no strain.")
         return relative_strain(self.solution.cell, reference.solution.cell)
@@ -177,6 +187,19 @@ class PhaseLattice:
         from emsparse_hs.plotting import plot_lattice
 
         return plot_lattice(self, figure=figure)
+
+
+def warn_of_few_bands(enough: np.ndarray, which: str, stacklevel: int) -> bool:
+    """Say so if most patterns have fewer bands than a lattice needs; whether it was said."""
+    if np.mean(enough) >= 0.5:
+        return False
+    warnings.warn(
+        f"{np.count_nonzero(enough)} of {np.size(enough)} patterns{which} have the {FEWEST_BANDS} "
+        "bands that a lattice needs: raise n_bands or lower min_contrast, or look at them with "
+        "bands.plot_on(patterns).",
+        stacklevel=stacklevel,
+    )
+    return True
 
 
 def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:

@@ -96,7 +96,7 @@ def test_masks(centres):
     navigation_mask[1, 2] = True
     signal_mask = np.hypot(*(np.indices(SHAPE) - np.array([[[20]], [[24]]]))) > 22
     bands = EBSDMethods(patterns).detect_bands(
-        N_BANDS, centres, navigation_mask=navigation_mask.T, signal_mask=signal_mask, **QUIET
+        N_BANDS, centres, navigation_mask=navigation_mask, signal_mask=signal_mask, **QUIET
     )
     assert np.isnan(bands.data[1, 2]).all()
     flat = DATA.patterns.reshape(-1, *SHAPE)
@@ -106,6 +106,22 @@ def test_masks(centres):
     np.testing.assert_allclose(
         bands.normals[~navigation_mask], normals[~navigation_mask], atol=1e-4
     )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_mask_of_a_square_scan_has_the_order_of_labels(lazy):
+    """(y, x), as kikuchipy's maps; HyperSpy's own methods have (x, y)."""
+    patterns = signal((2, 2, 40, 48) if lazy else None).inav[:3, :3]
+    left_out = np.zeros((3, 3), bool)
+    left_out[0, 2] = left_out[1, 0] = True
+    method = EBSDMethods(patterns).detect_bands
+    for mask in (left_out, da.from_array(left_out), Signal2D(left_out).T):
+        bands = method(N_BANDS, CENTRE, navigation_mask=mask, **QUIET)
+        np.testing.assert_array_equal(np.isnan(bands.contrasts[..., 0]), left_out)
+    radon = EBSDMethods(patterns).radon(CENTRE, step=5, navigation_mask=left_out, **QUIET)
+    np.testing.assert_array_equal(np.isnan(np.asarray(radon.data)).all(axis=(2, 3)), left_out)
+    with pytest.raises(ValueError, match=r"\(4, 3\), and \(3, 4\) is needed.*order \(y, x\)"):
+        EBSDMethods(signal()).radon(CENTRE, navigation_mask=np.zeros((4, 3), bool))
 
 
 def test_input_is_untouched():
@@ -170,6 +186,25 @@ def test_centres_of_kikuchipy():
     shared = nickel.emsparse.detect_bands(**QUIET)
     assert shared.data.shape[-1] == 5
     np.testing.assert_array_equal(shared.pattern_centre, (0.42, 0.21, 0.5))
+
+
+def test_a_detector_of_kikuchipy_has_the_centre():
+    detectors = pytest.importorskip("kikuchipy.detectors")
+    patterns = signal()
+    one = detectors.EBSDDetector(shape=SHAPE, pc=CENTRE, convention="bruker")
+    own = detectors.EBSDDetector(shape=SHAPE, pc=CENTRES, convention="bruker")
+    for detector, centre in ((one, CENTRE), (own, CENTRES)):
+        bands = EBSDMethods(patterns).detect_bands(3, detector, **QUIET)
+        expected = EBSDMethods(patterns).detect_bands(3, centre, **QUIET)
+        np.testing.assert_allclose(bands.data, expected.data)
+    with pytest.raises(ValueError, match="where it is not known"):
+        EBSDMethods(patterns).detect_bands(3, detectors.EBSDDetector(shape=SHAPE))
+
+
+@pytest.mark.parametrize("name", ["compare_phases", "cluster_patterns"])
+def test_says_where_methods_of_bands_are(name):
+    with pytest.raises(AttributeError, match=rf"s.emsparse.detect_bands\(60\).{name}"):
+        getattr(EBSDMethods(signal()), name)
 
 
 def test_the_default_centre_of_kikuchipy_is_none():

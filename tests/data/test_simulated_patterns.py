@@ -90,6 +90,14 @@ def test_says_what_is_wrong_with_a_structure():
         simulate_patterns((1, 1), (16, 16), structure="hcp")
 
 
+@pytest.mark.parametrize("scan", [4, (2,), (2, 2, 2), (0, 2)], ids=str)
+def test_says_what_is_wrong_with_a_scan(scan):
+    with pytest.raises(ValueError, match="rows and columns of the scan are needed"):
+        simulate_patterns(scan, (16, 16))
+    with pytest.raises(ValueError, match="atomic_number is 0"):
+        simulate_patterns((1, 1), (16, 16), atomic_number=0)
+
+
 @pytest.mark.parametrize("beam_energy", [-20, 0, np.nan])
 def test_says_what_is_wrong_with_a_beam_energy(beam_energy):
     with pytest.raises(ValueError, match="positive number of keV"):

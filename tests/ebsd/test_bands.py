@@ -118,7 +118,7 @@ def test_every_dtype_gives_the_same(dtype):
 def test_useless_patterns_are_nan_and_input_is_untouched():
     patterns = np.random.default_rng(0).random((4, 40, 48)).astype(np.float32)
     patterns[3, 10:14] += 1
-    patterns[0], patterns[1], patterns[2, 3, 4] = 0, 7, np.inf
+    patterns[0], patterns[1], patterns[2] = 0, 7, np.inf
     before = patterns.copy()
     bands = detect_bands(patterns, CENTRE, 5)
     assert all(np.isnan(values[:3]).all() for values in bands)
@@ -133,6 +133,22 @@ def test_what_lies_in_the_mask_does_not_matter():
     spoilt = np.where(mask, 255, data.patterns[0])
     one, other = (detect_bands(p, CENTRE, 6, mask) for p in (data.patterns[0], spoilt))
     np.testing.assert_array_equal(one.normals, other.normals)
+
+
+@pytest.mark.parametrize("own_centres", [False, True])
+def test_pixels_that_are_not_finite_are_masked_in_their_own_pattern(own_centres):
+    data = simulate_patterns((2, 2), (60, 72), CENTRE, seed=5)
+    patterns = data.patterns.reshape(4, 60, 72).astype(np.float32)
+    masks = np.zeros(patterns.shape, bool)
+    masks[1, 20, 30] = masks[2, :9] = masks[3, 20, 30] = True
+    spoilt = np.where(masks, np.float32([np.nan, np.inf, -np.inf, np.nan])[:, None, None], patterns)
+    centres = np.tile(CENTRE, (4, 1)) if own_centres else CENTRE
+    found = detect_bands(spoilt, centres, 6)
+    for i, mask in enumerate(masks):
+        expected = detect_bands(patterns[i : i + 1], CENTRE, 6, mask)
+        assert np.isfinite(expected.contrasts).sum() > 4
+        for values, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(values[i], wanted[0], atol=1e-9)
 
 
 def in_single_precision(values, directions, softness):

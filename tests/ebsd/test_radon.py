@@ -145,11 +145,23 @@ def test_each_pattern_has_its_own_centre():
 
 def test_useless_patterns_are_nan_and_input_is_untouched():
     patterns = np.random.default_rng(6).random((4, *SHAPE))
-    patterns[0], patterns[1], patterns[2, 3, 4] = 0, 7, np.nan
+    patterns[0], patterns[1], patterns[2] = 0, 7, np.nan
     before = patterns.copy()
     result = radon_transform(patterns, CENTRE, *radon_angles(SHAPE, CENTRE, 5))
     assert np.isnan(result[:3]).all() and np.isfinite(result[3]).any()
     np.testing.assert_array_equal(patterns, before)
+
+
+def test_pixels_that_are_not_finite_are_masked_in_their_own_pattern():
+    patterns = np.random.default_rng(7).random((3, *SHAPE))
+    mask = np.zeros(SHAPE, bool)
+    mask[3, 4] = mask[10:12] = True
+    spoilt = patterns.copy()
+    spoilt[1, mask] = np.nan
+    angles = radon_angles(SHAPE, CENTRE, 5)
+    result = radon_transform(spoilt, CENTRE, *angles)
+    np.testing.assert_array_equal(result[::2], radon_transform(patterns[::2], CENTRE, *angles))
+    np.testing.assert_array_equal(result[1], radon_transform(patterns, CENTRE, *angles, mask)[1])
 
 
 def test_angles_reach_the_farthest_corner():

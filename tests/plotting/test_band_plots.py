@@ -11,6 +11,7 @@ from emsparse_hs.accessor._ebsd import EBSDMethods
 from emsparse_hs.data._simulated_patterns import simulate_patterns
 from emsparse_hs.ebsd.geometry import angles_from_normals
 from emsparse_hs.plotting import plot_bands, plot_radon
+from emsparse_hs.plotting.bands import N_NUMBERED
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -92,8 +93,33 @@ def test_bands_that_were_not_found_are_not_drawn(scan):
     assert len(plot_bands(patterns.inav[0, 0], one).axes[1].lines) == 2 * 2 + 1
 
 
+def test_the_first_bands_are_numbered(scan):
+    patterns, _, radon = scan
+    bands = EBSDMethods(patterns).detect_bands(40, CENTRE, min_contrast=2, show_progressbar=False)
+    one = bands.inav[0, 0]
+    found = int(np.isfinite(one.half_widths).sum())
+    assert found > N_NUMBERED
+    axes = plot_bands(patterns.inav[0, 0], one).axes[1]
+    assert len(axes.lines) == 2 * found + 1
+    assert {int(text.get_text()) for text in axes.texts} <= set(range(1, N_NUMBERED + 1))
+    axes = plot_radon(radon.inav[0, 0], one).axes[0]
+    assert len(axes.containers) == found and len(axes.texts) == N_NUMBERED
+
+
+def test_a_pattern_with_a_dead_pixel_is_shown(scan):
+    patterns, bands, _ = scan
+    spoilt = patterns.inav[0, 0].data.astype(float)
+    spoilt[3, 5] = np.nan
+    shown = plot_bands(spoilt, bands.inav[0, 0]).axes[0].images[0].get_array()
+    assert shown[3, 5] == 0 and np.std(shown) == pytest.approx(1, abs=0.1)
+
+
 def test_says_what_is_wrong(scan):
     patterns, bands, radon = scan
+    with pytest.raises(ValueError, match="n_bands is 0, and at least 1"):
+        bands.plot_on(patterns, n_bands=0)
+    with pytest.raises(TypeError, match="figure is of type Axes, and a Figure or SubFigure"):
+        plot_radon(radon.inav[0, 0], figure=plt.figure().subplots())
     with pytest.raises(ValueError, match="one pattern"):
         plot_bands(patterns, bands.inav[0, 0])
     with pytest.raises(ValueError, match="those of many"):

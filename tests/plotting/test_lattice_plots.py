@@ -61,7 +61,9 @@ def test_the_map_has_the_colours_of_the_lattices(lazy):
     assert (image[0, 1, :3] > image[0, 0, :3]).all() and image[0, 1, 3] == 1
     assert image[1, 1, 3] == 0
     assert axes.get_xlabel() == "x (px)"
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert legend.get_title().get_text() == "paler: less certain"
     assert texts == ["cF  60 %", "hR  20 %", "unknown  20 %", "left out"]
 
 
@@ -70,7 +72,24 @@ def test_the_legend_has_no_more_than_is_there():
     figure = plot_lattice_map(part, title="Scan")
     (axes,) = figure.axes
     assert axes.get_title() == "Scan"
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["cF  100 %"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["cF  100 %"]
+
+
+@pytest.mark.parametrize("shape", [(12, 14), (40, 6), (3, 30)], ids=str)
+def test_the_legend_is_not_cut(shape):
+    axes = [{"size": n, "navigate": True} for n in shape] + [{"size": 15, "navigate": False}]
+    data = np.tile(np.eye(15)[ANSWERS.index("cF")], (*shape, 1))
+    figure = BravaisProbabilities(data, axes=axes).plot_map()
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert box.x1 <= whole.x1 and box.y1 <= whole.y1
+    assert box.x0 >= figure.axes[0].get_window_extent().x1
+
+
+def test_what_is_left_out_does_not_look_as_what_is_unknown():
+    (axes,) = probabilities().plot_map().axes
+    assert axes.patch.get_hatch()
 
 
 def test_colours_differ():
@@ -108,6 +127,7 @@ def test_probabilities_and_the_cell_with_its_errors():
         low, high = axes.get_ylim()
         ends = np.concatenate([line.get_ydata() for line in axes.lines])
         assert low < ends.min() and ends.max() < high
+    assert lengths.get_title() == "error of the common scale left out" and not angles.get_title()
     assert figure.get_suptitle() == "mP, 7 patterns"
 
 
@@ -127,6 +147,12 @@ def test_draws_in_a_figure_that_is_given(draw):
     left, _ = whole.subfigures(1, 2)
     assert draw(figure=left) is left
     assert left.axes and plt.get_fignums() == [whole.number]
+
+
+@pytest.mark.parametrize("draw", [probabilities().plot_map, lattice().plot])
+def test_says_what_to_draw_in(draw):
+    with pytest.raises(TypeError, match="figure is of type Axes, and a Figure or SubFigure"):
+        draw(plt.figure().subplots())
 
 
 def test_a_title_is_as_asked():

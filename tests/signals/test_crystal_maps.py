@@ -239,6 +239,7 @@ def test_phases_by_label(grains):
             one.phases_in_data[label].structure.lattice.abcABG(), lattices[label].parameters
         )
     np.testing.assert_array_equal(np.isnan(xmap.prop["explained"]), expected.ravel() < 0)
+    assert len(set(xmap.phases.colors)) == 3
 
 
 def test_one_label_keeps_its_number(grains):
@@ -262,8 +263,9 @@ def test_phases_of_some_labels_are_known(grains):
         ValueError, match=r"phases of the labels \[3\], and lattices of \[2, 5, 7\]"
     ):
         to_map(lattices, {3: known_phase("hP")})
-    with pytest.raises(ValueError, match="no strained forms of one lattice"):
+    with pytest.raises(ValueError, match="'hP' is not of the lattice that was found.*oP") as error:
         to_map(lattices, {2: known_phase("hP")})
+    assert "strain" not in str(error.value)
 
 
 def test_labels_of_one_phase_are_one(grains):
@@ -276,6 +278,35 @@ def test_labels_of_one_phase_are_one(grains):
         xmap = to_map(two, phases)
         assert xmap.phases.ids == [3] and (xmap.phase_id == 3).all()
     assert misorientations(xmap.rotations, rotations, phase).max() < 0.15
+
+
+def test_phases_keep_the_colours_that_were_given(grains):
+    _, lattices = grains
+    one, other = known_phase("oP"), known_phase("hP")
+    colours = to_map(lattices, {2: one, 5: other}).phases.colors
+    assert colours[1] == "tab:blue" and len(set(colours)) == 3
+    assert one.color == other.color == "tab:blue"
+    one.color, other.color = "red", "lime"
+    assert to_map(lattices, {2: one, 5: other}).phases.colors[1:] == ["red", "lime"]
+
+
+def test_a_phase_list_is_taken_and_one_phase_in_a_list(grains):
+    _, lattices = grains
+    phase = known_phase("hP")
+    for phases in (crystal_map.PhaseList(phase), [phase]):
+        xmap = to_map({5: lattices[5]}, phases)
+        assert xmap.phases.names[-1] == "hP" and xmap.is_indexed.any()
+    both = crystal_map.PhaseList(phases=[known_phase("oP"), phase], ids=[2, 5])
+    xmap = to_map(lattices, both)
+    assert xmap.phases.ids[1:] == [2, 5] and xmap.phases.names[1:] == ["oP", "hP"]
+    with pytest.raises(TypeError, match="2 phases in a list. Pass a dict"):
+        to_map(lattices, [phase, phase])
+    for wrong in ("ni", lattices[5], {5: "ni"}):
+        with pytest.raises(TypeError, match="is no phase. Pass orix.crystal_map.Phase"):
+            to_map({5: lattices[5]}, wrong)
+    for wrong in ([lattices[5]], {5: phase}, "cF"):
+        with pytest.raises(TypeError, match="Pass what estimate_lattice gave, a"):
+            to_map(wrong)
 
 
 @pytest.mark.parametrize("scan", [(), (12,), (1, 12), (12, 1)], ids=str)

@@ -2,6 +2,7 @@
 # This file is part of emsparse_hs, licensed under GPL-3.0-or-later; see the file LICENSE.
 """Lattices from bands as a signal: one a label, probabilities in every layout, what is wrong."""
 
+import pickle
 import re
 import threading
 import time
@@ -247,7 +248,7 @@ def test_wrong_labels(scan, lazy):
                 call(labels)
 
 
-@pytest.mark.parametrize("energy", [None, 0.0, -5.0, np.nan])
+@pytest.mark.parametrize("energy", [None, 0.0, -5.0, np.nan, "20 kV"])
 def test_beam_energy_must_be_known(scan, energy):
     bands = scan.deepcopy()
     bands.metadata.Acquisition_instrument.SEM.beam_energy = energy
@@ -413,7 +414,7 @@ def test_patterns_that_were_left_out_are_not_unknown(lazy):
     left_out = np.zeros((3, 2), bool)
     left_out[2] = True
     bands = EBSDMethods(patterns.as_lazy() if lazy else patterns).detect_bands(
-        30, CENTRE, navigation_mask=left_out.T, **QUIET
+        30, CENTRE, navigation_mask=left_out, **QUIET
     )
     assert bands._lazy == lazy
     options = {"beam_energy": 20.0, "width_scale": 1.0, **QUIET}
@@ -565,9 +566,67 @@ def test_says_what_is_wrong_with_a_phase(scan):
     crystal_map = pytest.importorskip("orix.crystal_map")
     with pytest.raises(ValueError, match="'mine' has no space group"):
         scan.compare_phases([crystal_map.Phase("mine", structure=phases()[0].structure)])
-    for scale, unit in ((0.1, "nm"), (100, "pm")):
-        with pytest.raises(ValueError, match=f"If the cell is in {unit}"):
+    for scale in (100, 0.01):
+        with pytest.raises(ValueError, match="no crystal has in angstrom or nm. Set the cell in"):
             scan.compare_phases(phases(scale))
+    with pytest.raises(ValueError, match="'x' has no unit cell"):
+        scan.compare_phases([crystal_map.Phase("x", space_group=225)])
+    for wrong in (["ni"], "ni", [PhaseLattice(None, np.ones(1, bool))]):
+        with pytest.raises(TypeError, match="is no phase. Pass orix.crystal_map.Phase"):
+            scan.compare_phases(wrong)
+
+
+def test_phases_in_nm_are_taken_as_such(scan):
+    """As kikuchipy's own; also where only one edge is too short for angstrom."""
+    some = scan.inav[:2, :1]
+    expected = some.compare_phases(phases())
+    np.testing.assert_allclose(some.compare_phases(phases(0.1)), expected, atol=1e-6)
+    phase = phases(0.1)[0]
+    phase.structure.lattice.setLatPar(c=2.0)
+    long = phases()[0]
+    long.structure.lattice.setLatPar(c=20.0)
+    np.testing.assert_allclose(some.compare_phases([phase]), some.compare_phases([long]), atol=1e-6)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_too_few_bands_warn_whoever_called(scan, lazy):
+    bands = (laid_out(scan, LAYOUTS[0]) if lazy else scan).isig[:, :7]
+    calls = [bands.estimate_lattice, bands.classify_bravais, lambda: bands.classify_bravais(LABELS)]
+    for call in calls:
+        with pytest.warns(UserWarning, match="raise n_bands or lower min_contrast") as caught:
+            call()
+        assert "0 of " in str(caught[0].message) and caught[0].filename == __file__
+    some = scan.inav[:2, :3].deepcopy()
+    some.data[:2, :, 7:] = np.nan
+    with pytest.warns(UserWarning, match="2 of 6 patterns with the label 3 have the 8") as caught:
+        some.estimate_lattice(3)
+    assert len(caught) == 1
+
+
+def test_hypotheses_are_shown_in_a_line(together):
+    shown = [repr(one) for one in together[7].hypotheses]
+    assert re.fullmatch(r"<Hypothesis cF, \d+%, misfit \d+\.\d of 5>", shown[0])
+    assert max(map(len, shown)) < 60
+    symmetry = together[7].hypotheses[0].symmetry
+    assert repr(symmetry) == "<Symmetry cF, 24 rotations, 1 free>"
+
+
+def test_a_lattice_can_be_pickled(together):
+    again = pickle.loads(pickle.dumps(together[7]))
+    assert repr(again) == repr(together[7])
+    np.testing.assert_array_equal(again.orientations, together[7].orientations)
+
+
+def test_says_which_class_has_no_such_attribute(together):
+    with pytest.raises(AttributeError, match="'PhaseLattice' object has no attribute 'foo'"):
+        together[7].foo  # noqa: B018
+    with pytest.raises(TypeError, match="reference is a Phase, and strain is relative to"):
+        together[7].strain_relative_to(together[7].to_phase())
+
+
+def test_labels_of_a_crystal_map_are_flat(scan):
+    with pytest.raises(ValueError, match=r"with labels.reshape\(xmap.shape\), or one number"):
+        scan.estimate_lattice(LABELS.ravel())
 
 
 def test_strain_of_a_known_cell():
