@@ -35,7 +35,7 @@ def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.n
     Raises
     ------
     TypeError
-        If the mask is not boolean.
+        If the mask is not boolean, and no whole numbers 0 and 1.
     ValueError
         If it has another shape.
     """
@@ -44,10 +44,11 @@ def as_mask(mask, shape: tuple[int, ...], name: str, flip: bool = False) -> np.n
     if isinstance(mask, BaseSignal):
         mask, flip = mask._data_aligned_with_axes, False
     mask = np.asarray(mask)
-    if mask.dtype.kind not in "bui":
+    # Files may have made whole numbers of True and False.
+    if mask.dtype.kind not in "bui" or mask.max(initial=0) > 1 or mask.min(initial=0) < 0:
         raise TypeError(
-            f"The {name} mask is of dtype {mask.dtype}. Pass a boolean one, True where data are "
-            f"left out, such as {_EXAMPLES[name]}."
+            f"The {name} mask is of dtype {mask.dtype} and not just 0 and 1. Pass a boolean one, "
+            f"True where data are left out, such as {_EXAMPLES[name]}."
         )
     needed = shape[::-1] if flip else shape
     if mask.shape != needed:

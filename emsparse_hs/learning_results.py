@@ -106,22 +106,40 @@ def read_decomposition(signal: BaseSignal) -> tuple[np.ndarray, np.ndarray, Bloc
             "The decomposition is one of centred data, whose noise is not known from it. Decompose "
             "without centre, or with s.emsparse.decomposition()."
         )
-    shapes = axes._navigation_shape_in_array, axes._signal_shape_in_array
     # Of files that are read lazily they are dask arrays.
     loadings, factors = np.asarray(results.loadings), np.asarray(results.factors)
-    masks = [
-        np.zeros(shape, bool) if mask is None else np.reshape(np.asarray(mask, bool), shape)
-        for mask, shape in zip((results.navigation_mask, results.signal_mask), shapes, strict=True)
-    ]
-    left_out = getattr(results, "emsparse_signal_mask", None)
-    if left_out is not None:
-        # HyperSpy's own decompositions know nothing of it.
-        nothing = ~np.any(np.nan_to_num(factors), 1).reshape(shapes[1])
-        masks[1] = masks[1] | (np.asarray(left_out) & nothing)
-    blocks = Blocks.of(signal, masks[0].T, masks[1])
+    pixels = _masked(results.navigation_mask, axes._navigation_shape_in_array)
+    blocks = Blocks.of(signal, pixels.T, left_out_channels(signal))
     loadings = loadings[blocks.navigation_keep.ravel()]
     factors = factors[blocks.signal_keep.ravel()]
     return loadings, factors, blocks
+
+
+def left_out_channels(signal: BaseSignal) -> np.ndarray:
+    """Which channels a decomposition knows nothing of.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        After a decomposition.
+
+    Returns
+    -------
+    bool array of the signal's shape
+        True where they were masked.
+    """
+    results, shape = signal.learning_results, signal.axes_manager._signal_shape_in_array
+    mask = _masked(results.signal_mask, shape)
+    left_out = getattr(results, "emsparse_signal_mask", None)
+    if left_out is None:
+        return mask
+    # HyperSpy's own decompositions know nothing of it.
+    nothing = ~np.any(np.nan_to_num(np.asarray(results.factors)), 1).reshape(shape)
+    return mask | (np.asarray(left_out) & nothing)
+
+
+def _masked(mask, shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, bool) if mask is None else np.reshape(np.asarray(mask, bool), shape)
 
 
 def prior_of(signal: BaseSignal) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.decomposition import SphericalKMeans, WeightedGramPCA, smooth_directions
+from emsparse_hs.decomposition.counts import ALL_ZERO
 from emsparse_hs.fitting import learn, transformed
 
 
@@ -75,6 +76,8 @@ def find_phases(
     width = spherical.width if width is None else width
     directions = smooth_directions(scores, keep, width)
     some = directions.any(1)
+    if not some.any():
+        raise ValueError(ALL_ZERO)
     if clusterer is spherical:
         # A pixel's direction is as certain as it has counts; scores add up to about these.
         counts = np.maximum(scores[some] @ pca.components_.sum(1), 0) if scaling else None

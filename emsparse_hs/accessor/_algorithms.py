@@ -4,13 +4,26 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from hyperspy.signal import BaseSignal
+
+    from emsparse_hs.blocks import Blocks
+
 #: Algorithms that go by name.
 ALGORITHMS = ("PoissonNMF", "SparseNMF", "WeightedGramPCA")
+
+#: What to do where an algorithm can't choose the number of components.
+_ADVICE = {
+    "SparseNMF": "Say the most there may be, and ard=True to have those left out that explain no "
+    "more than noise: output_dimension=6, ard=True, for instance.",
+    "WeightedGramPCA": "Say it; for counts s.emsparse.select_n_components() finds one.",
+}
 
 
 def estimator_of(algorithm, output_dimension: int | str | None, kwargs: dict):
@@ -40,6 +53,10 @@ def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: di
             "estimator, such as sklearn.decomposition.MiniBatchNMF(4); HyperSpy's own are at "
             "s.decomposition."
         )
+    from emsparse_hs import decomposition
+
+    estimator = getattr(decomposition, name)
+    check_arguments(estimator, kwargs, "output_dimension")
     if output_dimension is None:
         raise ValueError(
             "Say how many components there are: output_dimension=3, for instance, or 'auto' to "
@@ -54,22 +71,44 @@ def _estimator_by_name(name: str, output_dimension: int | str | None, kwargs: di
             "small letters to have it chosen by counts that are set aside."
         )
     if output_dimension == "auto" and name != "PoissonNMF":
-        raise ValueError(
-            f"{name} can't choose the number of components. Say it, or see what "
-            "s.emsparse.select_n_components finds."
-        )
-    from emsparse_hs import decomposition
-
-    return getattr(decomposition, name)(output_dimension, **kwargs)
+        raise ValueError(f"{name} can't choose the number of components. {_ADVICE[name]}")
+    return estimator(output_dimension, **kwargs)
 
 
-def without_masked(estimator, blocks):
+def check_arguments(estimator: type, kwargs: dict, number: str) -> None:
+    """Refuse arguments that an estimator does not have.
+
+    Parameters
+    ----------
+    estimator : type
+        Of scikit-learn's contract.
+    kwargs : dict
+        As the user gave them.
+    number : str
+        The argument that the number of components is.
+
+    Raises
+    ------
+    TypeError
+        If there are such ones.
+    """
+    if "n_components" in kwargs:
+        raise TypeError(f"The number of components is given as {number} here, not n_components.")
+    known = [name for name in inspect.signature(estimator).parameters if name != "n_components"]
+    unknown = ", ".join(name for name in kwargs if name not in known)
+    if unknown:
+        raise TypeError(f"{estimator.__name__} has no {unknown}; it takes {', '.join(known)}.")
+
+
+def without_masked(estimator, signal: BaseSignal, blocks: Blocks):
     """An estimator whose known and first spectra are of the channels that are used.
 
     Parameters
     ----------
     estimator : object
         As the user gave it; never changed. `PoissonNMF` and `SparseNMF` have such spectra.
+    signal : BaseSignal
+        What is decomposed.
     blocks : Blocks
         They know the masks.
 
@@ -81,7 +120,7 @@ def without_masked(estimator, blocks):
     Raises
     ------
     ValueError
-        If spectra are not of all channels, or abundances not of all pixels.
+        If spectra are not of all channels, or on another axis, or abundances not of all pixels.
     """
     from sklearn.base import clone
 
@@ -94,8 +133,10 @@ def without_masked(estimator, blocks):
         value = getattr(estimator, name, None)
         if isinstance(value, tuple) and len(value) == 2:
             maps = _kept(_components_first(value[0]), blocks.navigation_keep, name, "pixels")
+            _check_axes(value[1], signal, name)
             cut[name] = maps.T, _kept(value[1], blocks.signal_keep, name, "channels")
         elif value is not None and not isinstance(value, str):
+            _check_axes(value, signal, name)
             cut[name] = _kept(value, blocks.signal_keep, name, "channels")
     return clone(estimator).set_params(**cut) if cut else estimator
 
@@ -106,6 +147,34 @@ def _components_first(maps) -> np.ndarray:
         return maps.data
     maps = np.asarray(maps)
     return maps.reshape(-1, maps.shape[-1]).T
+
+
+def _check_axes(values, signal: BaseSignal, name: str) -> None:
+    """Refuse spectra whose channels are elsewhere, by more than half a channel."""
+    if not hasattr(values, "axes_manager"):
+        return
+    pairs = zip(signal.axes_manager.signal_axes, values.axes_manager.signal_axes, strict=False)
+    for own, other in pairs:
+        # Nobody has calibrated it, and a number of channels is told elsewhere.
+        plain = not _named(other.units) and np.array_equal(other.axis, np.arange(other.size))
+        if plain or own.size != other.size or own.size < 2:
+            continue
+        units = {_named(axis.units) for axis in (own, other)} - {""}
+        apart = np.abs(own.axis - other.axis).max()
+        if len(units) > 1 or apart > 0.5 * np.abs(np.diff(own.axis)).min():
+            raise ValueError(
+                f"The spectra in {name} are on another axis: {_span(other)}, and data {_span(own)}."
+                " Bring them to the channels of the data, with interpolate_on_axis for instance."
+            )
+
+
+def _named(units) -> str:
+    """Empty where HyperSpy says they are undefined."""
+    return "" if str(units) == "<undefined>" else str(units)
+
+
+def _span(axis) -> str:
+    return f"from {axis.low_value:.6g} to {axis.high_value:.6g} {_named(axis.units)}".strip()
 
 
 def _kept(values, keep: np.ndarray, name: str, what: str) -> np.ndarray:

@@ -93,7 +93,8 @@ class SignalMethods(ComponentMethods):
             nothing, there are no navigation axes, or the estimator's model is not loadings times
             components, as with whitening.
         TypeError
-            If the data are complex or ragged, or the estimator lacks the contract.
+            If the data are complex or ragged, the estimator lacks the contract, or there are
+            arguments that it does not have.
         """
         from emsparse_hs.accessor._algorithms import (
             check_rank,
@@ -108,7 +109,7 @@ class SignalMethods(ComponentMethods):
         mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, mask)
         estimator = estimator_of(algorithm, output_dimension, kwargs)
-        estimator = without_masked(estimator, blocks)
+        estimator = without_masked(estimator, self._signal, blocks)
         check_rank(estimator, blocks)
         fit = fit_blocks(estimator, blocks, n_passes, show_progressbar, num_workers)
         left_out = np.nan if signal_mask is not None else 0.0
@@ -163,19 +164,18 @@ class SignalMethods(ComponentMethods):
         from hyperspy.external.progressbar import progressbar
 
         from emsparse_hs._computing import is_shown
-        from emsparse_hs.accessor._algorithms import without_masked
+        from emsparse_hs.accessor._algorithms import check_arguments, without_masked
         from emsparse_hs.accessor._zero_peak import without_zero_peak
         from emsparse_hs.blocks import Blocks
         from emsparse_hs.decomposition import PoissonNMF, select_n_components
         from emsparse_hs.decomposition.selection import as_candidates
         from emsparse_hs.fitting import held_rows
 
-        if "n_components" in kwargs:
-            raise TypeError("The numbers of components to compare are given as candidates.")
+        check_arguments(PoissonNMF, kwargs, "candidates")
         numbers = None if candidates is None else as_candidates(candidates)
         signal_mask = without_zero_peak(self._signal, signal_mask)
         blocks = Blocks.of(self._signal, navigation_mask, signal_mask)
-        estimator = without_masked(PoissonNMF(**kwargs), blocks)
+        estimator = without_masked(PoissonNMF(**kwargs), self._signal, blocks)
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         counts = held_rows(estimator, blocks, **how)
         shown = is_shown(show_progressbar)

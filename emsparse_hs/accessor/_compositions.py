@@ -69,4 +69,8 @@ def _cell(percent: float, error: float) -> str:
     if np.isnan(percent):
         return "–"
     # So few counts say nothing, and how little is no matter.
-    return f"{percent:.2f} ± {error:.2f}" if not error >= 100 else f"{percent:.0f} ± >100"
+    if error >= 100:
+        return f"{percent:.0f} ± >100"
+    # One digit of the error at least, unless it is none.
+    digits = int(-np.floor(np.log10(error))) if 1e-6 < error < 0.005 else 2
+    return f"{percent:.{digits}f} ± {error:.{digits}f}"

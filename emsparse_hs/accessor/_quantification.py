@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Percent of all amounts that a line may be below nothing without a warning.
 _NOISE = 1.0
 
+#: Standard errors above its background from which on a line is seen.
+_SEEN = 3.0
+
 #: Counts below which exSpy takes a line for none.
 _EXSPY_SEES = 0.1
 
@@ -146,68 +149,6 @@ def factors_of(factors, lines: list[str]) -> list[float]:
     return values
 
 
-def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
-    """Windows of the background on both sides of each line, beyond other lines if they are near.
-
-    Parameters
-    ----------
-    spectra : EDSTEMSpectrum
-        Whose metadata say which other lines there may be.
-    lines : list of str
-        That are quantified.
-    line_width : tuple of float
-        Distance of the windows from a line below and above, in widths of the line.
-
-    Returns
-    -------
-    float array of shape (n_lines, 4)
-        First and last energy below, and above.
-
-    Raises
-    ------
-    ValueError
-        If a window is beyond the axis.
-    """
-    axis = spectra.axes_manager.signal_axes[0]
-    places = {line: spectra._get_line_energy(line, FWHM_MnKa="auto") for line in lines}
-    others = [spectra._get_line_energy(line, FWHM_MnKa="auto") for line in _other_lines(spectra)]
-    known = np.unique([*places.values(), *others], axis=0)
-    windows = np.empty((len(lines), 2, 2))
-    for line, (below, above) in zip(lines, windows, strict=True):
-        energy, width = places[line]
-        below[::-1] = -_above(-energy, width, line_width[0], (known * [-1, 1])[::-1])
-        above[:] = _above(energy, width, line_width[1], known)
-        beyond = below[0] < axis.low_value, above[1] > axis.high_value
-        first, last = energy + np.array([-line_width[0] - 1, line_width[1] + 1]) * width
-        if first < axis.low_value or last > axis.high_value or all(beyond):
-            raise ValueError(
-                f"The background of {line} is looked for from {min(first, below[0]):.3f} to "
-                f"{max(last, above[1]):.3f} {axis.units}, which is beyond the energy axis. Pass a "
-                f"smaller line_width than {line_width}, or xray_lines without this one."
-            )
-        # Where other lines leave nothing on one side, the other one has to do.
-        if any(beyond):
-            below[:] = above[:] = above if beyond[0] else below
-    return windows.reshape(-1, 4)
-
-
-def _above(energy: float, width: float, distance: float, known: np.ndarray) -> np.ndarray:
-    """The window above a line, or above the next ones where they are in the way."""
-    first, size = energy + distance * width, width
-    for other, reach in known[known[:, 0] > energy]:
-        if first < other + reach and first + size > other - reach:
-            first, size = other + max(distance, 1) * reach, reach
-    return np.array([first, first + size])
-
-
-def _other_lines(spectra: BaseSignal) -> list[str]:
-    """Lines of the metadata, and those that exSpy takes of elements that have none there."""
-    known = spectra.metadata.get_item("Sample.xray_lines", default=[])
-    named = {line.split("_")[0] for line in known}
-    others = set(spectra.metadata.get_item("Sample.elements", default=[])) - named
-    return known + spectra._get_lines_from_elements(others, only_one=True, only_lines=("a",))
-
-
 def left_out_of(without_lines, lines: list[str], n_components: int) -> np.ndarray:
     """Which lines do not count in which components.
 
@@ -253,7 +194,7 @@ def left_out_of(without_lines, lines: list[str], n_components: int) -> np.ndarra
 
 def quantified(
     spectra: BaseSignal,
-    units: BaseSignal,
+    weights: np.ndarray,
     loadings: np.ndarray,
     lines: list[str],
     factors: list[float],
@@ -267,8 +208,8 @@ def quantified(
     ----------
     spectra : EDSTEMSpectrum
         Counts of the components.
-    units : EDSTEMSpectrum
-        One count in each of the channels, one after the other.
+    weights : array of shape (n_lines, n_channels)
+        As `weights_of` gives them.
     loadings : array of shape (n_pixels, n_components)
         Of any scale.
     lines, factors, windows, left_out
@@ -288,8 +229,6 @@ def quantified(
     if masked is not None:
         left_out = left_out | masked[:, None]
     found = spectra.get_lines_intensity(lines, background_windows=windows)
-    weights = units.get_lines_intensity(lines, background_windows=windows)
-    weights = np.stack([np.ravel(weight.data) for weight in weights])
     for signal, out in zip(found, left_out.T, strict=True):
         # Of nothing exSpy makes nothing, and the others add up to all.
         signal.data = np.where(out.reshape(signal.data.shape), 0.0, signal.data)
@@ -307,7 +246,12 @@ def quantified(
         amounts[(intensities > _EXSPY_SEES).sum(1) < np.minimum((~left_out).sum(1), 2)] = np.nan
     covariances = _covariances(loadings, spectra.data, weights)
     covariances *= ~(left_out[:, :, None] | left_out[:, None, :])
-    _warn_of_negative(lines, intensities, covariances, _amounts(lines, factors, name))
+    noise = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0))
+    # What is far below nothing is told with its line: another one is in its background.
+    unseen = ~(np.abs(intensities) > _SEEN * noise).any(1) & ~left_out.all(1)
+    _warn_of_unseen(unseen)
+    _warn_of_negative(lines, intensities, noise, _amounts(lines, factors, name), ~unseen)
+    amounts = np.where(unseen[:, None], np.nan, amounts)
     errors = 100 * share_errors(intensities, covariances, amounts)
     shares = _shares(amounts * intensities)
     for signal, values in zip(signals, shares.T, strict=True):
@@ -357,14 +301,22 @@ def _covariances(loadings: np.ndarray, spectra: np.ndarray, weights: np.ndarray)
     return np.einsum("ls,ks,ms->klm", sets[:, used], variances, sets[:, used])
 
 
-def _warn_of_negative(lines: list[str], intensities, covariances, factors) -> None:
-    """Say which components have less than nothing of which line."""
+def _warn_of_unseen(unseen: np.ndarray) -> None:
+    """Say which components have no lines."""
+    if unseen.any():
+        warn(
+            f"No line of component {', '.join(map(str, np.flatnonzero(unseen)))} is more than "
+            f"{_SEEN:g} standard errors above the background beside it, so no composition is known."
+        )
+
+
+def _warn_of_negative(lines: list[str], intensities, noise, factors, seen) -> None:
+    """Say which of the components that have lines have less than nothing of which one."""
     amounts = factors * intensities
     least = -_NOISE / 100 * np.maximum(amounts, 0).sum(1, keepdims=True)
-    errors = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0))
     negative = [
-        f"{lines[n]} in component {k}: {intensities[k, n]:.5g} ± {errors[k, n]:.3g}"
-        for n, k in np.argwhere((amounts < least).T)
+        f"{lines[n]} in component {k}: {intensities[k, n]:.5g} ± {noise[k, n]:.3g}"
+        for n, k in np.argwhere((amounts < least).T & seen)
     ]
     if negative:
         warn(

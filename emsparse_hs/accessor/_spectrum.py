@@ -101,9 +101,10 @@ class SpectrumMethods(SignalMethods):
         -------
         Compositions
             List of signals, atomic percent of one element each, along the components, in the order
-            of the lines; NaN where a line was left out or lines have nothing in sum above their
-            backgrounds, and none of one that was left out of all. It shows as a table, and has
-            standard errors as ``errors``, right if data are counts.
+            of the lines; NaN where a line was left out, and of components in which no line is three
+            standard errors above its background, or lines have nothing in sum above theirs; none of
+            a line that was left out of all. It shows as a table, and has standard errors as
+            ``errors``, right if data are counts.
             With absorption correction a pair of it and the mass thickness.
 
         Raises
@@ -112,15 +113,19 @@ class SpectrumMethods(SignalMethods):
             If the signal is no EDS map of a thin sample, there is no decomposition, it has negative
             spectra or maps, a line does not exist, is there twice or beyond the energy axis, an
             element has two lines, a line has no positive factor, there is one line alone, units
-            are not known, or a window of the background is beyond the energy axis.
+            are not known, a window of the background is beyond the energy axis, or a line or its
+            background is in channels that were masked.
 
         Warns
         -----
         UserWarning
-            If a line is below the background that was estimated beside it by more than 1 % of what
-            the others have, by noise, or since a line is there that the metadata don't know.
+            If a component has no line that is seen, or a line is below the background that was
+            estimated beside it by more than 1 % of what the others have, by noise, or since a line
+            is there that the metadata don't know.
         """
         from emsparse_hs.accessor import _quantification as parts
+        from emsparse_hs.accessor._line_windows import weights_of, windows_of
+        from emsparse_hs.learning_results import left_out_channels
 
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
@@ -133,13 +138,18 @@ class SpectrumMethods(SignalMethods):
         lines = parts.checked_lines(spectra, xray_lines)
         loadings = np.asarray(self._signal.learning_results.loadings)
         kwargs = {"show_progressbar": False, **kwargs}
+        factors = parts.factors_of(factors, lines)
+        windows = windows_of(spectra, lines, line_width)
+        left_out = parts.left_out_of(without_lines, lines, loadings.shape[1])
+        units = self._as_spectra(np.eye(spectra.data.shape[-1], dtype=np.float32))
+        masked = left_out_channels(self._signal)
         return parts.quantified(
             spectra,
-            self._as_spectra(np.eye(spectra.data.shape[-1], dtype=np.float32)),
+            weights_of(units, lines, windows, left_out, masked),
             loadings[~np.isnan(loadings).any(1)],
             lines,
-            parts.factors_of(factors, lines),
-            parts.windows_of(spectra, lines, line_width),
-            parts.left_out_of(without_lines, lines, loadings.shape[1]),
+            factors,
+            windows,
+            left_out,
             **kwargs,
         )

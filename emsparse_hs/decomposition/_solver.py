@@ -17,6 +17,7 @@ from emsparse_hs._warnings import warn
 from ._checks import check_choice, check_number, check_whole
 from ._kernels import TINY
 from ._model import RANGE, CountModel, flat_loadings
+from .counts import ALL_ZERO
 from .start import cluster_start, feature_sums, scaled_nmf_start
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def start_spectra(
     k, init = int(estimator.n_components), estimator.init
     n_pixels = int(np.count_nonzero(np.diff(counts.indptr)))
     n_features = int(np.count_nonzero(feature_sums(counts)))
+    if not counts.nnz:
+        raise ValueError(ALL_ZERO)
     if k > min(n_pixels, n_features):
         raise ValueError(
             f"n_components={k} spectra can't be had from counts in {n_pixels} pixels and "

@@ -14,6 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from emsparse_hs._warnings import warn
+
 from ._checks import check_number, check_whole
 from ._neighbours import as_scan
 
@@ -190,11 +192,10 @@ class SphericalKMeans(ClusterMixin, BaseEstimator):
             before, self.labels_ = self.labels_, self._nearest(directions)
             if (before == self.labels_).all():
                 return
-        warnings.warn(
+        warn(
             f"Samples were still changing their cluster after {self.n_iter_} iterations. Increase "
             "max_iter.",
             ConvergenceWarning,
-            stacklevel=3,
         )
 
     def _nearest(self, directions: np.ndarray) -> np.ndarray:

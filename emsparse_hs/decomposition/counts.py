@@ -27,6 +27,9 @@ FORMATS = ("csr", "coo")
 #: Stored counts that are drawn at once.
 _AT_ONCE = 2**20
 
+#: What is said of data without any counts.
+ALL_ZERO = "All values of the data are zero, or all that masks leave. There is nothing to find."
+
 #: Largest sum of a pixel, and smallest of the largest count, with which nothing that is computed
 #: from counts leaves the range of float32.
 MOST_IN_PIXEL, LEAST_MAXIMUM = 1e30, 1e-20
@@ -349,15 +352,33 @@ def refuse_negative(data: np.ndarray) -> None:
         )
 
 
-def _check(data: np.ndarray) -> None:
-    refuse_negative(data)
-    bad = data.size - int(np.count_nonzero(data <= np.finfo(np.float32).max))
+def refuse_not_finite(data: np.ndarray) -> None:
+    """Say that data have values that are no numbers.
+
+    Parameters
+    ----------
+    data : array
+        Of any shape.
+
+    Raises
+    ------
+    ValueError
+        If values are NaN, infinite or beyond the range of float32.
+    """
+    if data.dtype.kind != "f":
+        return
+    bad = data.size - int(np.count_nonzero(np.abs(data) <= np.finfo(np.float32).max))
     if bad:
         raise ValueError(
             f"NaN or infinity in data: {bad} counts are NaN, inf or above the range of float32. "
             "Leave those pixels or channels out with a mask, or replace them with "
             "numpy.nan_to_num."
         )
+
+
+def _check(data: np.ndarray) -> None:
+    refuse_negative(data)
+    refuse_not_finite(data)
 
 
 def _check_range(counts: sparse.csr_array) -> None:

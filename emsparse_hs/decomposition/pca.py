@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
-from .counts import FORMATS, as_counts, one_a_place, refuse_negative
+from .counts import FORMATS, as_counts, one_a_place, refuse_negative, refuse_not_finite
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.
 SPARSE = 0.15
@@ -263,7 +263,8 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Checked data: sparse counts, or float32."""
         check_whole(self, "n_components")
         check_choice(self, "scaling", ("poisson", None))
-        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS)
+        # NaN and infinities are told by sparse_or_dense.
+        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return sparse_or_dense(rows, counts=self.scaling is not None)
 
     def _sums_of(self, rows) -> _Sums:
@@ -312,7 +313,7 @@ def sparse_or_dense(rows, counts: bool):
     Parameters
     ----------
     rows : array or CSR of shape (n_pixels, n_features)
-        Finite.
+        Of any real numbers.
     counts : bool
         Whether they must not be negative.
 
@@ -324,8 +325,9 @@ def sparse_or_dense(rows, counts: bool):
     Raises
     ------
     ValueError
-        If counts are negative.
+        If counts are negative, or data NaN or infinite.
     """
+    refuse_not_finite(rows.data if sparse.issparse(rows) else rows)
     if counts and (sparse.issparse(rows) or np.count_nonzero(rows) < SPARSE * rows.size):
         return as_counts(rows)
     if counts:

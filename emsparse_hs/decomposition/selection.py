@@ -18,7 +18,7 @@ from ._neighbours import as_scan
 from ._scale import are_counts, how_to_count
 from ._solver import check_known, check_parameters
 from ._variational import settled, solve_variational
-from .counts import as_counts, thin_counts
+from .counts import ALL_ZERO, as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
 
@@ -205,6 +205,8 @@ class _HeldOut:
                 "Data must be counts to choose the number of components, so that each count can be "
                 f"in one of two parts. {how_to_count(counts)} Or say how many components there are."
             )
+        if not counts.nnz:
+            raise ValueError(ALL_ZERO)
         random = check_random_state(random_state)
         self.known, self.unseen = thin_counts(counts, share, random)
         self.seed = random.randint(2**31 - 1)

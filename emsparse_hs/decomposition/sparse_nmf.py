@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from emsparse_hs._warnings import warn
 
 from ._checks import check_choice, check_number, check_whole
 from ._gram import inverse_root
@@ -264,7 +264,8 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _rows(self, X, reset: bool):
         self._check()
-        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS)
+        # NaN and infinities are told by sparse_or_dense.
+        rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return sparse_or_dense(rows, counts=True)
 
     def _scaled(self, rows, feature_weights: np.ndarray, square: float | None = None) -> ScaledData:
@@ -295,11 +296,10 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 break
         else:
             if self.tol > 0:
-                warnings.warn(
+                warn(
                     f"SparseNMF was still changing its spectra after {self.n_iter_} iterations. "
                     "Increase max_iter, or tol where that is good enough.",
                     ConvergenceWarning,
-                    stacklevel=4,
                 )
         # As `transform` does.
         model.fit_loadings()

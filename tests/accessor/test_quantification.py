@@ -91,6 +91,7 @@ def test_less_than_nothing_of_an_element_is_said(level):
     s.data[:, near["Fe_Ka"] | near["Ni_Ka"]] += 1
     # A line, or a dip, of aluminium in the second component alone.
     s.data[1, near["Al_Ka"]] += level
+    s.data *= 100
     s.learning_results.factors, s.learning_results.loadings = s.data.T.copy(), np.eye(2)
     s.learning_results.output_dimension = 2
     with warnings.catch_warnings(record=True) as caught:
@@ -185,10 +186,10 @@ def test_two_lines_one_of_which_is_below_nothing(level):
 
 
 def test_nothing_is_known_of_what_is_below_nothing():
-    s = with_lines([{"Al_Ka": -50, "Fe_Ka": -60}, {"Al_Ka": 50, "Fe_Ka": 50}], 50)
+    s = with_lines([{"Al_Ka": -50, "Fe_Ka": -60}, {"Al_Ka": 500, "Fe_Ka": 500}], 50)
     s.set_microscope_parameters(tilt_stage=0, azimuth_angle=0, elevation_angle=20)
     factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0}
-    said = r"Al_Ka in component 0: -4\d.*Fe_Ka in component 0: -"
+    said = "No line of component 0 is more than 3 standard errors above"
     for thick in ({}, dict(absorption_correction=True, thickness=1e-9)):
         with pytest.warns(UserWarning, match=said):
             found = s.emsparse.quantify_components(factors, composition_units="weight", **thick)
@@ -296,3 +297,45 @@ def test_factors_are_as_many_as_lines_on_the_axis():
     s.emsparse.decomposition(output_dimension=2, random_state=0)
     with pytest.raises(ValueError, match=r"3 factors for the 2 lines \['Al_Ka', 'Fe_Ka'\]"):
         s.emsparse.quantify_components([1.0] * 3)
+
+
+@pytest.mark.parametrize("seed", [1000, 1001, 1002, 1003])
+def test_components_without_lines_are_told_in_one_sentence(seed):
+    s = with_lines([{"Mg_Ka": 1000, "Al_Ka": 1000, "Fe_Ka": 1000}, {}], 5)
+    s.data = np.random.default_rng(seed).poisson(s.data).astype(np.float32)
+    s.learning_results.factors = s.data.T.copy()
+    with pytest.warns(UserWarning, match="No line of component 1 is") as caught:
+        found = s.emsparse.quantify_components({"Mg_Ka": 1.0, "Al_Ka": 1.0, "Fe_Ka": 1.0})
+    assert len(caught) == 1
+    assert np.isfinite(found.errors[0]).all() and np.isnan(found.compositions[1]).all()
+    assert repr(found).splitlines()[3].split() == ["1", "–", "–", "–"]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_lines_in_masked_channels_are_refused(stored, tmp_path):
+    s, _ = simulated_spectrum_image(1000, shape=SCAN, counts_per_pixel=400)
+    axis = s.axes_manager[-1]
+    factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0, "Ni_Ka": 1.0}
+    masked = np.abs(axis.axis - 6.4) < 0.1
+    s.emsparse.decomposition(output_dimension=2, random_state=0, signal_mask=masked)
+    if stored:
+        s.save(tmp_path / "decomposed.zspy")
+        s = hs.load(tmp_path / "decomposed.zspy", lazy=True)
+    message = r"Fe_Ka and its background are from 5\.\d+ to 6\.\d+ keV.*without_lines=\['Fe_Ka'\]"
+    with pytest.raises(ValueError, match=message):
+        s.emsparse.quantify_components(factors)
+    assert s.emsparse.quantify_components(factors, without_lines="Fe_Ka").elements == ["Al", "Ni"]
+    # A background alone is enough.
+    masked = np.abs(axis.axis - 6.75) < 0.05
+    s.emsparse.decomposition(output_dimension=2, random_state=0, signal_mask=masked)
+    with pytest.raises(ValueError, match="Fe_Ka and its background"):
+        s.emsparse.quantify_components(factors)
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    assert s.emsparse.quantify_components(factors).elements == ["Al", "Fe", "Ni"]
+
+
+def test_errors_have_a_digit():
+    found = stripes().emsparse.quantify_components(FACTORS)
+    found[0].data, found.errors[:, 0] = np.array([0.01234, 12.34567]), [0.0004, 0.0]
+    first, second = repr(found).splitlines()[2:]
+    assert "0.0123 ± 0.0004" in first and "12.35 ± 0.00" in second

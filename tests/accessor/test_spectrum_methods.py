@@ -421,3 +421,98 @@ def test_the_search_for_a_number_shows_its_progress(truth, capsys, shown):
     printed = capsys.readouterr()
     assert ("n_components" in printed.err + printed.out) is shown
     assert ("2/2" in printed.err + printed.out) is shown
+
+
+def test_known_spectra_are_of_the_channels_of_the_data(truth):
+    s = signal_of(truth)
+    s.emsparse.decomposition(output_dimension=2, random_state=0)
+    known = s.get_decomposition_factors().inav[:1]
+    axis = known.axes_manager[-1]
+    # What files round is no other axis.
+    axis.offset += 0.01 * axis.scale
+    s.emsparse.decomposition(output_dimension=2, known_components=known, random_state=0)
+    s.emsparse.decomposition(output_dimension=2, known_components=hs.signals.Signal1D(known.data))
+    for name, value in {
+        "offset": axis.offset + 0.3,
+        "scale": 2 * axis.scale,
+        "units": "eV",
+    }.items():
+        other = known.deepcopy()
+        setattr(other.axes_manager[-1], name, value)
+        message = "known_components are on another axis: from .*, and data from .* keV"
+        with pytest.raises(ValueError, match=message):
+            s.emsparse.decomposition(output_dimension=2, known_components=other)
+        with pytest.raises(ValueError, match=message):
+            s.emsparse.select_n_components([2], known_components=other)
+
+
+def test_arguments_that_are_not_there_are_told_with_those_that_are(truth):
+    s = signal_of(truth)
+    with pytest.raises(
+        TypeError, match="has no known_component; it takes prior, .*known_components"
+    ):
+        s.emsparse.decomposition(output_dimension=2, known_component=truth.spectra)
+    with pytest.raises(TypeError, match="PoissonNMF has no known_component; it takes"):
+        s.emsparse.select_n_components(known_component=truth.spectra)
+    with pytest.raises(TypeError, match="given as output_dimension here"):
+        s.emsparse.decomposition("PoissonNMF", n_components=3)
+    with pytest.raises(ValueError, match="SparseNMF can't .* output_dimension=6, ard=True"):
+        s.emsparse.decomposition("SparseNMF", output_dimension="auto")
+    with pytest.raises(ValueError, match="WeightedGramPCA can't .*select_n_components"):
+        s.emsparse.decomposition("WeightedGramPCA", output_dimension="auto")
+
+
+@pytest.mark.parametrize("algorithm", ["PoissonNMF", "SparseNMF", "WeightedGramPCA", "directions"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_no_number_is_told_alike(truth, algorithm, value, lazy):
+    s = signal_of(truth)
+    s.change_dtype("float32")
+    # In dense data and in sparse ones.
+    for background in (0, 1):
+        s.data += background
+        s.data[3, 5, 7] = value
+        one = s.as_lazy() if lazy else s
+        with pytest.raises(ValueError, match="NaN or infinity in data: 1 counts are .*with a mask"):
+            if algorithm == "directions":
+                one.emsparse.cluster_analysis("directions", n_clusters=2)
+            else:
+                one.emsparse.decomposition(algorithm, output_dimension=2)
+
+
+def test_data_that_are_all_zero_are_told_so(truth):
+    s = signal_of(truth)
+    s.data = 0 * s.data
+    for call, arguments in (
+        ("decomposition", dict(output_dimension=2)),
+        ("decomposition", dict(output_dimension="auto")),
+        ("select_n_components", {}),
+        ("cluster_analysis", dict(cluster_source="directions", n_clusters=2)),
+    ):
+        with pytest.raises(ValueError, match="All values of the data are zero"):
+            getattr(s.emsparse, call)(**arguments)
+
+
+def test_what_can_be_clustered_is_said(truth):
+    s = signal_of(truth)
+    for source in ("direction", 3):
+        message = f"cluster_source={source!r} is not known. Use 'directions'"
+        with pytest.raises(ValueError, match=message):
+            s.emsparse.cluster_analysis(source, n_clusters=2)
+    with pytest.raises(ValueError, match="n_clusters=5000, and there are 720 samples only"):
+        s.emsparse.cluster_analysis("directions", n_clusters=5000)
+    with pytest.raises(ValueError, match="n_clusters='3', and a whole number"):
+        s.emsparse.cluster_analysis("directions", n_clusters="3")
+
+
+def test_masks_of_whole_numbers_are_0_and_1(truth):
+    s = signal_of(truth)
+    counts = s.sum("sig")
+    with pytest.raises(TypeError, match="navigation mask is of dtype uint.* not just 0 and 1"):
+        s.emsparse.decomposition(output_dimension=2, navigation_mask=counts)
+    low = counts < 90
+    maps = []
+    for mask in (low, hs.signals.BaseSignal(low.data.astype(np.uint8)).T):
+        s.emsparse.decomposition(output_dimension=2, navigation_mask=mask, random_state=0)
+        maps.append(s.learning_results.loadings)
+    np.testing.assert_array_equal(*maps)
