@@ -311,7 +311,7 @@ class EBSDMethods(SignalMethods):
         ----------
         lattices : PhaseLattice or dict
             Of `estimate_lattice`, from these patterns or from their bands.
-        phases : orix.crystal_map.Phase or dict, optional
+        phases : orix.crystal_map.Phase, PhaseList or dict, optional
             Known phase of all labels, or of some labels each, such as ``master_pattern.phase``, in
             any unit: kikuchipy refines only where the map has that one. Labels of one phase, such
             as grains, become one. By default the phases are those found, see
@@ -333,6 +333,8 @@ class EBSDMethods(SignalMethods):
         ValueError
             If the scans differ, the detector is not known, a phase is not of the lattice that was
             found, or no pattern is indexed.
+        TypeError
+            If something is no lattice or no phase.
         ImportError
             If orix is not installed.
         """

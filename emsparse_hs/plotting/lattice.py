@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -25,7 +25,7 @@ COLOURS = {
     "cP": "#9ecae1", "cI": "#4292c6", "cF": "#084594", "unknown": "#202020",
 }  # fmt: skip
 #: Hatched, as a pale 'unknown' is grey as well.
-_LEFT_OUT = {"facecolor": MASKED, "edgecolor": "white", "hatch": "////"}
+_LEFT_OUT: dict[str, Any] = {"facecolor": MASKED, "edgecolor": "white", "hatch": "////"}
 #: Fades from this at probability 0 to the full colour at 1.
 _FADED = 0.25
 
