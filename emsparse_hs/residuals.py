@@ -89,7 +89,7 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
         expected.append(loadings[rows].sum(0, dtype=np.float64) @ factors.T)
     sums = np.reshape(counted + expected, (2 * len(counted), counts.shape[1]))
     sums = all_features(sums, blocks).reshape(2, len(counted), *blocks.signal_shape)
-    return Residuals(blocks.place(excess), regions, *sums, of_counts)
+    return Residuals(blocks.place(excess), regions, sums[0], sums[1], of_counts)
 
 
 def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float) -> np.ndarray:
