@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
+from ._refusals import refuse_negative, refuse_not_finite
 
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
@@ -26,9 +27,6 @@ FORMATS = ("csr", "coo")
 
 #: Stored counts that are drawn at once.
 _AT_ONCE = 2**20
-
-#: What is said of data without any counts.
-ALL_ZERO = "All values of the data are zero, or all that masks leave. There is nothing to find."
 
 #: Largest sum of a pixel, and smallest of the largest count, with which nothing that is computed
 #: from counts leaves the range of float32.
@@ -326,54 +324,6 @@ def _csr(data, indices, indptr, shape) -> sparse.csr_array:
     counts = sparse.csr_array((data, indices, indptr), shape=shape)
     counts.has_canonical_format = True
     return counts
-
-
-def refuse_negative(data: np.ndarray) -> None:
-    """Say that data are no counts.
-
-    Parameters
-    ----------
-    data : array
-        Of any shape.
-
-    Raises
-    ------
-    ValueError
-        If there are negative values.
-    """
-    negative = int(np.count_nonzero(data < 0))
-    if negative:
-        raise ValueError(
-            f"Negative values in data: {negative} counts are negative, the lowest is "
-            f"{data[data < 0].min():g}. Add back what was subtracted, such as a background or a "
-            "dark level: it becomes part of the components, also those of EELS with SparseNMF. To "
-            "cut negative values off, as clip(0) does, leaves too much in all weak channels. Only "
-            "WeightedGramPCA with scaling=None takes them."
-        )
-
-
-def refuse_not_finite(data: np.ndarray) -> None:
-    """Say that data have values that are no numbers.
-
-    Parameters
-    ----------
-    data : array
-        Of any shape.
-
-    Raises
-    ------
-    ValueError
-        If values are NaN, infinite or beyond the range of float32.
-    """
-    if data.dtype.kind != "f":
-        return
-    bad = data.size - int(np.count_nonzero(np.abs(data) <= np.finfo(np.float32).max))
-    if bad:
-        raise ValueError(
-            f"NaN or infinity in data: {bad} counts are NaN, inf or above the range of float32. "
-            "Leave those pixels or channels out with a mask, or replace them with "
-            "numpy.nan_to_num."
-        )
 
 
 def _check(data: np.ndarray) -> None:

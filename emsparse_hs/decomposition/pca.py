@@ -16,7 +16,8 @@ from sklearn.utils.validation import validate_data
 
 from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
-from .counts import FORMATS, as_counts, one_a_place, refuse_negative, refuse_not_finite
+from ._refusals import refuse_negative, refuse_not_finite
+from .counts import FORMATS, as_counts, one_a_place
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.
 SPARSE = 0.15
