@@ -10,7 +10,7 @@ import numpy as np
 
 from emsparse_hs.blocks import Blocks
 from emsparse_hs.decomposition import SphericalKMeans, WeightedGramPCA, smooth_directions
-from emsparse_hs.decomposition.counts import ALL_ZERO
+from emsparse_hs.decomposition._refusals import ALL_ZERO
 from emsparse_hs.fitting import learn, transformed
 
 

@@ -30,12 +30,15 @@ class Residuals(NamedTuple):
     counted, expected : float64 arrays of shape (n_regions, ...)
         Sums over each region, of the shape of a spectrum or pattern; NaN where channels were left
         out.
+    of_counts : bool
+        Whether data are counts, so that their noise is known.
     """
 
     excess: np.ndarray
     regions: np.ndarray
     counted: np.ndarray
     expected: np.ndarray
+    of_counts: bool
 
 
 def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> Residuals:
@@ -69,7 +72,8 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
     """
     loadings, factors, blocks = read_decomposition(signal)
     counts = held_rows(PoissonNMF(), blocks, **how)
-    if not are_counts(counts):
+    of_counts = are_counts(counts)
+    if not of_counts:
         warn(
             "Residuals are compared to the noise of counts, and the data are none, so theirs is "
             f"another one. {how_to_count(counts)}"
@@ -85,7 +89,7 @@ def find_residuals(signal: BaseSignal, n_regions: int, width: float, **how) -> R
         expected.append(loadings[rows].sum(0, dtype=np.float64) @ factors.T)
     sums = np.reshape(counted + expected, (2 * len(counted), counts.shape[1]))
     sums = all_features(sums, blocks).reshape(2, len(counted), *blocks.signal_shape)
-    return Residuals(blocks.place(excess), regions, *sums)
+    return Residuals(blocks.place(excess), regions, sums[0], sums[1], of_counts)
 
 
 def _worst_regions(excess: np.ndarray, keep: np.ndarray, most: int, width: float) -> np.ndarray:

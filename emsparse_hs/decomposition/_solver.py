@@ -17,7 +17,7 @@ from emsparse_hs._warnings import warn
 from ._checks import check_choice, check_number, check_whole
 from ._kernels import TINY
 from ._model import RANGE, CountModel, flat_loadings
-from .counts import ALL_ZERO
+from ._refusals import ALL_ZERO
 from .start import cluster_start, feature_sums, scaled_nmf_start
 
 if TYPE_CHECKING:

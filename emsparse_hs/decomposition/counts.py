@@ -12,8 +12,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ._checks import refuse_negative, refuse_not_finite
 from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
+from ._refusals import refuse_negative, refuse_not_finite
 
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
@@ -27,9 +27,6 @@ FORMATS = ("csr", "coo")
 
 #: Stored counts that are drawn at once.
 _AT_ONCE = 2**20
-
-#: What is said of data without any counts.
-ALL_ZERO = "All values of the data are zero, or all that masks leave. There is nothing to find."
 
 #: Largest sum of a pixel, and smallest of the largest count, with which nothing that is computed
 #: from counts leaves the range of float32.
@@ -76,8 +73,7 @@ def as_counts(rows) -> sparse.csr_array:
             "Use counts.reshape(-1, n_features)."
         )
     counts = _of_sparse(rows) if sparse.issparse(rows) else _of_dense(rows)
-    refuse_negative(counts.data)
-    refuse_not_finite(counts.data)
+    _check(counts.data)
     dtype = _smallest_dtype(counts.data)
     if dtype.kind == "f":
         _check_range(counts)
@@ -328,6 +324,11 @@ def _csr(data, indices, indptr, shape) -> sparse.csr_array:
     counts = sparse.csr_array((data, indices, indptr), shape=shape)
     counts.has_canonical_format = True
     return counts
+
+
+def _check(data: np.ndarray) -> None:
+    refuse_negative(data)
+    refuse_not_finite(data)
 
 
 def _check_range(counts: sparse.csr_array) -> None:

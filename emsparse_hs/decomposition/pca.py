@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
-from ._checks import check_choice, check_whole, refuse_negative, refuse_not_finite
+from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
+from ._refusals import refuse_negative, refuse_not_finite
 from .counts import FORMATS, as_counts, one_a_place
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.

@@ -15,10 +15,11 @@ from emsparse_hs._tables import html_table, text_table
 
 from ._judge import SIGNIFICANT, scores
 from ._neighbours import as_scan
+from ._refusals import ALL_ZERO
 from ._scale import are_counts, how_to_count
 from ._solver import check_known, check_parameters
 from ._variational import settled, solve_variational
-from .counts import ALL_ZERO, as_counts, thin_counts
+from .counts import as_counts, thin_counts
 from .poisson_nmf import PoissonNMF
 from .start import feature_sums
 

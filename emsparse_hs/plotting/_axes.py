@@ -12,11 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 #: Of one component or phase after the other. Told apart by colour-blind readers as well (Okabe and
 #: Ito, Color Universal Design, 2008), on black and on white.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
+
+#: Units a thousandth of others, for short bars.
+_SMALLER = {"mm": "µm", "µm": "nm", "um": "nm"}
+
+#: Width of an image, in heights, below which the length of a bar has no room in it.
+_NARROW = 0.4
 
 #: Colour of what is masked.
 MASKED = "0.6"
@@ -173,16 +180,25 @@ def _add_scale_bar(axes: Axes, width: float, height: float, units: str) -> None:
     """A bar of 1, 2 or 5 times a power of ten, at most a third of the width."""
     power = 10 ** np.floor(np.log10(width / 3))
     length = max(step * power for step in (1, 2, 5) if step * power <= width / 3)
+    said = f"{length:g} {units}"
+    if length < 0.1 and units in _SMALLER:
+        said = f"{1e3 * length:g} {_SMALLER[units]}"
+    narrow = width < _NARROW * height
+    if narrow:
+        axes.set_xlabel(said, loc="left")
     bar = AnchoredSizeBar(
         axes.transData,
         length,
-        f"{length:g} {units}",
+        "" if narrow else said,
         loc="lower left",
         size_vertical=height / 60,
         color="white",
         frameon=False,
         pad=0.3,
     )
+    # Also seen on white and yellow.
+    for box in (bar.size_bar, bar.txt_label):
+        box.get_children()[0].set_path_effects([withStroke(linewidth=1.5, foreground="black")])
     axes.add_artist(bar)
 
 

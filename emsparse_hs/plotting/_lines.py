@@ -18,6 +18,9 @@ _ELECTRON_VOLTS = {"keV": 1e3, "eV": 1.0}
 #: Part of the axis by which names must be apart.
 _APART = 0.018
 
+#: Part of the height for curves, where names are above them.
+_CURVES = 0.8
+
 #: Part of the axis within which a peak is looked for on either side of its line.
 _PEAK = 0.004
 
@@ -83,11 +86,12 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
     Parameters
     ----------
     axes : Axes
-        Its limits stay.
+        Its upper limit is raised, so that curves are below the names.
     signal : BaseSignal
         What it is a spectrum of.
     """
     low, high = axes.get_xlim()
+    edge = low + _APART * (high - low)
     marked: list[float] = []
     lines = element_lines(signal)
     if not signal._signal_type.startswith("EELS"):
@@ -99,9 +103,23 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
         marked.append(energy)
         axes.axvline(energy, color="0.5", lw=0.6, ls=":", zorder=0)
         style: dict[str, Any] = dict(
-            rotation=90, va="top", ha="right", fontsize="x-small", color="0.35"
+            rotation=90,
+            va="top",
+            ha="right" if energy > edge else "left",
+            fontsize="x-small",
+            color="0.35",
         )
         axes.text(energy, 0.97, name, transform=axes.get_xaxis_transform(), **style)
+    if marked:
+        _make_room(axes)
+
+
+def _make_room(axes: Axes) -> None:
+    """Leave the upper part of the axes to names."""
+    scale = axes.yaxis.get_transform()
+    bottom, top = scale.transform(np.array(axes.get_ylim()))
+    raised = bottom + (top - bottom) / _CURVES
+    axes.set_ylim(top=float(scale.inverted().transform(np.array([raised]))[0]))
 
 
 def _height(axes: Axes, energy: float) -> float:

@@ -17,7 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from emsparse_hs.learning_results import check_decomposed
-from emsparse_hs.plotting._axes import colour_of, label, scale_counts, show_image, shown_part
+from emsparse_hs.plotting._axes import (
+    colour_of,
+    extent,
+    label,
+    scale_counts,
+    show_image,
+    shown_part,
+)
 from emsparse_hs.plotting._lines import mark_lines
 
 #: Components that are shown if nobody says which.
@@ -80,7 +87,7 @@ def plot_components(
     # One alone is all together.
     n_rows = len(parts.names) + (len(parts.names) > 1)
     figure = plt.figure(figsize=(10.5, 2.6 * n_rows), layout="constrained")
-    grid = figure.add_gridspec(n_rows, 2, width_ratios=[1, 1.7])
+    grid = figure.add_gridspec(n_rows, 2, width_ratios=[_map_width(signal), 1.7])
     first = None
     for k in range(len(parts.names)):
         map_axes = figure.add_subplot(grid[k, 0])
@@ -96,6 +103,15 @@ def plot_components(
         _plot_composite(figure.add_subplot(grid[-1, 0]), signal, parts)
         _plot_all_factors(figure.add_subplot(grid[-1, 1]), signal, parts, scale, signal_range)
     return figure
+
+
+def _map_width(signal: BaseSignal) -> float:
+    """Part of its column that maps need, with the bar or legend beside them."""
+    axes = signal.axes_manager.navigation_axes
+    if len(axes) < 2:
+        return 1.0
+    left, right, bottom, top = extent(*axes)
+    return min(0.45 + 0.55 * abs((right - left) / (bottom - top)), 1.0)
 
 
 def _parts(signal: BaseSignal, components, names) -> _Parts:
@@ -214,7 +230,9 @@ def _plot_all_factors(axes: Axes, signal, parts: _Parts, scale: str, signal_rang
         axes.set_axis_off()
         return
     _plot_factors(axes, signal, parts, list(range(len(parts.names))), scale, signal_range)
-    axes.legend(frameon=False)
+    # Beside a map of all there is one already.
+    if parts.maps.ndim == 2:
+        axes.legend(frameon=False)
 
 
 def composite(maps: np.ndarray, colors: Sequence[Any]) -> np.ndarray:

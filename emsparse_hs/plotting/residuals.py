@@ -17,12 +17,14 @@ from matplotlib.patheffects import withStroke
 from scipy.ndimage import convolve1d
 
 from emsparse_hs.decomposition.residuals import EXCESSIVE
-from emsparse_hs.plotting._axes import label, scale_counts, show_image, shown_part
+from emsparse_hs.plotting._axes import edges, label, scale_counts, show_image, shown_part
 from emsparse_hs.plotting._lines import mark_lines
 from emsparse_hs.residuals import Residuals, find_residuals
 
 #: Colours of what was counted, of what the components make of it, and of what is more than that.
 COUNTED, EXPECTED, MORE = "0.75", "#0072B2", "#D55E00"
+
+_MISFIT = "misfit above noise (standard deviations)"
 
 #: Channels over which the residuals of a region are added up (standard deviation of a Gaussian).
 CHANNELS = 3
@@ -45,7 +47,7 @@ def plot_residuals(
     Parameters
     ----------
     signal : BaseSignal
-        Of counts, with a decomposition, and two navigation axes.
+        Of counts, with a decomposition, and one or two navigation axes.
     n_regions : int
         How many of the worst regions are shown, if there are so many.
     width : float
@@ -58,8 +60,9 @@ def plot_residuals(
     Returns
     -------
     Figure
-        The map on the left, with numbers at the regions. For each region what was counted there,
-        and what the decomposition says; of patterns the difference, in standard deviations.
+        The map on the left, or the profile, with numbers at the regions. For each region what was
+        counted there, and what the decomposition says; of patterns the difference, in standard
+        deviations.
 
     Raises
     ------
@@ -68,29 +71,58 @@ def plot_residuals(
         signal has other axes, or `n_regions`, `width` or `signal_range` don't fit.
     """
     axes = signal.axes_manager
-    if axes.navigation_dimension != 2 or axes.signal_dimension not in (1, 2):
+    if axes.navigation_dimension not in (1, 2) or axes.signal_dimension not in (1, 2):
         raise ValueError(
             f"{signal!r} has {axes.navigation_dimension} navigation and {axes.signal_dimension} "
-            "signal axes; two, and one or two, can be shown. s.emsparse.misfit() takes any."
+            "signal axes, and one or two of each can be shown. s.emsparse.misfit() takes any."
         )
     if isinstance(n_regions, bool) or not isinstance(n_regions, Integral) or n_regions < 1:
         raise ValueError(f"n_regions={n_regions!r}, and a whole number from 1 on is needed.")
     how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
     residuals = find_residuals(signal, int(n_regions), width, **how)
     n_rows = len(residuals.counted)
-    figure = plt.figure(figsize=(11 if n_rows else 5, max(2.6 * n_rows, 3.9)), layout="constrained")
+    figure = plt.figure(figsize=(11 if n_rows else 5, max(2.9 * n_rows, 3.9)), layout="constrained")
     grid = figure.add_gridspec(
         max(n_rows, 1), 2 if n_rows else 1, width_ratios=[1, 1.7][: n_rows + 1]
     )
-    _plot_map(figure.add_subplot(grid[:, 0]), signal, residuals)
+    overview = figure.add_subplot(grid[:, 0])
+    plot_overview = _plot_map if axes.navigation_dimension == 2 else _plot_profile
+    plot_overview(overview, signal, residuals)
+    overview.set_title(_none_found(residuals), loc="left")
     for n in range(n_rows):
+        beside = figure.add_subplot(grid[n, 1])
         if axes.signal_dimension == 2:
-            _plot_pattern(figure.add_subplot(grid[n, 1]), signal, residuals, n)
+            _plot_pattern(beside, signal, residuals, n)
         else:
-            rows = grid[n, 1].subgridspec(2, 1, height_ratios=[2.2, 1], hspace=0)
-            above, below = (figure.add_subplot(rows[m]) for m in (0, 1))
-            _plot_spectrum(above, below, signal, residuals, n, signal_range)
+            _plot_spectrum(beside, signal, residuals, n, signal_range)
+        beside.set_title(_title(residuals, n), loc="right", fontsize="medium")
     return figure
+
+
+def _none_found(residuals: Residuals) -> str:
+    """What is said where there is nothing to show."""
+    if len(residuals.counted):
+        return ""
+    if not residuals.of_counts:
+        return "Data are no counts: their noise is not known"
+    return f"No region is above {EXCESSIVE:g}"
+
+
+def _plot_profile(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
+    """Misfit along a line scan, with its regions."""
+    axis = signal.axes_manager.navigation_axes[0]
+    axes.plot(axis.axis, residuals.excess, color="0.3", lw=1.1, drawstyle="steps-mid")
+    ends = edges(axis.axis)
+    for number in range(1, len(residuals.counted) + 1):
+        region = residuals.regions == number
+        for place in np.flatnonzero(region):
+            axes.axvspan(*ends[place : place + 2], color=MORE, alpha=0.3, lw=0)
+        style: dict[str, Any] = dict(ha="center", va="top", transform=axes.get_xaxis_transform())
+        axes.text(axis.axis[region].mean(), 0.95, str(number), **style)
+    axes.margins(x=0, y=0.15)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(label(axis, "pixel", units=""))
+    axes.set_ylabel(_MISFIT)
 
 
 def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
@@ -100,7 +132,7 @@ def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
     top = max(float(np.nanmax(residuals.excess)), EXCESSIVE)
     image.set_norm(PowerNorm(0.5, 0, top, clip=True))
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
-    bar.set_label("misfit above noise (standard deviations)")
+    bar.set_label(_MISFIT)
     middle = np.array(residuals.excess.shape) / 2
     for number in range(1, len(residuals.counted) + 1):
         y, x = _middle(residuals.regions == number)
@@ -110,8 +142,6 @@ def _plot_map(axes: Axes, signal: BaseSignal, residuals: Residuals) -> None:
         style: dict[str, Any] = dict(color="white", ha="center", va="center")
         text = axes.annotate(str(number), place, inwards, textcoords="offset points", **style)
         text.set_path_effects([withStroke(linewidth=2, foreground="black")])
-    if not len(residuals.counted):
-        axes.set_title(f"No region is above {EXCESSIVE:g}", loc="left")
 
 
 def _middle(region: np.ndarray) -> tuple[int, int]:
@@ -134,11 +164,13 @@ def _plot_pattern(axes: Axes, signal: BaseSignal, residuals: Residuals, n: int) 
     image.set_clim(-most, most)
     bar = axes.figure.colorbar(image, ax=axes)
     bar.set_label("counted less expected\n(standard deviations)")
-    axes.set_title(_title(residuals, n), loc="right", fontsize="medium")
 
 
-def _plot_spectrum(above: Axes, below: Axes, signal, residuals: Residuals, n: int, ends) -> None:
+def _plot_spectrum(within: Axes, signal, residuals: Residuals, n: int, ends) -> None:
     """What was counted and expected, and below it by how much they differ."""
+    within.set_axis_off()
+    # Both in one place of the grid, so that those of all regions are below each other.
+    above, below = (within.inset_axes(place) for place in ((0, 0.35, 1, 0.65), (0, 0, 1, 0.31)))
     axis = signal.axes_manager.signal_axes[0]
     low, high, shown = shown_part(axis, ends)
     counted, expected = residuals.counted[n], residuals.expected[n]
@@ -148,7 +180,6 @@ def _plot_spectrum(above: Axes, below: Axes, signal, residuals: Residuals, n: in
     above.plot(energy, expected, color=EXPECTED, lw=1.1, label="by the components")
     scale_counts(above, "sqrt", np.nanmax([counted, expected]))
     above.set_ylabel("counts (√ scale)")
-    above.set_title(_title(residuals, n), loc="right", fontsize="medium")
     above.tick_params(labelbottom=False)
     below.fill_between(energy, np.maximum(departures, 0), color=MORE, lw=0, label="more")
     below.fill_between(energy, np.minimum(departures, 0), color=EXPECTED, lw=0, label="fewer")
@@ -159,7 +190,7 @@ def _plot_spectrum(above: Axes, below: Axes, signal, residuals: Residuals, n: in
     mark_lines(above, signal)
     if n == 0:
         above.legend(frameon=False)
-        below.legend(frameon=False, ncols=2, fontsize="small")
+        below.legend(frameon=False, ncols=2, fontsize="small", loc="upper right")
 
 
 def _departures(counted: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -66,6 +66,24 @@ def test_axes_are_calibrated():
     assert "5 nm" in texts
 
 
+def test_length_of_the_bar_is_legible():
+    s = decomposed(navigation=(40, 8))
+    for axis in s.axes_manager.navigation_axes:
+        axis.units, axis.scale = "µm", 0.004
+    figure = plot_components(s)
+    figure.draw_without_rendering()
+    wide, _ = axes_by_label(plot_components(decomposed()))
+    maps, _ = axes_by_label(figure)
+    # There is no room for it in a narrow map.
+    assert maps[0].get_xlabel() == "10 nm"
+    texts = [text.get_text() for a in maps[0].artists for text in a.findobj(plt.Text)]
+    assert not any(texts)
+    ratios = [axes.get_gridspec().get_width_ratios()[0] for axes in (maps[0], wide[0])]
+    assert ratios[0] < 0.6 < ratios[1] == 1
+    (bar,) = wide[0].artists
+    assert all(part.get_path_effects() for part in (*bar.findobj(plt.Rectangle)[:1],))
+
+
 def test_axes_without_units_have_ticks_in_place_of_a_bar():
     s = decomposed()
     for axis in s.axes_manager.navigation_axes:
@@ -103,8 +121,9 @@ def test_chosen_components_and_their_names():
     shown = spectra[0].lines[0].get_ydata()
     np.testing.assert_allclose(shown / shown.sum(), factors[:, 2])
     assert [a.get_title(loc="right") for a in spectra[:2]] == ["core", "shell"]
-    for a in (maps[-1], spectra[-1]):
-        assert [text.get_text() for text in a.get_legend().get_texts()] == ["core", "shell"]
+    assert [text.get_text() for text in maps[-1].get_legend().get_texts()] == ["core", "shell"]
+    # One legend is enough, and does not cover a peak.
+    assert spectra[-1].get_legend() is None
 
 
 def test_of_many_components_the_first_are_shown():

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from emsparse_hs.plotting._axes import scale_counts
 from emsparse_hs.plotting._lines import mark_lines
 
 
@@ -39,3 +40,25 @@ def test_the_higher_of_two_peaks_is_named(highest):
     named = {text.get_text() for text in axes.texts}
     assert f"{highest} Kα" in named and "Fe Kα" in named
     assert not named & {"Al Kα", "Si Kα"} - {f"{highest} Kα"}
+
+
+@pytest.mark.parametrize("scale", ["linear", "sqrt", "log"])
+def test_names_are_above_the_curves_and_inside(scale):
+    pytest.importorskip("exspy")
+    s = hs.signals.Signal1D(np.ones(2000))
+    axis = s.axes_manager[0]
+    axis.scale, axis.units, axis.name, axis.offset = 0.01, "keV", "E", 1.4
+    s.set_signal_type("EDS_TEM")
+    s.set_elements(["Al", "Fe"])
+    figure, axes = plt.subplots()
+    axes.plot(axis.axis, 100 + 0 * axis.axis)
+    axes.set_xlim(1.4, 21.4)
+    scale_counts(axes, scale, 100.0)
+    mark_lines(axes, s)
+    figure.draw_without_rendering()
+    curve = axes.transData.transform((2, 100))[1]
+    frame = axes.get_window_extent()
+    assert len(axes.texts) == 2
+    for text in axes.texts:
+        name = text.get_window_extent()
+        assert name.y0 > curve and name.x0 > frame.x0

@@ -96,7 +96,7 @@ def test_figure_shows_map_and_worst_regions(pattern):
     titles = [a.get_title(loc="right") for a in figure.axes]
     assert f"1: {size} px, misfit {residuals.excess.max():.0f}" in titles
     if not pattern:
-        expected = figure.axes[1].lines[0].get_ydata()
+        expected = figure.axes[1].child_axes[0].lines[0].get_ydata()
         np.testing.assert_array_equal(expected, residuals.expected[0])
 
 
@@ -117,10 +117,46 @@ def test_figure_of_a_decomposition_that_explains_all():
     assert figure.axes[0].get_title(loc="left") == "No region is above 10"
 
 
+@pytest.mark.filterwarnings("ignore:Residuals are compared")
+def test_figure_of_data_that_are_no_counts_says_so():
+    s, _ = with_particles()
+    s.data = s.data * 0.01
+    s.learning_results.loadings *= 0.01
+    figure = plot_residuals(s)
+    assert "noise is not known" in figure.axes[0].get_title(loc="left")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_residuals_of_a_line_scan(lazy):
+    s, particle = with_particles(lazy=lazy)
+    loadings = s.learning_results.loadings.reshape(40, 48, 1)[PARTICLES[0][0]]
+    factors, row = s.learning_results.factors, PARTICLES[0][0]
+    s, particle = s.inav[:, row], particle[row]
+    s.learning_results.loadings, s.learning_results.factors = loadings, factors
+    figure = s.emsparse.plot_residuals()
+    figure.draw_without_rendering()
+    residuals = find_residuals(s, 3, 1.5)
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), residuals.excess)
+    assert figure.axes[0].get_xlabel().endswith("(nm)")
+    (number, *_) = figure.axes[0].texts
+    assert number.get_text() == "1" and abs(number.get_position()[0] / 2 - PARTICLES[0][1]) < 3
+    assert figure.axes[1].get_title(loc="right").startswith("1: ")
+
+
+def test_spectra_of_all_regions_are_below_each_other():
+    s, _ = with_particles()
+    s.data[20:26, 20:26, 30] += 1000
+    figure = plot_residuals(s)
+    figure.draw_without_rendering()
+    places = [a.get_position() for axes in figure.axes[1:] for a in axes.child_axes]
+    assert len(places) == 6
+    np.testing.assert_allclose([p.x0 for p in places], places[0].x0)
+
+
 def test_what_has_no_residuals_is_refused():
     s, _ = with_particles()
-    with pytest.raises(ValueError, match="two, and one or two, can be shown"):
-        plot_residuals(s.inav[:, 3])
+    with pytest.raises(ValueError, match="0 navigation and 1 signal axes, and one or two of each"):
+        plot_residuals(s.inav[3, 3])
     for wrong in (0, 2.5, "auto", True):
         with pytest.raises(ValueError, match="n_regions"):
             plot_residuals(s, n_regions=wrong)
@@ -155,7 +191,7 @@ def test_lines_of_the_elements_are_marked_where_they_are():
     assert "Au Kα" not in lines and "Au Lα" in lines
     axis.units, axis.scale = "eV", 100.0
     figure = plot_residuals(s, n_regions=1)
-    assert marked(figure.axes[1])["Fe Kα"] == pytest.approx(6404, abs=2)
+    assert marked(figure.axes[1].child_axes[0])["Fe Kα"] == pytest.approx(6404, abs=2)
 
 
 def test_edges_of_the_elements_are_marked_where_they_are():
