@@ -293,7 +293,7 @@ def test_says_what_is_wrong_before_anything_is_solved(patterns, error, message, 
     def too_late(*args):
         raise AssertionError
 
-    monkeypatch.setattr(lattice_module, "fit_patterns", too_late)
+    monkeypatch.setattr(lattice_module, "fit_with_centre", too_late)
     bands = strong_bands(np.eye(3)[None].repeat(4, 0))
     with pytest.raises(error, match=message):
         solve_lattice(bands, patterns=patterns)
