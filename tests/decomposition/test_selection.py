@@ -64,7 +64,7 @@ def test_numbers_are_those_that_are_possible(monkeypatch):
     for wrong in (x[0], x[:2, :3]):
         with pytest.raises(ValueError, match="known_components are of shape"):
             select_n_components(x, estimator=PoissonNMF(known_components=wrong))
-    with pytest.raises(ValueError, match="1 to 0 components can be had"):
+    with pytest.raises(ValueError, match="All values of the data are zero"):
         select_n_components(np.zeros_like(x))
 
 
@@ -150,7 +150,7 @@ def test_counts_must_be_whole(counts):
         select_n_components(counts * 0.7)
     with pytest.raises(ValueError, match="say how many components"):
         PoissonNMF("auto").fit(counts * 0.7)
-    with pytest.raises(ValueError, match="0 pixels and 0 channels"):
+    with pytest.raises(ValueError, match="All values of the data are zero"):
         PoissonNMF("auto").fit(np.zeros((4, 5), int))
     with pytest.raises(ValueError, match="n_components='Auto' is not known. Use 'auto'"):
         PoissonNMF("Auto").fit(counts)
