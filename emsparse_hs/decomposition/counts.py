@@ -295,7 +295,7 @@ def one_a_place(rows) -> sparse.csr_array:
     """
     if rows.format != "csr" or not rows.has_canonical_format:
         # SciPy adds up in the dtype of the data, and 256 in uint8 are 0.
-        rows = rows.astype(np.result_type(rows.dtype, np.int32))
+        rows = rows.astype(np.result_type(rows.dtype, np.int64), copy=False)
     counts = sparse.csr_array(rows)
     if not counts.has_canonical_format:
         counts = counts.copy()
@@ -356,5 +356,11 @@ def _smallest_dtype(data: np.ndarray) -> np.dtype:
 
 
 def _are_whole(data: np.ndarray) -> bool:
-    whole = np.rint(data)
-    return bool((np.abs(data - whole) <= np.minimum(_ROUNDING[0] * whole, _ROUNDING[1])).all())
+    # In pieces: what is compared would be several times as large as the data.
+    for start in range(0, len(data), _AT_ONCE):
+        piece = data[start : start + _AT_ONCE]
+        whole = np.rint(piece)
+        rounding = np.minimum(_ROUNDING[0] * whole, _ROUNDING[1])
+        if not (np.abs(piece - whole) <= rounding).all():
+            return False
+    return True

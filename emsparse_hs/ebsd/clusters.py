@@ -65,14 +65,15 @@ def cluster_patterns(
         Cells are looked for in so many patterns at most, evenly spread: a phase that is in none
         of them is not found.
     workers : callable
-        What applies a function to parts of the patterns, as `map` does: such as the `map` of a
-        pool of threads.
+        What applies a function to parts of the patterns once the cells are found, as `map` does:
+        such as the `map` of a pool of threads.
 
     Returns
     -------
     int64 array of shape (n,)
         0 for patterns of the most frequent phase, and so on; -1 where a pattern has too few bands,
-        or no cell explains them. Phases whose cells are nearly the same are one.
+        or no cell explains them better than bands that are anywhere. Phases whose cells are nearly
+        the same are one.
 
     Raises
     ------
@@ -119,7 +120,8 @@ class _Phases:
         tried: list[np.ndarray] = []
         sizes = np.diff(self.sets.starts)
         while waiting:
-            p = min(waiting, key=lambda p: (self.best[p] / sizes[p], p))
+            explained = self.best / sizes
+            p = min(waiting, key=lambda p: (explained[p], p))
             waiting.remove(p)
             for cell in self._cells_of(p):
                 if not any(are_alike(cell, other) for other in tried):
@@ -166,10 +168,9 @@ class _Phases:
     def _drop_needless(self) -> None:
         """Drop cells without which no pattern is explained far worse, one by one."""
         while len(self.cells) > 1:
-            others = [
-                np.delete(self.evidence, i, axis=0).max(axis=0) for i in range(len(self.cells))
-            ]
-            losses = (self.evidence - others).max(axis=1)
+            numbers = range(len(self.cells))
+            others = [np.delete(self.evidence, i, axis=0).max(axis=0, initial=0) for i in numbers]
+            losses = (self.best - others).max(axis=1)
             least = int(np.argmin(losses))
             if losses[least] > DISSENT:
                 return

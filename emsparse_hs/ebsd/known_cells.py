@@ -47,7 +47,16 @@ def primitive_cell(cell, centring: str) -> np.ndarray:
     -------
     float64 array of shape (3, 3)
         Rows are the basis vectors; they are not reduced.
+
+    Raises
+    ------
+    ValueError
+        If the centring is another one.
     """
+    if centring not in _PRIMITIVE:
+        raise ValueError(
+            f"The centring is {centring!r}, and must be one of {', '.join(_PRIMITIVE)}."
+        )
     return _PRIMITIVE[centring] @ np.asarray(cell, dtype=np.float64)
 
 

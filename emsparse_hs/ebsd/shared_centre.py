@@ -28,6 +28,9 @@ from ._joint import (
 LOOSE = 0.02
 #: Orientations that are needed, and how often the error is looked for again.
 FEWEST, MOST_STEPS = 4, 3
+#: Standard errors that the mean over orientations must be: where the cell is not that of all
+#: patterns, such as of two phases, errors are large too, but in all directions.
+CERTAIN = 3.0
 
 
 def fit_with_centre(
@@ -50,11 +53,13 @@ def fit_with_centre(
     """
     shared = np.zeros(3)
     fit = fit_patterns(sets, everything, errors)
-    for _ in range(MOST_STEPS):
+    for number in range(MOST_STEPS):
         if fit is None:
             break
-        step = _shared_error(fit, sets.recentred(shared), errors)
-        if np.abs(step).max() <= errors.slack:
+        step, doubt = _shared_error(fit, sets.recentred(shared), errors)
+        # Where there is an error at all, what is left of it need not be certain.
+        least = errors.slack if number else np.maximum(errors.slack, CERTAIN * doubt)
+        if (np.abs(step) <= least).all():
             break
         nearer = shared + step
         again = fit_patterns(sets.recentred(nearer), everything.recentred(nearer), errors)
@@ -64,16 +69,22 @@ def fit_with_centre(
     return fit, shared
 
 
-def _shared_error(fit: Fit, sets: BandSets, errors: Errors) -> np.ndarray:
-    """Mean error of the pattern centres of the patterns that fit, if they may err by far."""
+def _shared_error(fit: Fit, sets: BandSets, errors: Errors) -> tuple[np.ndarray, np.ndarray]:
+    """Mean error of the pattern centres of the patterns that fit, and its standard error, (3,).
+
+    It is sought as if centres could err by far. 0 where orientations are few.
+    """
+    nothing = np.zeros(3), np.zeros(3)
     patterns = np.flatnonzero(shares_explained(fit, sets, errors) > FITTING)
     if not len(patterns):
-        return np.zeros(3)
+        return nothing
     groups = like_orientations(fit.cell, fit.rotations[patterns])
-    if groups.max() + 1 < FEWEST:
-        return np.zeros(3)
+    n_groups = groups.max() + 1
+    if n_groups < FEWEST:
+        return nothing
     part = replace(fit, rotations=fit.rotations[patterns], centres=fit.centres[patterns])
-    loose = Errors(errors.spread, errors.stray, LOOSE)
+    loose = Errors(errors.spread, errors.stray, max(LOOSE, errors.slack))
     centres = refine(part, sets.chosen(patterns), loose).centres
     # Patterns of one grain show the same errors again.
-    return np.average(centres, axis=0, weights=1 / np.bincount(groups)[groups])
+    means = np.array([centres[groups == group].mean(axis=0) for group in range(n_groups)])
+    return means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(n_groups)

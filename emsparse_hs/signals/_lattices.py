@@ -247,7 +247,8 @@ def as_labels(labels, scan: tuple[int, ...]) -> np.ndarray:
             f"Labels have the shape {every.shape}, and the scan has the shape {scan}. Pass one for "
             f"each pattern{flat}, or one number for all."
         )
-    every = np.broadcast_to(every, scan)
+    # Signed: what is left out gets a negative one.
+    every = np.broadcast_to(every.astype(np.int64), scan)
     if not (every >= 0).any():
         raise ValueError("All labels are negative, so that no pattern is left.")
     return every
@@ -267,8 +268,10 @@ def _of_each_label(
     enough = _have_enough_bands(data)
     if not (labels >= 0).any():
         raise ValueError("All patterns with labels were left out when their bands were detected.")
-    # Within one bar for all labels.
-    workers = partial(compute_each, desc="Patterns", **{**how, "show_progressbar": False})
+    each = np.unique(labels[labels >= 0]).tolist()
+    # Many labels are solved side by side, of one its patterns are, within one bar.
+    alone = partial(compute_each, desc="Patterns", **{**how, "show_progressbar": False})
+    workers = alone if len(each) == 1 else map
 
     def solved(label: int) -> PhaseLattice:
         chosen = labels == label
@@ -278,7 +281,6 @@ def _of_each_label(
         )
         return PhaseLattice(solution, chosen, label)
 
-    each = np.unique(labels[labels >= 0]).tolist()
     found = dict(zip(each, compute_each(solved, each, "Lattices", **how), strict=True))
     for label, lattice in found.items():
         if not warn_of_few_bands(enough[lattice.patterns], f" with the label {label}", 5):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emsparse_hs.ebsd import Bands, cluster_patterns
+from emsparse_hs.ebsd.clusters import _Phases
 
 
 def labels_of(table, **options):
@@ -64,6 +65,23 @@ def test_patterns_beyond_those_asked_get_a_label(draw_phase):
     with ThreadPoolExecutor(2) as pool:
         parallel = labels_of(table, max_patterns=8, workers=pool.map)
     np.testing.assert_array_equal(parallel, labels)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kept"),
+    [
+        # The first is best for no pattern; what nothing explains is no reason to keep it.
+        ([[100, -5], [160, -69]], [1]),
+        ([[100, 200], [160, 90]], [0, 1]),
+        ([[100, 120], [140, 90], [60, 160]], [1, 2]),
+    ],
+)
+def test_cells_that_no_pattern_needs_are_dropped(evidence, kept):
+    phases = object.__new__(_Phases)
+    phases.cells, phases.evidence = list(range(len(evidence))), np.array(evidence, float)
+    phases._drop_needless()
+    assert phases.cells == kept
+    np.testing.assert_array_equal(phases.evidence, np.array(evidence, float)[kept])
 
 
 def test_errors(draw_phase):

@@ -102,9 +102,11 @@ def test_dtypes_are_not_exceeded(change, large):
     np.testing.assert_array_equal(changed, before)
 
 
-def test_large_patterns_that_are_not_finite_are_left_out(large):
+def test_pixels_of_large_patterns_that_are_not_finite_are_left_out(large):
     large[0, 0, :2] = np.inf, -np.inf
-    assert len(see(large).images) == 1
+    images = see(large).images
+    assert len(images) == 2
+    assert np.isfinite(images).all()
 
 
 @pytest.mark.parametrize(

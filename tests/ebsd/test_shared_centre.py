@@ -57,3 +57,12 @@ def test_phases_are_told_apart_off_centre(draw_phase):
     table = np.concatenate([draw_phase("austenite", 7, 15), draw_phase("rutile", 4, 15)])
     labels = cluster_patterns(off_centre(table, (0.02, 0.01, -0.01)), width_scale=1.0)
     assert labels.tolist() == [0] * 7 + [1] * 4
+
+
+@pytest.mark.parametrize("names", [("corundum", "austenite"), ("corundum", "ferrite")])
+@pytest.mark.parametrize("seed", [16, 17, 18])
+def test_two_phases_make_no_shared_error(names, seed, draw_phase):
+    table = np.concatenate([draw_phase(n, k, seed) for n, k in zip(names, (5, 4), strict=True)])
+    found = solve_lattice(off_centre(table, (0, 0, 0)), width_scale=1.0)
+    assert found.dissent.max() > 0
+    assert np.abs(np.median(found.centre_errors, axis=0)).max() < 0.006

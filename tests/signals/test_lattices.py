@@ -428,6 +428,8 @@ def test_patterns_that_were_left_out_are_not_unknown(lazy):
         lattice = bands.estimate_lattice(**options)
     np.testing.assert_array_equal(lattice.patterns, ~left_out)
     labels = np.where(left_out, 5, 3)
+    with pytest.warns(UserWarning, match="25% of the patterns"):
+        assert list(bands.estimate_lattice(labels.astype("u1"), **options)) == [3]
     labels[0, 1] = -1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
