@@ -29,7 +29,9 @@ LOOSE = 0.02
 #: Orientations that are needed, and how often the error is looked for again.
 FEWEST, MOST_STEPS = 4, 3
 #: Standard errors that the mean over orientations must be: where the cell is not that of all
-#: patterns, such as of two phases, errors are large too, but in all directions.
+#: patterns, such as of two phases, errors are large too, but in all directions. Of drawn bands,
+#: eight shared errors were 13 to 19, four mixtures of two phases 1.1 to 3.3, and a fifth 6.9. With
+#: 4 in place of 3, two of 28 development crystals off centre were lost.
 CERTAIN = 3.0
 
 
