@@ -236,16 +236,31 @@ def score(
     return outcomes
 
 
-def calibration_error(outcomes: list[Outcome], n_bins: int = 10) -> float:
-    """Expected calibration error of the answers that are not "unknown"."""
-    given = [outcome for outcome in outcomes if outcome.answer != "unknown"]
-    if not given:
-        return np.nan
-    right = np.array([outcome.is_right for outcome in given], float)
-    probabilities = np.array([outcome.probability for outcome in given])
+def calibration_error(right: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
+    """Expected calibration error of answers, in bins of equal width."""
     bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
     gaps = np.bincount(bins, right - probabilities, n_bins)
-    return float(np.abs(gaps).sum() / len(given))
+    return float(np.abs(gaps).sum() / len(right))
+
+
+def print_calibration(outcomes: list[Outcome], n_draws: int = 2000) -> None:
+    """The calibration error of the answers that are not "unknown", and what is due to chance.
+
+    Few answers in a bin are right more or less often than they should be even if their
+    probabilities are perfect.
+    """
+    given = [outcome for outcome in outcomes if outcome.answer != "unknown"]
+    if not given:
+        return
+    right = np.array([outcome.is_right for outcome in given], float)
+    probabilities = np.array([outcome.probability for outcome in given])
+    draws = np.random.default_rng(0).random((n_draws, len(given))) < probabilities
+    by_chance = [calibration_error(draw, probabilities) for draw in draws]
+    middle, most = np.percentile(by_chance, [50, 95])
+    print(
+        f"expected calibration error: {calibration_error(right, probabilities):.3f} "
+        f"(of perfect probabilities: {middle:.3f}, in one of twenty draws over {most:.3f})"
+    )
 
 
 def accuracy_of_surest(outcomes: list[Outcome], coverage: float = 0.6) -> float:
@@ -278,7 +293,7 @@ def report(outcomes: list[Outcome]) -> None:
     forced = np.mean([one.best_lattice == one.crystal.lattice for one in outcomes])
     unknown = np.mean([one.answer == "unknown" for one in outcomes])
     print(f"unknown: {unknown:.3f}; lattice, had it to be named: micro {forced:.3f}")
-    print(f"expected calibration error: {calibration_error(outcomes):.3f}")
+    print_calibration(outcomes)
     print(f"lattice, of the surest 60 %: {accuracy_of_surest(outcomes):.3f}")
     ratios = [outcome.volume_ratio for outcome in outcomes if outcome.is_right]
     if ratios:

@@ -41,8 +41,8 @@ def as_counts(rows) -> sparse.csr_array:
 
     Parameters
     ----------
-    rows : array or SciPy sparse array of shape (n_pixels, n_features)
-        Counts of any real dtype. Never changed.
+    rows : array, dask array or SciPy sparse array of shape (n_pixels, n_features)
+        Counts of any real dtype. Never changed. Of a dask array, some rows at a time are in memory.
 
     Returns
     -------
@@ -60,6 +60,7 @@ def as_counts(rows) -> sparse.csr_array:
     TypeError
         If the data are complex or no numbers.
     """
+    rows = by_blocks(rows)
     if not sparse.issparse(rows):
         rows = np.asarray(rows)
     if rows.dtype.kind not in "biuf":
@@ -123,6 +124,26 @@ def stack_counts(
     if len(held) == 1 and (order is None or np.array_equal(order, np.arange(held[0].shape[0]))):
         return held[0]
     return _joined([_Rows(b.indptr, b.indices, b.data, b.shape[1]) for b in held], order, None)
+
+
+def by_blocks(rows):
+    """Counts of a dask array, block by block; whatever else it is, as it is.
+
+    Parameters
+    ----------
+    rows : dask array of shape (n_pixels, n_features), or anything
+        Counts of any real dtype.
+
+    Returns
+    -------
+    csr_array of shape (n_pixels, n_features), or `rows`
+        As `as_counts` makes them.
+    """
+    # Known by what it can do: nothing here needs dask itself.
+    if not hasattr(rows, "numblocks") or rows.ndim != 2:
+        return rows
+    rows = rows.rechunk({1: -1})
+    return stack_counts([as_counts(np.asarray(rows.blocks[i])) for i in range(rows.numblocks[0])])
 
 
 class _Rows(NamedTuple):

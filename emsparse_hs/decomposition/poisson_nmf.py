@@ -19,7 +19,7 @@ from ._neighbours import as_scan
 from ._scale import warn_of_scaled
 from ._solver import Solution, check_parameters, largest_first
 from ._variational import Posterior, settled, solve
-from .counts import FORMATS, as_counts, stack_counts
+from .counts import FORMATS, as_counts, by_blocks, stack_counts
 
 if TYPE_CHECKING:
     from .selection import ComponentSelection
@@ -169,8 +169,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype.
+        X : array, dask array or CSR of shape (n_pixels, n_features)
+            Counts of any real dtype. Of a dask array only what is not zero is held.
         y : None
             Not used.
         scan : tuple of int or bool array, optional
@@ -352,6 +352,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _as_counts(self, X, reset: bool) -> sparse.csr_array:
         # as_counts tells NaN and infinities by itself, among fewer values.
+        X = by_blocks(X)
         X = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return as_counts(X)
 

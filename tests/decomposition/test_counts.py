@@ -6,6 +6,7 @@ import mmap
 import os
 import pickle
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
@@ -86,6 +87,27 @@ def test_no_counts_at_all(shape):
     counts = as_counts(np.zeros(shape, "f4"))
     assert counts.shape == shape
     assert counts.nnz == 0
+
+
+def test_dask_arrays_are_read_block_by_block():
+    dense = np.random.default_rng(0).poisson(0.3, (40, 12)).astype(np.uint16)
+    largest = []
+
+    def note(block):
+        largest.append(block.shape)
+        return block
+
+    chunked = da.from_array(dense, chunks=(16, 5)).rechunk((16, 12)).map_blocks(note, meta=dense)
+    counts = as_counts(chunked)
+    np.testing.assert_array_equal(counts.toarray(), dense)
+    assert counts.dtype == np.uint8
+    assert sorted(largest) == [(8, 12), (16, 12), (16, 12)]
+
+
+def test_dask_arrays_with_divided_spectra():
+    dense = np.random.default_rng(0).poisson(0.3, (40, 12))
+    counts = as_counts(da.from_array(dense, chunks=(16, 5)))
+    np.testing.assert_array_equal(counts.toarray(), dense)
 
 
 def test_blocks_are_stacked():

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
@@ -67,6 +68,16 @@ def worst_cosine(true, found):
 @parametrize_with_checks([PoissonNMF(max_iter=500, prior=prior) for prior in (None, "dirichlet")])
 def test_keeps_scikit_learns_contract(estimator, check):
     check(estimator)
+
+
+def test_dask_arrays_are_fitted_as_any_other():
+    x = problem()[0]
+    chunked = da.from_array(x, chunks=(25, 20))
+    ours, other = (PoissonNMF(3, random_state=0).fit(counts) for counts in (chunked, x))
+    np.testing.assert_array_equal(ours.components_, other.components_)
+    np.testing.assert_array_equal(ours.transform(chunked), other.transform(x))
+    with pytest.raises(ValueError, match="X has 36 features, but PoissonNMF is expecting 37"):
+        ours.transform(chunked[:, 1:])
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 4, 5, 9])
