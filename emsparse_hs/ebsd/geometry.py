@@ -69,6 +69,31 @@ def as_pattern_centre(pattern_centre, n_patterns: int | None = None) -> np.ndarr
     return centre
 
 
+def corrected_centre(pattern_centre, errors, shape: tuple[int, int]) -> np.ndarray:
+    """Pattern centres without an error that bands have shown.
+
+    Parameters
+    ----------
+    pattern_centre : array of shape (3,) or (..., 3)
+        As was assumed, in Bruker's convention.
+    errors : array of shape (3,) or (..., 3)
+        What is to be added: x to the right and y up, over the distance of the screen, and the
+        distance, relative.
+    shape : tuple of int
+        Height and width of a pattern in px, of square pixels.
+
+    Returns
+    -------
+    float64 array of shape (3,) or (..., 3)
+        In Bruker's convention.
+    """
+    pcx, pcy, pcz = np.moveaxis(np.asarray(pattern_centre, dtype=np.float64), -1, 0)
+    right, up, farther = np.moveaxis(np.asarray(errors, dtype=np.float64), -1, 0)
+    height, width = shape
+    x, y = pcx + right * pcz * height / width, pcy - up * pcz
+    return np.stack([x, y, pcz * (1 + farther)], axis=-1)
+
+
 def pixel_directions(shape: tuple[int, int], pattern_centre) -> np.ndarray:
     """Unit vectors from the source point to the middles of the detector's pixels.
 

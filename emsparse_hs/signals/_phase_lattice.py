@@ -12,6 +12,7 @@ import numpy as np
 from emsparse_hs._optional import require
 from emsparse_hs.ebsd._joint import FEWEST_BANDS
 from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES, Symmetry
+from emsparse_hs.ebsd.geometry import as_pattern_centre, corrected_centre
 from emsparse_hs.ebsd.known_cells import relative_strain
 from emsparse_hs.ebsd.posterior import cell_parameters, symmetric_cell
 
@@ -29,6 +30,10 @@ SPACE_GROUPS = {
 }  # fmt: skip
 #: The monoclinic ones with c as the unique axis: P112/m, and A112/m by diffpy's number.
 C_UNIQUE_GROUPS = {"mP": 10, "mC": 4012}
+NO_LATTICE = (
+    "These patterns have no lattice, so that there is no phase. Look at their bands with "
+    "bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
+)
 #: Share of patterns that don't fit, above which there is a warning.
 _MISFITS = 0.2
 
@@ -125,10 +130,7 @@ class PhaseLattice:
     def _symmetry_of(self, lattice: str) -> Symmetry:
         """The most probable symmetry of the cell that is of a lattice."""
         if not self.solution.hypotheses:
-            raise ValueError(
-                "These patterns have no lattice, so that there is no phase. Look at their bands "
-                "with bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
-            )
+            raise ValueError(NO_LATTICE)
         for hypothesis in self.solution.hypotheses:
             if hypothesis.symmetry.lattice == lattice:
                 return hypothesis.symmetry
@@ -170,6 +172,36 @@ class PhaseLattice:
             if not np.isfinite(one.solution.cell).all():
                 raise ValueError(f"{one!r} has no cell, and so there is no strain.")
         return relative_strain(self.solution.cell, reference.solution.cell)
+
+    def corrected_pattern_centre(self, pattern_centre, shape: tuple[int, int]) -> np.ndarray:
+        """Pattern centres without the error that the patterns of this phase show in the mean.
+
+        That of single patterns, `centre_errors`, is less certain. What is left is not known better
+        than the lattice: from patterns of few orientations, a strained cell with a right pattern
+        centre and an unstrained one with a wrong centre look alike.
+
+        Parameters
+        ----------
+        pattern_centre : array of shape (3,) or (..., 3)
+            Those that bands were detected with, in Bruker's convention: ``p.detector.pc``.
+        shape : tuple of int
+            Height and width of a pattern in px: ``p.detector.shape``.
+
+        Returns
+        -------
+        float64 array of shape (3,) or (..., 3)
+            For ``p.detector.pc``, to detect bands anew or to index with.
+
+        Raises
+        ------
+        ValueError
+            If there is no lattice, or a value is no pattern centre.
+        """
+        if not np.isfinite(self.solution.centre_errors).any():
+            raise ValueError(NO_LATTICE)
+        centres = np.asarray(pattern_centre, dtype=np.float64)
+        as_pattern_centre(np.atleast_2d(centres).reshape(-1, centres.shape[-1]))
+        return corrected_centre(centres, np.nanmean(self.solution.centre_errors, axis=0), shape)
 
     def plot(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
         """Plot the probabilities of the lattices, and the cell with its errors.

@@ -9,6 +9,7 @@ from emsparse_hs.ebsd.geometry import (
     angles_from_normals,
     as_pattern_centre,
     band_edge,
+    corrected_centre,
     normals_from_angles,
     pixel_directions,
     to_pixels,
@@ -126,3 +127,11 @@ def test_says_what_is_wrong_with_a_centre(centre, message):
 def test_a_pattern_centre_in_pixels_is_refused():
     with pytest.raises(ValueError, match="can't be fractions"):
         pixel_directions((60, 60), (25, 13, 30))
+
+
+def test_errors_of_pattern_centres_are_over_the_distance():
+    right = (0.45, 0.18, 0.56)
+    (x, y), (right_x, right_y) = (to_pixels((0, 0, 1), SHAPE, c) for c in (CENTRE, right))
+    distance = CENTRE[2] * SHAPE[0]
+    errors = (right_x - x) / distance, (y - right_y) / distance, right[2] / CENTRE[2] - 1
+    np.testing.assert_allclose(corrected_centre(CENTRE, errors, SHAPE), right)

@@ -108,6 +108,20 @@ def drawn(cell, n_patterns=6, seed=0, noise=0.05):
 FCC = 3.6 * np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 
 
+def test_the_pattern_centre_is_corrected():
+    truth = simulate_patterns((3, 4), SHAPE, CENTRE, structure="fcc", seed=5)
+    patterns = hs.signals.Signal2D(truth.patterns)
+    wrong = np.add(CENTRE, (0.012, -0.01, 0.008))
+    bands = EBSDMethods(patterns).detect_bands(30, wrong, **QUIET)
+    found = bands.estimate_lattice(beam_energy=truth.beam_energy, width_scale=1.0)
+    right = found.corrected_pattern_centre(wrong, SHAPE)
+    np.testing.assert_allclose(right, CENTRE, atol=0.004)
+    of_scan = found.corrected_pattern_centre(np.broadcast_to(wrong, (3, 4, 3)), SHAPE)
+    np.testing.assert_array_equal(of_scan, np.broadcast_to(right, (3, 4, 3)))
+    with pytest.raises(ValueError, match="distance PCz positive"):
+        found.corrected_pattern_centre((0.5, 0.5, -0.5), SHAPE)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize(
     ("structure", "lattice"), [("fcc", "cF"), ("bcc", "cI"), ("sc", "cP"), ("diamond", "cF")]
@@ -403,6 +417,8 @@ def test_patterns_without_bands_are_unknown(scan, lazy):
     assert "unknown" in repr(nothing)
     with pytest.raises(ValueError, match="no lattice"):
         nothing.to_phase()
+    with pytest.raises(ValueError, match="no lattice"):
+        nothing.corrected_pattern_centre(CENTRE, SHAPE)
 
 
 @pytest.mark.parametrize("lazy", [False, True])
