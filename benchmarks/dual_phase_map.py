@@ -115,6 +115,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pixels", type=int, default=80, help="width of a pattern")
     parser.add_argument("--noise", type=float, default=0.5, help="over the pattern's own spread")
     parser.add_argument("--jitter", type=float, default=0.003, help="of the pattern centre")
+    parser.add_argument(
+        "--offset",
+        type=float,
+        nargs=3,
+        default=(0, 0, 0),
+        metavar=("X", "Y", "Z"),
+        help="error of all pattern centres, in Bruker's convention",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="a file for it")
     return parser.parse_args()
@@ -127,6 +135,7 @@ def main() -> None:
     shape = (options.pixels, options.pixels)
     detector = kikuchipy.detectors.EBSDDetector(shape=shape, sample_tilt=70, pc=PATTERN_CENTRE)
     signal = as_signal(make_patterns(labels, matrices, detector, options), detector)
+    signal.detector.pc = np.add(PATTERN_CENTRE, options.offset)
     quiet = {"show_progressbar": False}
     start = time.process_time()
     lattices = signal.emsparse.estimate_lattice(labels, width_scale=1.0, **quiet)
