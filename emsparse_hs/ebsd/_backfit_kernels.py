@@ -52,13 +52,13 @@ def fit_together(
                 )
             # A trough is no band, and takes nothing from the others.
             fitted[b, 1] = max(level[1], 0.0)
-            fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], fitted[b, 0] + margin)
+            reach, is_last = fitted[b, 0] + margin, sweep == n_sweeps - 1
+            if is_last:
+                fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], reach)
             _add_band(near, n, normal, fitted[b, 0], -fitted[b, 1])
             _scatter(near, n, places, left)
-            if sweep == n_sweeps - 1 and fitted[b, 1] > 0:
-                fitted[b, 3:] = standard_errors(
-                    near, n, fitted[b, 0] + margin, normal, fitted[b, 0], fitted[b, 1]
-                )
+            if is_last and fitted[b, 1] > 0:
+                fitted[b, 3:] = standard_errors(near, n, reach, normal, fitted[b, 0], fitted[b, 1])
 
 
 @numba.njit(nogil=True, cache=True)
