@@ -7,6 +7,9 @@ Run it with ``python benchmarks/band_detection.py --crystals TABLE``, the table 
 of bands in the same two-beam images, made around the nominal pattern centre. A band is true if it
 is within a degree of one of the crystal's strongest planes. Times are CPU seconds, the best of some
 runs.
+
+With ``--sigmas`` it is told instead how well ours know their errors, for each quarter of the bands
+by their standard error. Pattern centres are exact then, whose errors no band knows of.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from bravais import choose_crystals
 from kikuchi_truth import (
+    BEAM_ENERGY,
     PATTERN_CENTRE,
     Crystal,
     Planes,
@@ -27,11 +31,17 @@ from kikuchi_truth import (
 )
 from scipy.spatial.transform import Rotation
 
-from emsparse_hs.ebsd import detect_bands
+from emsparse_hs.ebsd import Bands, detect_bands
+from emsparse_hs.electron import relativistic_wavelength
 
 #: Planes of each crystal that bands may be of, in degrees how near, and pixels each way that are
 #: averaged to one.
 N_PLANES, NEAR, FINE = 60, 1.0, 3
+#: Widths are compared if their logarithms are so near, and the share of normals that lie within
+#: their standard error: 0.63 if errors are alike in all directions, and 0.68 if all in one.
+NEAR_WIDTH, WITHIN = 0.3, 0.66
+#: Median of the absolute deviations over the standard deviation of a normal distribution.
+MAD = 0.6745
 
 Detect = Callable[[np.ndarray, int], np.ndarray]
 
@@ -70,6 +80,47 @@ def angles(normals: np.ndarray, planes: Planes, rotation: np.ndarray) -> np.ndar
     return np.degrees(np.arccos(np.clip(cosines, 0, 1)))
 
 
+def over_sigma(bands: Bands, planes: list[Planes], rotations) -> tuple[np.ndarray, np.ndarray]:
+    """Of true bands: sigma and the error over it, (n, 2), of directions and of widths."""
+    directions, widths = [], []
+    for p, (plane, rotation) in enumerate(zip(planes, rotations, strict=True)):
+        found = np.isfinite(bands.contrasts[p])
+        strongest = np.argsort(-plane.totals)[:N_PLANES]
+        cosines = np.abs(bands.normals[p][found] @ rotation @ plane.normals[strongest].T)
+        off = np.degrees(np.arccos(np.clip(cosines.max(axis=1), 0, 1)))
+        sines = relativistic_wavelength(BEAM_ENERGY) * plane.lengths[strongest] / 2
+        widest = np.sin(np.radians(bands.half_widths[p][found, None]))
+        ratios = np.log(widest / sines[cosines.argmax(axis=1)])
+        ratio = ratios[np.arange(len(ratios)), np.abs(ratios).argmin(axis=1)]
+        is_true, like = off < NEAR, np.abs(ratio) < NEAR_WIDTH
+        for errors, sigmas, told, kept in (
+            (off, bands.direction_sigmas, directions, is_true),
+            (ratio, bands.width_sigmas, widths, is_true & like),
+        ):
+            sigma = sigmas[p][found][kept]
+            told.append(np.stack([sigma, errors[kept] / sigma], axis=1))
+    return np.concatenate(directions), np.concatenate(widths)
+
+
+def tell_sigmas(bands: Bands, planes: list[Planes], rotations) -> None:
+    """Print how errors spread over their standard errors: 1 where these are right."""
+    directions, widths = over_sigma(bands, planes, rotations)
+    for name, table in (("directions", directions), ("widths", widths)):
+        edges = np.quantile(table[:, 0], [0.25, 0.5, 0.75])
+        parts = [table, *(table[np.digitize(table[:, 0], edges) == k] for k in range(4))]
+        spreads = [
+            np.quantile(part[:, 1], WITHIN)
+            if name == "directions"
+            else np.median(np.abs(part[:, 1] - np.median(part[:, 1]))) / MAD
+            for part in parts
+        ]
+        quarters = ", ".join(f"{s:.2f}" for s in spreads[1:])
+        print(
+            f"{name}: {len(table)} bands of sigma {np.median(table[:, 0]):.3f} in the median, "
+            f"errors over it {spreads[0]:.2f}; by quarters of sigma {quarters}"
+        )
+
+
 def cpu_seconds(detect: Detect, images: np.ndarray, n_bands: int, repeats: int) -> float:
     """The best of some runs."""
     times = []
@@ -94,6 +145,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ours", action="store_true", help="leave the other out")
+    parser.add_argument("--sigmas", action="store_true", help="tell of standard errors instead")
     return parser.parse_args()
 
 
@@ -103,9 +155,14 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rng = np.random.default_rng(options.seed)
     crystals = choose_crystals(read_crystals(options.crystals), options)
-    drawn = [draw(c, options.pixels, options.noise, options.jitter, rng) for c in crystals]
+    jitter = 0.0 if options.sigmas else options.jitter
+    drawn = [draw(c, options.pixels, options.noise, jitter, rng) for c in crystals]
     images = np.array([image for image, _ in drawn])
     planes = [parallel_planes(crystal) for crystal in crystals]
+    if options.sigmas:
+        bands = detect_bands(images, PATTERN_CENTRE, options.n_bands)
+        tell_sigmas(bands, planes, [rotation for _, rotation in drawn])
+        return
     many = np.tile(images, (max(1, 600 // len(images)), 1, 1))
     ways = {"ours": ours} if options.ours else {"ours": ours, "PyEBSDIndex": pyebsdindex}
     for name, detect in ways.items():

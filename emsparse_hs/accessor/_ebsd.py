@@ -19,7 +19,7 @@ from emsparse_hs.accessor._ebsd_rows import (
     pattern_centres_of,
     radon_rows,
 )
-from emsparse_hs.ebsd.bands import MIN_CONTRAST, check_wanted
+from emsparse_hs.ebsd.bands import MIN_CONTRAST, N_QUANTITIES, check_wanted
 from emsparse_hs.ebsd.lattice import CENTRE_ERROR, MOST_PATTERNS, WIDTH_SCALE
 from emsparse_hs.ebsd.radon import STEP, radon_angles
 from emsparse_hs.signals._crystal_maps import as_crystal_map
@@ -117,7 +117,7 @@ class EBSDMethods(SignalMethods):
         num_workers: int | None = None,
         lazy_output: bool | None = None,
     ) -> KikuchiBands:
-        """Find the Kikuchi bands of each pattern: normals, half widths, contrasts.
+        """Find the Kikuchi bands of each pattern: normals, half widths, contrasts, sigmas.
 
         A static background, which all patterns share, is better removed before: with kikuchipy,
         ``s.remove_static_background()``. The broad background of each pattern is removed here.
@@ -164,7 +164,7 @@ class EBSDMethods(SignalMethods):
             centres,
             (n_bands, min_contrast),
             (navigation_mask, signal_mask),
-            output_shape=(n_bands, 5 if centres.ndim == 1 else 8),
+            output_shape=(n_bands, N_QUANTITIES + (3 if centres.ndim > 1 else 0)),
             dtype=np.float64,
             lazy_output=self._signal._lazy if lazy_output is None else lazy_output,
             show_progressbar=show_progressbar,

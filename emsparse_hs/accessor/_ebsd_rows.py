@@ -87,11 +87,11 @@ def radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
 
 def band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
     frames = _frames(rows, keep)
-    normals, half_widths, contrasts = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
+    bands = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
     # A pattern without bands has a contrast of 0, and one that is left out has none.
-    contrasts[:, 0] = np.nan_to_num(contrasts[:, 0])
-    columns = [normals, half_widths[..., None], contrasts[..., None]]
+    bands.contrasts[:, 0] = np.nan_to_num(bands.contrasts[:, 0])
+    columns = [bands.normals, *(quantity[..., None] for quantity in bands[1:])]
     if centre.ndim > 1:
         # Where pattern centres differ, each pattern keeps its own.
-        columns.append(np.broadcast_to(centre[:, None], normals.shape))
+        columns.append(np.broadcast_to(centre[:, None], bands.normals.shape))
     return np.concatenate(columns, axis=-1)

@@ -5,7 +5,7 @@
 import numba
 import numpy as np
 
-from ._band_kernels import FEWEST_PIXELS, contrast, edge, fit_band, gather
+from ._band_kernels import FEWEST_PIXELS, contrast, edge, fit_band, gather, standard_errors
 
 #: Pixels are taken from so far outside of a band, in widths of the strips beside it: what is fitted
 #: with it, and by how much it may grow and move in one sweep.
@@ -28,8 +28,10 @@ def fit_together(
     n_sweeps : int
         How often each band is fitted.
     normals : float64 array of shape (n_bands, 3)
-    fitted : float64 array of shape (n_bands, 3)
-        As `fit_bands` leaves them, and changed to the better ones.
+    fitted : float64 array of shape (n_bands, 5)
+        The first three as `fit_bands` leaves them, and changed to the better ones; the others
+        filled with the errors of direction and width, see `standard_errors`, of bands of some
+        height.
     """
     left = values.copy()
     near, places = np.empty((5, values.size), np.float32), np.empty(values.size, np.int64)
@@ -38,7 +40,7 @@ def fit_together(
         n = gather(left, directions, softness, normals[b], fitted[b, 0] + margin, near, places)
         _add_band(near, n, normals[b], fitted[b, 0], -fitted[b, 1])
         _scatter(near, n, places, left)
-    for _ in range(n_sweeps):
+    for sweep in range(n_sweeps):
         for b in range(len(normals)):
             normal, reach = normals[b], fitted[b, 0] + _REACH * margin
             n = gather(left, directions, softness, normal, reach, near, places)
@@ -50,9 +52,13 @@ def fit_together(
                 )
             # A trough is no band, and takes nothing from the others.
             fitted[b, 1] = max(level[1], 0.0)
-            fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], fitted[b, 0] + margin)
+            reach, is_last = fitted[b, 0] + margin, sweep == n_sweeps - 1
+            if is_last:
+                fitted[b, 2] = contrast(near, n, normal, fitted[b, 0], reach)
             _add_band(near, n, normal, fitted[b, 0], -fitted[b, 1])
             _scatter(near, n, places, left)
+            if is_last and fitted[b, 1] > 0:
+                fitted[b, 3:] = standard_errors(near, n, reach, normal, fitted[b, 0], fitted[b, 1])
 
 
 @numba.njit(nogil=True, cache=True)

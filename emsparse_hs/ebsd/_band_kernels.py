@@ -17,6 +17,9 @@ _AT_REST = 2e-4
 _ZERO, _QUARTER, _HALF, _STEEP, _ONE = np.array([0, 0.25, 0.5, 0.75, 1], np.float32)
 #: Bins of the profile across a band, from its middle outwards.
 _N_BINS = 24
+#: Half length of an edge, a sine, beside that of a pixel: of several orders, none of them sharp,
+#: it tells less of its place than a step does.
+_SOFT = np.float32(0.009)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -283,3 +286,61 @@ def contrast(near, n_near, normal, width, reach):
     mean = total / number
     variance = (square / number - mean**2) / (number - 1)
     return (mean[0] - mean[1]) / math.sqrt(max(variance[0] + variance[1], 1e-12))
+
+
+@numba.njit(nogil=True, cache=True)
+def standard_errors(near, n_near, reach, normal, width, height):
+    r"""Standard errors of a band that was fitted, by the curvature of the sum of squares.
+
+    The covariance of the unknowns in `fit_bands` is :math:`s^2 (J^T J)^{-1}`, with the variance s^2
+    of what is left: the Cramer-Rao bound for white noise.
+
+    Parameters
+    ----------
+    near : float32 array of shape (5, at least n_near)
+        From `gather`, with what all bands together leave of the values; its 1 / softness is
+        changed.
+    reach : float
+        Sine of the angle from the band's plane to where pixels were fitted.
+
+    Returns
+    -------
+    tuple of float
+        Root mean square angle of the normal to where it should be, in radians, and standard
+        deviation of the half width, relative.
+    """
+    matrix, vector = np.empty((_N_UNKNOWNS, _N_UNKNOWNS)), np.empty(_N_UNKNOWNS)
+    u, v, level = np.empty(3), np.empty(3), np.array([0.0, height])
+    _tangents(normal, u, v)
+    _soften(near[3], n_near)
+    _normal_equations(near, n_near, reach, normal, u, v, level, width, matrix, vector)
+    for i in range(_N_UNKNOWNS):
+        # Where no pixel tells of an unknown, its error is large, and not infinite.
+        matrix[i, i] = matrix[i, i] * (1 + 1e-6) + 1e-9
+        for j in range(i):
+            matrix[j, i] = matrix[i, j]
+    number = matrix[0, 0]
+    square, total = _squares(near, n_near, reach, normal)
+    variance = (square - total**2 / number) / max(number - _N_UNKNOWNS, 1)
+    covariance = variance * np.linalg.inv(matrix)
+    direction = math.sqrt(covariance[2, 2] + covariance[3, 3])
+    return direction, math.sqrt(covariance[4, 4]) / width
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _soften(inverse, n):
+    """Make edges as soft as those of bands."""
+    for k in range(n):
+        inverse[k] /= np.sqrt(_ONE + (_SOFT * inverse[k]) ** 2)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _squares(near, n_near, reach, normal):
+    """Sum of squares, and sum, of the values within reach."""
+    square, total = _ZERO, _ZERO
+    a, b, c = np.float32(normal[0]), np.float32(normal[1]), np.float32(normal[2])
+    for p in range(n_near):
+        across = near[0, p] * a + near[1, p] * b + near[2, p] * c
+        value = near[4, p] if abs(across) <= np.float32(reach) else _ZERO
+        square, total = square + value * value, total + value
+    return square, total

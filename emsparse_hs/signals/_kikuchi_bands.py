@@ -21,17 +21,24 @@ if TYPE_CHECKING:
 
 #: What is known of each band, in the order of the axis "quantity".
 _QUANTITIES = ("normal x", "normal y", "normal z", "half width", "contrast")
+#: Their standard errors, which bands of earlier versions' files don't have.
+_SIGMAS = ("direction sigma", "width sigma")
 #: Appended where each pattern has its own pattern centre.
 _CENTRE_QUANTITIES = ("PCx", "PCy", "PCz")
+#: Sizes of the axis "quantity": where all patterns share a centre, and where each has its own.
+_ONE_CENTRE = (len(_QUANTITIES), len(_QUANTITIES + _SIGMAS))
+_OWN_CENTRES = tuple(n + len(_CENTRE_QUANTITIES) for n in _ONE_CENTRE)
 
 
 class KikuchiBands(Signal2D):
     """Kikuchi bands of each pattern of a scan, the highest contrast first.
 
-    The data have the shape (..., n_bands, 5): the scan, the bands, and of each band the x, y and z
+    The data have the shape (..., n_bands, 7): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
-    degrees, and its contrast, see `emsparse_hs.ebsd.bands`. NaN where a pattern has fewer bands;
-    one without any has the contrast 0 in the first place, one that was left out NaN everywhere.
+    degrees, its contrast, and the standard errors of direction in degrees and of width, relative,
+    see `emsparse_hs.ebsd.bands`; without the last two in files of earlier versions. NaN where a
+    pattern has fewer bands; one without any has the contrast 0 in the first place, one that was
+    left out NaN everywhere.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
     and saved with the rest. A centre that all patterns share is in
     ``metadata.Kikuchi_bands.pattern_centre``.
@@ -58,14 +65,32 @@ class KikuchiBands(Signal2D):
         return self._columns(4, 5)[..., 0]
 
     @property
+    def direction_sigmas(self):
+        """Standard errors of the normals in degrees, shape (..., n_bands).
+
+        Root mean square angle to where a normal should be, without what the pattern centre is
+        wrong by; ValueError if the bands were stored without. See
+        `emsparse_hs.ebsd.bands.detect_bands`.
+        """
+        return self._sigmas(0)
+
+    @property
+    def width_sigmas(self):
+        """Standard errors of the half widths, relative, shape (..., n_bands).
+
+        ValueError if the bands were stored without, see `direction_sigmas`.
+        """
+        return self._sigmas(1)
+
+    @property
     def pattern_centre(self):
         """Pattern centre in Bruker's convention.
 
         Of shape (3,) if all patterns share it, of shape (..., 3) if each has its own.
         """
-        every = len(_QUANTITIES) + len(_CENTRE_QUANTITIES)
-        if self._data_aligned_with_axes.shape[-1] == every:
-            return self._columns(len(_QUANTITIES), every)[..., 0, :]
+        every = self._data_aligned_with_axes.shape[-1]
+        if every in _OWN_CENTRES:
+            return self._columns(every - len(_CENTRE_QUANTITIES), every)[..., 0, :]
         return np.array(self.metadata.Kikuchi_bands.pattern_centre, dtype=float)
 
     @property
@@ -305,11 +330,21 @@ class KikuchiBands(Signal2D):
         how = {"show_progressbar": show_progressbar, "num_workers": num_workers}
         return phase_scores(self, phases, beam_energy, **how)
 
+    def _sigmas(self, which: int):
+        """One of the standard errors."""
+        if self._data_aligned_with_axes.shape[-1] in (_ONE_CENTRE[0], _OWN_CENTRES[0]):
+            raise ValueError(
+                "These bands have no standard errors: they were detected with an earlier version. "
+                "Detect them again with s.emsparse.detect_bands()."
+            )
+        place = len(_QUANTITIES) + which
+        return self._columns(place, place + 1)[..., 0]
+
     def _columns(self, first: int, last: int):
         """Some of the quantities, whatever was done to the order and number of bands."""
         data = self._data_aligned_with_axes
         quantity = self.axes_manager.signal_axes[0]
-        complete = data.shape[-1] in (len(_QUANTITIES), len(_QUANTITIES + _CENTRE_QUANTITIES))
+        complete = data.shape[-1] in (*_ONE_CENTRE, *_OWN_CENTRES)
         if quantity.name != "quantity" or not complete:
             raise ValueError(
                 f"The first signal axis is {quantity.name!r} of size {data.shape[-1]}, and must be "

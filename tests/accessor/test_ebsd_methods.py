@@ -34,11 +34,11 @@ def signal(layout=None):
 
 def twin(centres):
     """Bands of one pattern after the other."""
-    table = np.empty((*SCAN, N_BANDS, 5))
+    table = np.empty((*SCAN, N_BANDS, 7))
     for place in np.ndindex(SCAN):
         centre = centres[place] if np.ndim(centres) > 1 else centres
-        normals, widths, contrasts = detect_bands(DATA.patterns[place][None], centre, N_BANDS)
-        table[place] = np.column_stack([normals[0], widths[0], contrasts[0]])
+        found = detect_bands(DATA.patterns[place][None], centre, N_BANDS)
+        table[place] = np.column_stack([quantity[0] for quantity in found])
     return table
 
 
@@ -47,7 +47,7 @@ def twin(centres):
 def test_bands_are_those_of_the_arrays(layout, centres):
     bands = EBSDMethods(signal(layout)).detect_bands(N_BANDS, centres, **QUIET)
     assert isinstance(bands, KikuchiBands if layout is None else LazyKikuchiBands)
-    np.testing.assert_allclose(np.asarray(bands.data)[..., :5], twin(centres), atol=1e-9)
+    np.testing.assert_allclose(np.asarray(bands.data)[..., :7], twin(centres), atol=1e-9)
     np.testing.assert_allclose(np.asarray(bands.pattern_centre), centres, atol=1e-7)
     assert bands.pattern_shape == SHAPE
     x = bands.axes_manager["x"]
@@ -180,11 +180,11 @@ def test_centres_of_kikuchipy():
     assert isinstance(lazy, LazyKikuchiBands)
     np.testing.assert_array_equal(np.asarray(lazy.data), bands.data)
     one = nickel.inav[2, 1].emsparse.detect_bands(**QUIET)
-    np.testing.assert_allclose(one.data, bands.data[1, 2, :, :5], atol=1e-4)
+    np.testing.assert_allclose(one.data, bands.data[1, 2, :, :7], atol=1e-4)
     assert nickel.emsparse.radon(step=5, **QUIET).data.shape[:2] == (3, 3)
     nickel.detector.pc = (0.42, 0.21, 0.5)
     shared = nickel.emsparse.detect_bands(**QUIET)
-    assert shared.data.shape[-1] == 5
+    assert shared.data.shape[-1] == 7
     np.testing.assert_array_equal(shared.pattern_centre, (0.42, 0.21, 0.5))
 
 
@@ -212,4 +212,4 @@ def test_the_default_centre_of_kikuchipy_is_none():
     patterns = kikuchipy.signals.EBSD(DATA.patterns)
     with pytest.raises(ValueError, match="kikuchipy sets where it is not known"):
         patterns.emsparse.detect_bands()
-    assert patterns.emsparse.detect_bands(3, (0.5, 0.5, 0.5), **QUIET).data.shape[-2:] == (3, 5)
+    assert patterns.emsparse.detect_bands(3, (0.5, 0.5, 0.5), **QUIET).data.shape[-2:] == (3, 7)

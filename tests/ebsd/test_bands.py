@@ -82,8 +82,12 @@ def test_a_quarter_turn_of_the_pattern_turns_the_bands():
 
 def test_bands_are_ranked_unit_vectors_and_apart():
     data = simulate_patterns((1, 3), (80, 96), CENTRE, seed=2)
-    normals, half_widths, contrasts = detect_bands(data.patterns[0], CENTRE, 10)
-    assert normals.shape == (3, 10, 3) and half_widths.shape == contrasts.shape == (3, 10)
+    bands = detect_bands(data.patterns[0], CENTRE, 10)
+    normals, contrasts = bands.normals, bands.contrasts
+    assert normals.shape == (3, 10, 3)
+    for quantity in bands[1:]:
+        assert quantity.shape == (3, 10)
+        np.testing.assert_array_equal(np.isfinite(quantity), np.isfinite(contrasts))
     np.testing.assert_array_equal(normals, upward(normals))
     for planes, values in zip(normals, contrasts, strict=True):
         found = np.isfinite(values)
@@ -204,7 +208,7 @@ def test_bands_that_cross_are_fitted_together():
     softness = 0.5 * directions[:, 2] ** 1.5 / (centre[2] * shape[0])
     margin, limits = np.sin(np.radians(1.5)), np.sin(np.radians([0.5, 4.5]))
     pixels = (*in_single_precision(values, directions, softness), margin, limits)
-    normals, fitted = truth.copy(), np.empty((2, 3))
+    normals, fitted = truth.copy(), np.empty((2, 5))
     _band_kernels.fit_bands(*pixels, 8, normals, fitted)
     apart = angles_to_nearest(normals, truth)[0], abs(np.degrees(fitted[:, 0]) - 2)
     _backfit_kernels.fit_together(*pixels, 4, 2, normals, fitted)
@@ -300,3 +304,40 @@ def test_strong_bands_of_real_nickel_are_true_reflectors():
 def test_says_what_is_wrong(kwargs, message):
     with pytest.raises(ValueError, match=message):
         detect_bands(**{"patterns": np.zeros((2, 20, 30)), "pattern_centre": CENTRE} | kwargs)
+
+
+def test_standard_errors_are_the_scatter_over_draws_of_the_noise():
+    normal = normals_from_angles(37, -14)
+    medians = []
+    for noise in (0.25, 0.5):
+        drawn = [one_band(normal, 1.8, (60, 72), CENTRE, noise, seed) for seed in range(80)]
+        bands = detect_bands(np.array(drawn), CENTRE, 1)
+        normals, half_widths = bands.normals[:, 0], bands.half_widths[:, 0]
+        sigma, of_width = bands.direction_sigmas[:, 0], bands.width_sigmas[:, 0]
+        off = np.degrees(np.linalg.norm(normals - normals.mean(axis=0), axis=1))
+        assert np.sqrt(np.mean((off / sigma) ** 2)) == pytest.approx(1, abs=0.25)
+        scatter = np.std(half_widths) / np.mean(half_widths)
+        assert scatter / np.median(of_width) == pytest.approx(1, abs=0.25)
+        medians.append(np.median([sigma, of_width], axis=1))
+    np.testing.assert_allclose(np.divide(*medians[::-1]), 2, rtol=0.15)
+
+
+def test_standard_errors_of_simulated_patterns_are_those_of_true_bands():
+    turns, widths = [], []
+    for seed in (10, 11, 12):
+        data = simulate_patterns((3, 4), (64, 64), CENTRE, seed=seed)
+        bands = detect_bands(data.patterns.reshape(12, 64, 64), CENTRE, 12)
+        for i, truth in enumerate(data.normals.reshape(12, -1, 3)):
+            found = np.isfinite(bands.contrasts[i])
+            error, plane = angles_to_nearest(bands.normals[i], truth)
+            ratio = np.log(bands.half_widths[i][found] / data.half_widths[plane])
+            near, like = error < 1, (error < 1) & (np.abs(ratio) < 0.25)
+            turns.append(np.stack([bands.direction_sigmas[i][found], error])[:, near])
+            widths.append(np.stack([bands.width_sigmas[i][found], ratio])[:, like])
+    (sigma, error), (of_width, ratio) = np.hstack(turns), np.hstack(widths)
+    assert len(sigma) > 400 and sigma.max() > 3 * sigma.min()
+    for half in (sigma < np.median(sigma), sigma >= np.median(sigma)):
+        # Two of three are nearer than their standard error.
+        assert np.quantile((error / sigma)[half], 0.66) == pytest.approx(0.8, abs=0.25)
+    off = ratio / of_width
+    assert np.median(np.abs(off - np.median(off))) / 0.6745 == pytest.approx(0.9, abs=0.25)

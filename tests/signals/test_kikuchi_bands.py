@@ -12,11 +12,11 @@ from emsparse_hs.signals import KikuchiBands, LazyKikuchiBands
 SCAN, N_BANDS = (3, 4), 7
 
 
-def make(lazy=False, own_centres=False):
+def make(lazy=False, own_centres=False, sigmas=True):
     rng = np.random.default_rng(0)
-    data = rng.normal(size=(*SCAN, N_BANDS, 8 if own_centres else 5))
+    data = rng.normal(size=(*SCAN, N_BANDS, 5 + 2 * sigmas + 3 * own_centres))
     if own_centres:
-        data[..., 5:] = rng.random((*SCAN, 1, 3))
+        data[..., -3:] = rng.random((*SCAN, 1, 3))
     about = {"pattern_centre": [0.42, 0.21, 0.5], "pattern_shape": [60, 80]}
     axes = [{"name": n, "size": s} for n, s in zip("yx", SCAN, strict=True)]
     axes += [
@@ -34,16 +34,24 @@ def check(signal, original, place=()):
     np.testing.assert_array_equal(np.asarray(signal.normals), data[..., :3])
     np.testing.assert_array_equal(np.asarray(signal.half_widths), data[..., 3])
     np.testing.assert_array_equal(np.asarray(signal.contrasts), data[..., 4])
-    expected = data[..., 0, 5:] if data.shape[-1] == 8 else [0.42, 0.21, 0.5]
+    if data.shape[-1] in (7, 10):
+        np.testing.assert_array_equal(np.asarray(signal.direction_sigmas), data[..., 5])
+        np.testing.assert_array_equal(np.asarray(signal.width_sigmas), data[..., 6])
+    else:
+        for name in ("direction_sigmas", "width_sigmas"):
+            with pytest.raises(ValueError, match="no standard errors"):
+                getattr(signal, name)
+    expected = data[..., 0, -3:] if data.shape[-1] in (8, 10) else [0.42, 0.21, 0.5]
     np.testing.assert_array_equal(np.asarray(signal.pattern_centre), expected)
     assert signal.pattern_shape == (60, 80)
 
 
+@pytest.mark.parametrize("sigmas", [True, False], ids=["now", "earlier version"])
 @pytest.mark.parametrize("own_centres", [False, True])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_survives_what_hyperspy_does(lazy, own_centres, tmp_path):
-    original = make(own_centres=own_centres)
-    signal = make(lazy, own_centres)
+def test_survives_what_hyperspy_does(lazy, own_centres, sigmas, tmp_path):
+    original = make(own_centres=own_centres, sigmas=sigmas)
+    signal = make(lazy, own_centres, sigmas)
     assert isinstance(signal, LazyKikuchiBands) == lazy
     check(signal, original)
     check(signal.deepcopy(), original)
