@@ -293,11 +293,20 @@ def conventional_cell(cell, symmetry: Symmetry) -> np.ndarray:
 
 def _axis(rotation: np.ndarray) -> np.ndarray:
     """Shortest lattice vector along the axis of a rotation, as whole numbers."""
+    return _axis_of(rotation.astype(np.int64).tobytes())
+
+
+@lru_cache(maxsize=None)
+def _axis_of(numbers: bytes) -> np.ndarray:
+    """The same of the few hundred rotations that there are, each once."""
+    rotation = np.frombuffer(numbers, np.int64).reshape(3, 3)
     order = {-1: 2, 0: 3, 1: 4, 2: 6}[int(np.trace(rotation))]
     along = np.sum([np.linalg.matrix_power(rotation, k) for k in range(order)], axis=0)
     column = along[:, np.argmax(np.abs(along).sum(axis=0))]
     column = column // np.gcd.reduce(column)
-    return column if column[np.flatnonzero(column)[0]] > 0 else -column
+    axis = column if column[np.flatnonzero(column)[0]] > 0 else -column
+    axis.setflags(write=False)
+    return axis
 
 
 def _conventional_basis(rotations, metric, family: str) -> tuple[np.ndarray, int]:

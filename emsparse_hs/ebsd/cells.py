@@ -29,6 +29,8 @@ VOLUME_PRICE, ALIKE = 0.06, 3
 VOLUMES = (6.0, 1500.0)
 #: Evidence per band that a climb to a super- or sublattice must bring, and how often to climb.
 LEAST_GAIN, N_CLIMBS = 0.03, 3
+#: Two bases are of one lattice if the numbers that make one of the other are whole to within this.
+SAME = 0.1
 #: Contrasts to this power weigh the bands in the search.
 WEIGHT_POWER = 0.25
 #: Factors on the spreads while a first guess is refined.
@@ -86,7 +88,7 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
             cells.append(Cell(evidence, basis))
     cells.sort(key=lambda cell: -cell.log_evidence)
     climbed = []
-    for cell in cells[:N_CLIMBED]:
+    for cell in _different(cells[:N_CLIMBED]):
         evidence = _climb_kernels.climb(
             cell.basis,
             g,
@@ -100,6 +102,25 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
         )
         climbed.append(Cell(evidence, cell.basis))
     return sorted(climbed, key=lambda cell: -cell.log_evidence)
+
+
+def _different(cells: list[Cell]) -> list[Cell]:
+    """The cells without those of a lattice that is there already: three of four are."""
+    kept: list[Cell] = []
+    for cell in cells:
+        if not _is_among(cell.basis, kept):
+            kept.append(cell)
+    return kept
+
+
+def _is_among(basis, cells: list[Cell]) -> bool:
+    """Whether a basis is one of the same lattice as a cell's, but for errors."""
+    if not cells:
+        return False
+    relations = basis @ np.linalg.inv([cell.basis for cell in cells])
+    whole = np.rint(relations)
+    near = np.abs(relations - whole).max(axis=(1, 2)) < SAME
+    return bool((np.abs(np.linalg.det(whole[near])).round() == 1).any())
 
 
 @lru_cache(maxsize=1)
