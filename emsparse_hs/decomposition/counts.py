@@ -42,8 +42,8 @@ def as_counts(rows) -> sparse.csr_array:
     Parameters
     ----------
     rows : array, dask array or SciPy sparse array of shape (n_pixels, n_features)
-        Counts of any real dtype. Never changed. Of a dask array, which may have sparse blocks, one
-        block of rows is in memory at a time.
+        Counts of any real dtype. Never changed. Of a dask array, whose blocks may be SciPy's sparse
+        ones, one block of rows is in memory at a time.
 
     Returns
     -------
