@@ -11,8 +11,9 @@ from kikuchi_truth import Crystal, find_reflectors
 
 from emsparse_hs.ebsd.superlattices import superlattices
 
-#: How many times smaller cells are that a lattice is compared with.
-INDICES = (2, 3, 4)
+#: How many times smaller cells are that a lattice is compared with. A quarter of the cell lacks
+#: all bands that a half, of which it is a half, lacks: no need to look at it.
+INDICES = (2, 3)
 
 
 def telling_strength(crystal: Crystal) -> float:

@@ -27,7 +27,10 @@ def as_bands(signal: BaseSignal, data, centres) -> KikuchiBands:
         {"name": "band", "size": data.shape[-2], "navigate": False},
         {"name": "quantity", "size": data.shape[-1], "navigate": False},
     ]
-    return kind(data, **_description(signal, axes, centres, "Kikuchi_bands", "Kikuchi bands"))
+    about = _description(signal, axes, centres, "Kikuchi_bands", "Kikuchi bands")
+    # A part of the quantities would be taken for bands without errors or centres.
+    about["metadata"]["Kikuchi_bands"]["n_quantities"] = data.shape[-1]
+    return kind(data, **about)
 
 
 def as_radon(signal: BaseSignal, data, centres, azimuths, elevations) -> Signal2D:

@@ -42,7 +42,8 @@ def as_counts(rows) -> sparse.csr_array:
     Parameters
     ----------
     rows : array, dask array or SciPy sparse array of shape (n_pixels, n_features)
-        Counts of any real dtype. Never changed. Of a dask array, some rows at a time are in memory.
+        Counts of any real dtype. Never changed. Of a dask array, whose blocks may be SciPy's sparse
+        ones, one block of rows is in memory at a time.
 
     Returns
     -------
@@ -68,11 +69,7 @@ def as_counts(rows) -> sparse.csr_array:
             f"Counts are of dtype {rows.dtype}, and real numbers are needed. Take s.real, s.imag "
             "or the amplitude of complex data; make ragged data rectangular."
         )
-    if rows.ndim != 2:
-        raise ValueError(
-            f"Counts have {rows.ndim} dimensions, and 2 are needed, (pixels, features). "
-            "Use counts.reshape(-1, n_features)."
-        )
+    _check_dimensions(rows)
     counts = _of_sparse(rows) if sparse.issparse(rows) else _of_dense(rows)
     _check(counts.data)
     dtype = _smallest_dtype(counts.data)
@@ -138,12 +135,18 @@ def by_blocks(rows):
     -------
     csr_array of shape (n_pixels, n_features), or `rows`
         As `as_counts` makes them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `as_counts`; if there are not two dimensions, before anything is read.
     """
     # Known by what it can do: nothing here needs dask itself.
-    if not hasattr(rows, "numblocks") or rows.ndim != 2:
+    if not hasattr(rows, "numblocks"):
         return rows
+    _check_dimensions(rows)
     rows = rows.rechunk({1: -1})
-    return stack_counts([as_counts(np.asarray(rows.blocks[i])) for i in range(rows.numblocks[0])])
+    return stack_counts([as_counts(rows.blocks[i].compute()) for i in range(rows.numblocks[0])])
 
 
 class _Rows(NamedTuple):
@@ -345,6 +348,14 @@ def _csr(data, indices, indptr, shape) -> sparse.csr_array:
     counts = sparse.csr_array((data, indices, indptr), shape=shape)
     counts.has_canonical_format = True
     return counts
+
+
+def _check_dimensions(rows) -> None:
+    if rows.ndim != 2:
+        raise ValueError(
+            f"Counts have {rows.ndim} dimensions, and 2 are needed, (pixels, features). "
+            "Use counts.reshape(-1, n_features)."
+        )
 
 
 def _check(data: np.ndarray) -> None:

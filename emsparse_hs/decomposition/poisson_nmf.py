@@ -170,7 +170,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Parameters
         ----------
         X : array, dask array or CSR of shape (n_pixels, n_features)
-            Counts of any real dtype. Of a dask array only what is not zero is held.
+            Counts of any real dtype. A dask array is read by blocks of rows, see `as_counts`.
         y : None
             Not used.
         scan : tuple of int or bool array, optional

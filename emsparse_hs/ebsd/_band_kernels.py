@@ -293,7 +293,8 @@ def standard_errors(near, n_near, reach, normal, width, height):
     r"""Standard errors of a band that was fitted, by the curvature of the sum of squares.
 
     The covariance of the unknowns in `fit_bands` is :math:`s^2 (J^T J)^{-1}`, with the variance s^2
-    of what is left: the Cramer-Rao bound for white noise.
+    of what is left: the Cramer-Rao bound for white noise. Here edges are softer than in the fit, by
+    `_SOFT`: those of bands are.
 
     Parameters
     ----------

@@ -109,11 +109,13 @@ def detect_bands(
     bands below 4 were true, 14 of 24 from 4 to 4.5, and 41 of 50 above.
 
     Standard errors are those of the fit, :math:`s^2 (J^T J)^{-1}` with the variance s^2 of what all
-    bands leave near each: noise, and bands too weak to be found. They tell of long, bright and wide
-    bands from others. They hold no error of the pattern centre, none of a band that is not there,
-    and none of what the model is wrong by: a width between those of two orders of like strength, or
-    within the Bragg angle. `benchmarks/band_detection.py --sigmas` measures errors over them, which
-    were, with 30 bands a pattern of structures that nothing was set on, in four quarters by sigma:
+    bands leave near each: noise, and bands too weak to be found. Edges are taken to be as soft as
+    those of several orders are. Long, bright and wide bands have small ones. They hold no error of
+    the pattern centre, none of a band that is not there, and none of what the model is wrong by: a
+    width between those of two orders of like strength, or within the Bragg angle.
+    `benchmarks/band_detection.py --sigmas` measures errors over them, of bands within a degree of a
+    strong plane, and of widths within a third of one of its orders. They were, with 30 bands a
+    pattern of structures that nothing was set on, in four quarters by sigma:
 
     ====== ===== ======================= =======================
     pixels noise directions              widths

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .geometry import as_pattern_centre
+from .geometry import as_pattern_centre, corrected_centre
 from .radon import centres_in_pixels, checked_patterns, normalise_patterns
 
 #: Patterns are averaged to some so many pixels on the shorter side, and less than twice as many.
@@ -119,8 +119,8 @@ def look_at(patterns: Patterns, numbers, rotations, centre_errors, weights) -> V
         )
     centre = as_pattern_centre(patterns.pattern_centre)
     centre = centre if centre.ndim == 1 else centre[numbers]
-    centres = centres_in_pixels(centre, taken.shape).copy()
-    centres += centre_errors * centres[:, 2:] * (1, -1, 1)
+    centre = corrected_centre(centre, centre_errors, taken.shape[1:])
+    centres = centres_in_pixels(centre, taken.shape)
     taken, valid, centres = _averaged(taken, valid, centres)
     images, valid, usable = normalise_patterns(taken, ~valid)
     rows, columns = np.indices(valid.shape)

@@ -88,7 +88,7 @@ class KikuchiBands(Signal2D):
 
         Of shape (3,) if all patterns share it, of shape (..., 3) if each has its own.
         """
-        every = self._data_aligned_with_axes.shape[-1]
+        every = self._n_quantities
         if every in _OWN_CENTRES:
             return self._columns(every - len(_CENTRE_QUANTITIES), every)[..., 0, :]
         return np.array(self.metadata.Kikuchi_bands.pattern_centre, dtype=float)
@@ -332,7 +332,7 @@ class KikuchiBands(Signal2D):
 
     def _sigmas(self, which: int):
         """One of the standard errors."""
-        if self._data_aligned_with_axes.shape[-1] in (_ONE_CENTRE[0], _OWN_CENTRES[0]):
+        if self._n_quantities in (_ONE_CENTRE[0], _OWN_CENTRES[0]):
             raise ValueError(
                 "These bands have no standard errors: they were detected with an earlier version. "
                 "Detect them again with s.emsparse.detect_bands()."
@@ -340,15 +340,21 @@ class KikuchiBands(Signal2D):
         place = len(_QUANTITIES) + which
         return self._columns(place, place + 1)[..., 0]
 
+    @property
+    def _n_quantities(self) -> int:
+        """Size of the axis "quantity" when it is whole; as it is in files of earlier versions."""
+        size = self._data_aligned_with_axes.shape[-1]
+        return self.metadata.get_item("Kikuchi_bands.n_quantities", default=size)
+
     def _columns(self, first: int, last: int):
         """Some of the quantities, whatever was done to the order and number of bands."""
         data = self._data_aligned_with_axes
-        quantity = self.axes_manager.signal_axes[0]
-        complete = data.shape[-1] in (*_ONE_CENTRE, *_OWN_CENTRES)
+        quantity, size = self.axes_manager.signal_axes[0], self._n_quantities
+        complete = data.shape[-1] == size and size in (*_ONE_CENTRE, *_OWN_CENTRES)
         if quantity.name != "quantity" or not complete:
             raise ValueError(
                 f"The first signal axis is {quantity.name!r} of size {data.shape[-1]}, and must be "
-                f"'quantity' with all of {_QUANTITIES}. Choose bands with s.isig[:, :n], and leave "
-                "the first signal axis whole."
+                f"'quantity' with all of {_QUANTITIES} and what follows. Choose bands with "
+                "s.isig[:, :n], and leave the first signal axis whole."
             )
         return data[..., first:last]

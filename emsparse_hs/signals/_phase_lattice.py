@@ -200,7 +200,7 @@ class PhaseLattice:
         if not np.isfinite(self.solution.centre_errors).any():
             raise ValueError(NO_LATTICE)
         centres = np.asarray(pattern_centre, dtype=np.float64)
-        as_pattern_centre(np.atleast_2d(centres).reshape(-1, centres.shape[-1]))
+        as_pattern_centre(centres.reshape(-1, 3) if centres.shape[-1:] == (3,) else centres)
         return corrected_centre(centres, np.nanmean(self.solution.centre_errors, axis=0), shape)
 
     def plot(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:

@@ -55,6 +55,19 @@ def test_bands_are_those_of_the_arrays(layout, centres):
     assert bands.metadata.Acquisition_instrument.SEM.beam_energy == 20.0
 
 
+@pytest.mark.parametrize("part", [slice(8), slice(7), slice(5), slice(2, None), slice(3, None)])
+def test_a_part_of_the_quantities_is_none_of_other_bands(part):
+    shared, own = (EBSDMethods(signal()).detect_bands(3, c, **QUIET) for c in (CENTRE, CENTRES))
+    names = ["normals", "contrasts", "direction_sigmas", "width_sigmas"]
+    for bands, also in ((shared, []), (own, ["pattern_centre"])):
+        some = bands.isig[part]
+        if some.data.shape == bands.data.shape:
+            continue
+        for name in names + also:
+            with pytest.raises(ValueError, match="leave the first signal axis whole"):
+                getattr(some, name)
+
+
 @pytest.mark.parametrize("centres", [CENTRE, CENTRES], ids=["shared", "own"])
 @pytest.mark.parametrize("layout", [None, (2, 3, 13, 48)], ids=str)
 def test_radon_is_that_of_the_arrays_with_calibrated_axes(layout, centres):

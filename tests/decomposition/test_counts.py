@@ -6,6 +6,7 @@ import mmap
 import os
 import pickle
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -91,17 +92,33 @@ def test_no_counts_at_all(shape):
 
 def test_dask_arrays_are_read_block_by_block():
     dense = np.random.default_rng(0).poisson(0.3, (40, 12)).astype(np.uint16)
-    largest = []
+    calls = []
 
-    def note(block):
-        largest.append(block.shape)
-        return block
+    def count(*args, **kwargs):
+        calls.append(args)
+        return dask.get(*args, **kwargs)
 
-    chunked = da.from_array(dense, chunks=(16, 5)).rechunk((16, 12)).map_blocks(note, meta=dense)
-    counts = as_counts(chunked)
+    with dask.config.set(scheduler=count):
+        counts = as_counts(da.from_array(dense, chunks=(16, 12)))
     np.testing.assert_array_equal(counts.toarray(), dense)
     assert counts.dtype == np.uint8
-    assert sorted(largest) == [(8, 12), (16, 12), (16, 12)]
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("chunks", [(16, 12), (16, 5)])
+def test_dask_arrays_with_sparse_blocks(chunks):
+    dense = np.random.default_rng(0).poisson(0.3, (40, 12))
+    chunked = da.from_array(dense, chunks=chunks).map_blocks(sparse.csr_matrix)
+    np.testing.assert_array_equal(as_counts(chunked).toarray(), dense)
+
+
+def test_dask_arrays_of_another_shape_are_refused_unread():
+    def read(block):
+        raise AssertionError("A block was read.")
+
+    scan = da.ones((4, 5, 12)).map_blocks(read, meta=np.ones((1, 1, 1)))
+    with pytest.raises(ValueError, match="Counts have 3 dimensions"):
+        as_counts(scan)
 
 
 def test_dask_arrays_with_divided_spectra():

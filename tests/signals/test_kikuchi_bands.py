@@ -18,6 +18,8 @@ def make(lazy=False, own_centres=False, sigmas=True):
     if own_centres:
         data[..., -3:] = rng.random((*SCAN, 1, 3))
     about = {"pattern_centre": [0.42, 0.21, 0.5], "pattern_shape": [60, 80]}
+    if sigmas:
+        about["n_quantities"] = data.shape[-1]
     axes = [{"name": n, "size": s} for n, s in zip("yx", SCAN, strict=True)]
     axes += [
         {"name": "band", "size": N_BANDS, "navigate": False},

@@ -120,6 +120,9 @@ def test_the_pattern_centre_is_corrected():
     np.testing.assert_array_equal(of_scan, np.broadcast_to(right, (3, 4, 3)))
     with pytest.raises(ValueError, match="distance PCz positive"):
         found.corrected_pattern_centre((0.5, 0.5, -0.5), SHAPE)
+    for other in (0.5, (0.5, 0.5), np.full((2, 2, 2), 0.5)):
+        with pytest.raises(ValueError, match="The pattern centre has shape"):
+            found.corrected_pattern_centre(other, SHAPE)
 
 
 @pytest.mark.parametrize("lazy", [False, True])
