@@ -39,7 +39,7 @@ from .posterior import (
     parameter_errors,
     symmetric_cell,
 )
-from .shared_centre import fit_with_centre
+from .shared_centre import FEWEST, fit_with_centre
 from .trust import TRUST, trust, trust_features
 
 __all__ = ["BRAVAIS_LATTICES", "LatticeSolution", "solve_lattice"]
@@ -128,6 +128,7 @@ class LatticeSolution:
     n_pooled: int
     orientations: np.ndarray
     centre_errors: np.ndarray
+    shared_centre_error: np.ndarray
     explained: np.ndarray
     residuals: np.ndarray
     dissent: np.ndarray
@@ -348,6 +349,7 @@ def _solution(
         n_pooled=len(fit.pooled),
         orientations=_placed(everywhere.rotations[shows], numbers[shows], n_patterns),
         centre_errors=_placed(fit.centres + sets.shift, refined, n_patterns),
+        shared_centre_error=sets.shift if n_different >= FEWEST else np.full(3, np.nan),
         explained=_placed(shares, numbers, n_patterns),
         residuals=_placed(angles[shows], numbers[shows], n_patterns),
         dissent=_placed(others, refined, n_patterns),
@@ -379,6 +381,7 @@ def _nothing(n_patterns: int) -> LatticeSolution:
         n_pooled=0,
         orientations=np.full((n_patterns, 3, 3), np.nan),
         centre_errors=np.full((n_patterns, 3), np.nan),
+        shared_centre_error=np.full(3, np.nan),
         explained=np.full(n_patterns, np.nan),
         residuals=np.full(n_patterns, np.nan),
         dissent=np.full(n_patterns, np.nan),

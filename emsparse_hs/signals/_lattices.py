@@ -22,6 +22,7 @@ from emsparse_hs.signals._phase_lattice import (
     PhaseLattice,
     warn_of_few_bands,
     warn_of_misfits,
+    warn_of_shared_error,
 )
 from emsparse_hs.signals._provenance import kept_metadata
 
@@ -285,6 +286,7 @@ def _of_each_label(
     for label, lattice in found.items():
         if not warn_of_few_bands(enough[lattice.patterns], f" with the label {label}", 5):
             warn_of_misfits(lattice, label, stacklevel=5)
+            warn_of_shared_error(lattice, label, stacklevel=5)
     return found
 
 

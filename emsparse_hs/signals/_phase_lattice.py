@@ -30,10 +30,6 @@ SPACE_GROUPS = {
 }  # fmt: skip
 #: The monoclinic ones with c as the unique axis: P112/m, and A112/m by diffpy's number.
 C_UNIQUE_GROUPS = {"mP": 10, "mC": 4012}
-NO_LATTICE = (
-    "These patterns have no lattice, so that there is no phase. Look at their bands with "
-    "bands.plot_on(patterns): there may be too few, or a wrong pattern centre."
-)
 #: Share of patterns that don't fit, above which there is a warning.
 _MISFITS = 0.2
 
@@ -130,7 +126,11 @@ class PhaseLattice:
     def _symmetry_of(self, lattice: str) -> Symmetry:
         """The most probable symmetry of the cell that is of a lattice."""
         if not self.solution.hypotheses:
-            raise ValueError(NO_LATTICE)
+            raise ValueError(
+                "These patterns have no lattice, so that there is no phase. Look at their bands "
+                "with bands.plot_on(patterns): there may be too few. The pattern centre may be "
+                "wrong too, which such a figure does not show."
+            )
         for hypothesis in self.solution.hypotheses:
             if hypothesis.symmetry.lattice == lattice:
                 return hypothesis.symmetry
@@ -173,19 +173,19 @@ class PhaseLattice:
                 raise ValueError(f"{one!r} has no cell, and so there is no strain.")
         return relative_strain(self.solution.cell, reference.solution.cell)
 
-    def corrected_pattern_centre(self, pattern_centre, shape: tuple[int, int]) -> np.ndarray:
+    def corrected_pattern_centre(self, pattern_centre, shape=None) -> np.ndarray:
         """Pattern centres without the error that the patterns of this phase show in the mean.
 
-        That of single patterns, `centre_errors`, is less certain. What is left is not known better
-        than the lattice: from patterns of few orientations, a strained cell with a right pattern
-        centre and an unstrained one with a wrong centre look alike.
+        That of single patterns, `centre_errors`, is less certain. Where orientations are fewer than
+        four, a strained cell with a right centre and an unstrained one with a wrong centre look
+        alike, and hardly anything is corrected: there is a warning.
 
         Parameters
         ----------
-        pattern_centre : array of shape (3,) or (..., 3)
-            Those that bands were detected with, in Bruker's convention: ``p.detector.pc``.
-        shape : tuple of int
-            Height and width of a pattern in px: ``p.detector.shape``.
+        pattern_centre : EBSDDetector, or array of shape (3,) or (..., 3)
+            What bands were detected with: ``p.detector``, or centres in Bruker's convention.
+        shape : tuple of int, optional
+            Height and width of a pattern in px, where no detector is given.
 
         Returns
         -------
@@ -195,10 +195,25 @@ class PhaseLattice:
         Raises
         ------
         ValueError
-            If there is no lattice, or a value is no pattern centre.
+            If there is no lattice, a value is no pattern centre, or the shape is not known.
         """
         if not np.isfinite(self.solution.centre_errors).any():
-            raise ValueError(NO_LATTICE)
+            raise ValueError(
+                "These patterns have no lattice, so that nothing is known of their pattern centres."
+            )
+        if hasattr(pattern_centre, "pc"):
+            pattern_centre, shape = pattern_centre.pc, pattern_centre.shape
+        if np.shape(shape) != (2,):
+            raise ValueError(
+                f"The shape of a pattern is {shape}, and (height, width) in px is needed. Pass "
+                "p.detector, or p.detector.pc and p.detector.shape."
+            )
+        if np.isnan(self.solution.shared_centre_error).any():
+            warnings.warn(
+                "The patterns have fewer than four orientations, so that an error of all pattern "
+                "centres can't be told from a strain. Take patterns of more grains.",
+                stacklevel=2,
+            )
         centres = np.asarray(pattern_centre, dtype=np.float64)
         as_pattern_centre(centres.reshape(-1, 3) if centres.shape[-1:] == (3,) else centres)
         return corrected_centre(centres, np.nanmean(self.solution.centre_errors, axis=0), shape)
@@ -258,3 +273,18 @@ def warn_of_misfits(lattice: PhaseLattice, label, stacklevel: int) -> None:
             "bands. lattice.fits says which fit.",
             stacklevel=stacklevel,
         )
+
+
+def warn_of_shared_error(lattice: PhaseLattice, label, stacklevel: int) -> None:
+    """Say so if all pattern centres are wrong alike."""
+    error = np.nan_to_num(lattice.solution.shared_centre_error)
+    if not error.any():
+        return
+    x, y, farther = error
+    warnings.warn(
+        f"All pattern centres seem to be wrong alike, by the patterns with the label {label}: the "
+        f"right one is {x:+.3f} to the right and {y:+.3f} up, over the distance of the screen, "
+        f"and the distance is {farther:+.1%}. The lattice takes that into account. "
+        "lattice.corrected_pattern_centre(p.detector) is the right one for all that follows.",
+        stacklevel=stacklevel,
+    )

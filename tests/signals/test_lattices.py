@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import dask.array as da
 import hyperspy.api as hs
@@ -113,13 +114,22 @@ def test_the_pattern_centre_is_corrected():
     patterns = hs.signals.Signal2D(truth.patterns)
     wrong = np.add(CENTRE, (0.012, -0.01, 0.008))
     bands = EBSDMethods(patterns).detect_bands(30, wrong, **QUIET)
-    found = bands.estimate_lattice(beam_energy=truth.beam_energy, width_scale=1.0)
+    with pytest.warns(UserWarning, match="All pattern centres seem to be wrong alike"):
+        found = bands.estimate_lattice(beam_energy=truth.beam_energy, width_scale=1.0)
     right = found.corrected_pattern_centre(wrong, SHAPE)
     np.testing.assert_allclose(right, CENTRE, atol=0.004)
     of_scan = found.corrected_pattern_centre(np.broadcast_to(wrong, (3, 4, 3)), SHAPE)
     np.testing.assert_array_equal(of_scan, np.broadcast_to(right, (3, 4, 3)))
+    detector = SimpleNamespace(pc=wrong[None], shape=SHAPE)
+    np.testing.assert_array_equal(found.corrected_pattern_centre(detector), right[None])
     with pytest.raises(ValueError, match="distance PCz positive"):
         found.corrected_pattern_centre((0.5, 0.5, -0.5), SHAPE)
+    for shape in (None, (3, 4, *SHAPE)):
+        with pytest.raises(ValueError, match="Pass p.detector"):
+            found.corrected_pattern_centre(wrong, shape)
+    few = bands.inav[:2, 0].estimate_lattice(beam_energy=truth.beam_energy, width_scale=1.0)
+    with pytest.warns(UserWarning, match="fewer than four orientations"):
+        few.corrected_pattern_centre(wrong, SHAPE)
     for other in (0.5, (0.5, 0.5), np.full((2, 2, 2), 0.5)):
         with pytest.raises(ValueError, match="The pattern centre has shape"):
             found.corrected_pattern_centre(other, SHAPE)
