@@ -98,7 +98,7 @@ def _add_legend(figure, answers: np.ndarray, names) -> None:
     # Of the figure, which leaves room for it: beside axes of a fixed aspect it was cut.
     figure.legend(
         handles=patches, loc="outside right upper", frameon=False,
-        title="paler: less certain", alignment="left",
+        title="share of patterns\n(paler: less certain)", alignment="left",
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_the_map_has_the_colours_of_the_lattices(lazy):
     assert axes.get_xlabel() == "x (px)"
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
-    assert legend.get_title().get_text() == "paler: less certain"
+    assert legend.get_title().get_text() == "share of patterns\n(paler: less certain)"
     assert texts == ["cF  60 %", "hR  20 %", "unknown  20 %", "left out"]
 
 
