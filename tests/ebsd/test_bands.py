@@ -338,6 +338,6 @@ def test_standard_errors_of_simulated_patterns_are_those_of_true_bands():
     assert len(sigma) > 400 and sigma.max() > 3 * sigma.min()
     for half in (sigma < np.median(sigma), sigma >= np.median(sigma)):
         # Two of three are nearer than their standard error.
-        assert np.quantile((error / sigma)[half], 0.66) == pytest.approx(0.8, abs=0.25)
+        assert np.quantile((error / sigma)[half], 0.66) == pytest.approx(0.75, abs=0.12)
     off = ratio / of_width
     assert np.median(np.abs(off - np.median(off))) / 0.6745 == pytest.approx(0.9, abs=0.25)
