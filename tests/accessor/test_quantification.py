@@ -220,6 +220,16 @@ def test_where_other_lines_leave_nothing_on_one_side():
     np.testing.assert_allclose(found.compositions, 50, atol=1)
 
 
+@pytest.mark.parametrize("widths", [(0.1, 0.2), (2, 0.9), (np.nan, 2), 2.0, (1, 2, 3)])
+def test_background_on_the_line_itself_is_refused(widths):
+    s = with_lines([{"Al_Ka": 1000, "Fe_Ka": 1000}])
+    factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0}
+    with pytest.raises(ValueError, match="two numbers from 1 on are needed"):
+        s.emsparse.quantify_components(factors, line_width=widths)
+    found = s.emsparse.quantify_components(factors, line_width=(1, 1), composition_units="weight")
+    np.testing.assert_allclose(found.compositions, 50, atol=1)
+
+
 def test_components_that_are_masked_are_not_known():
     s = stripes()
     found = s.emsparse.quantify_components(FACTORS, navigation_mask=np.array([True, False]))
