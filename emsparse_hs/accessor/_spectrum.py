@@ -129,10 +129,7 @@ class SpectrumMethods(SignalMethods):
 
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
-            raise ValueError(
-                f"{self._signal!r} is no EDS map of a thin sample, for which Cliff-Lorimer factors "
-                "are. If it is one, install exspy and use s.set_signal_type('EDS_TEM')."
-            )
+            raise ValueError(parts.why_not_thin(self._signal))
         if xray_lines is None and isinstance(factors, Mapping):
             xray_lines = list(factors)
         lines = parts.checked_lines(spectra, xray_lines)

@@ -9,6 +9,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
+from emsparse_hs.accessor import _quantification
 from emsparse_hs.data import simulated_spectrum_image
 
 pytest.importorskip("exspy")
@@ -151,6 +152,23 @@ def test_negative_spectra_are_no_counts():
     s = stripes()
     s.emsparse.decomposition("WeightedGramPCA", 2)
     with pytest.raises(ValueError, match="WeightedGramPCA has negative spectra or maps"):
+        s.emsparse.quantify_components(FACTORS)
+
+
+@pytest.mark.parametrize(
+    ("signal_type", "installed", "message"),
+    [
+        ("EDS_SEM", True, r"bulk sample \(SEM\).*thin samples. If it is one, use s.set_signal"),
+        ("", True, "no EDS map of a thin sample, .* If it is one, use s.set_signal"),
+        ("", False, "no EDS map of a thin sample, .* If it is one, install exspy and use"),
+    ],
+)
+def test_says_why_a_signal_has_no_factors(signal_type, installed, message, monkeypatch):
+    s = stripes()
+    s.set_signal_type(signal_type)
+    if not installed:
+        monkeypatch.setattr(_quantification, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=message):
         s.emsparse.quantify_components(FACTORS)
 
 
