@@ -11,6 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from hyperspy.signal import BaseSignal
 
+#: Widths of a line on either side of it that exSpy takes for the line.
+_OWN = 1.0
+
 
 def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
     """Windows of the background on both sides of each line, beyond other lines if they are near.
@@ -22,7 +25,7 @@ def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
     lines : list of str
         That are quantified.
     line_width : tuple of float
-        Distance of the windows from a line below and above, in widths of the line.
+        Distance of the windows from a line below and above, in widths of the line, from 1 on.
 
     Returns
     -------
@@ -32,8 +35,9 @@ def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a window is beyond the axis.
+        If a window is beyond the axis, or on the line itself.
     """
+    _check_distances(line_width)
     axis = spectra.axes_manager.signal_axes[0]
     places = {line: spectra._get_line_energy(line, FWHM_MnKa="auto") for line in lines}
     others = [spectra._get_line_energy(line, FWHM_MnKa="auto") for line in _other_lines(spectra)]
@@ -57,12 +61,22 @@ def windows_of(spectra: BaseSignal, lines: list[str], line_width) -> np.ndarray:
     return windows.reshape(-1, 4)
 
 
+def _check_distances(line_width) -> None:
+    distances = np.asarray(line_width, float)
+    if distances.shape != (2,) or not (distances >= _OWN).all():
+        raise ValueError(
+            f"line_width={line_width!r}, and two numbers from {_OWN:g} on are needed: a line is "
+            f"summed up to {_OWN:g} of its widths on either side, and a background within is the "
+            "line itself."
+        )
+
+
 def _above(energy: float, width: float, distance: float, known: np.ndarray) -> np.ndarray:
     """The window above a line, or above the next ones where they are in the way."""
     first, size = energy + distance * width, width
     for other, reach in known[known[:, 0] > energy]:
         if first < other + reach and first + size > other - reach:
-            first, size = other + max(distance, 1) * reach, reach
+            first, size = other + distance * reach, reach
     return np.array([first, first + size])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,30 @@ _SEEN = 3.0
 
 #: Counts below which exSpy takes a line for none.
 _EXSPY_SEES = 0.1
+
+
+def why_not_thin(signal: BaseSignal) -> str:
+    """Why a signal can't be quantified with Cliff-Lorimer factors, and what to do.
+
+    Parameters
+    ----------
+    signal : BaseSignal
+        Of another class than exSpy's for thin samples.
+
+    Returns
+    -------
+    str
+        For an error.
+    """
+    install = "" if find_spec("exspy") else "install exspy and "
+    if signal._signal_type == "EDS_SEM":
+        found = "an EDS map of a bulk sample (SEM), whose lines are absorbed and excited otherwise"
+    else:
+        found = "no EDS map of a thin sample"
+    return (
+        f"{signal!r} is {found}, and Cliff-Lorimer factors are for thin samples. If it is one, "
+        f"{install}use s.set_signal_type('EDS_TEM')."
+    )
 
 
 def checked_lines(spectra: BaseSignal, xray_lines) -> list[str]:

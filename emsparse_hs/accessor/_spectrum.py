@@ -89,7 +89,7 @@ class SpectrumMethods(SignalMethods):
             line, or else those of the metadata, or of the elements there, in alphabetical order.
         line_width : tuple of float
             Distance of the windows of the background from the line below and above, in widths of
-            the line.
+            the line (FWHM); 1 or more, since the line is summed that far.
         without_lines : iterable of str, or mapping of int to such, optional
             Lines that do not count, such as ``["Cu_Ka"]`` of a grid; or only in some components,
             as in ``{1: ["Cu_Ka"]}``. The others add up to 100 %. They have factors all the same,
@@ -113,8 +113,8 @@ class SpectrumMethods(SignalMethods):
             If the signal is no EDS map of a thin sample, there is no decomposition, it has negative
             spectra or maps, a line does not exist, is there twice or beyond the energy axis, an
             element has two lines, a line has no positive factor, there is one line alone, units
-            are not known, a window of the background is beyond the energy axis, or a line or its
-            background is in channels that were masked.
+            are not known, a window of the background is beyond the energy axis or on the line, or a
+            line or its background is in channels that were masked.
 
         Warns
         -----
@@ -129,10 +129,7 @@ class SpectrumMethods(SignalMethods):
 
         spectra = self.component_spectra()
         if not hasattr(spectra, "quantification"):
-            raise ValueError(
-                f"{self._signal!r} is no EDS map of a thin sample, for which Cliff-Lorimer factors "
-                "are. If it is one, install exspy and use s.set_signal_type('EDS_TEM')."
-            )
+            raise ValueError(parts.why_not_thin(self._signal))
         if xray_lines is None and isinstance(factors, Mapping):
             xray_lines = list(factors)
         lines = parts.checked_lines(spectra, xray_lines)

@@ -10,6 +10,30 @@ import numpy as np
 ALL_ZERO = "All values of the data are zero, or all that masks leave. There is nothing to find."
 
 
+def refuse_stacked(data) -> None:
+    """Say how a map becomes rows of pixels.
+
+    Parameters
+    ----------
+    data : array, signal or anything
+        As the user gave it; never read.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two dimensions.
+    """
+    signal = hasattr(data, "axes_manager")
+    shape: tuple[int, ...] = getattr(data.data if signal else data, "shape", ())
+    if len(shape) > 2:
+        name, advice = ("s.data", "use s.emsparse.decomposition, or ") if signal else ("data", "")
+        raise ValueError(
+            f"Data have {len(shape)} dimensions, {shape}, and 2 are needed, (pixels, features): "
+            f"{advice}pass {name}.reshape(-1, {shape[-1]}), and to PoissonNMF's fit "
+            f"scan={shape[:-1]} as well to have neighbours count."
+        )
+
+
 def refuse_negative(data: np.ndarray) -> None:
     """Say that data are no counts.
 

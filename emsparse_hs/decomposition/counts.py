@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ._csr_kernels import count_stored, fill_stored, place_rows, sum_rows
-from ._refusals import refuse_negative, refuse_not_finite
+from ._refusals import refuse_negative, refuse_not_finite, refuse_stacked
 
 #: Types that counts are kept in, the smallest first.
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
@@ -141,6 +141,7 @@ def by_blocks(rows):
     ValueError, TypeError
         As `as_counts`; if there are not two dimensions, before anything is read.
     """
+    refuse_stacked(rows)
     # Known by what it can do: nothing here needs dask itself.
     if not hasattr(rows, "numblocks"):
         return rows

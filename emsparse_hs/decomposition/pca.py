@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from ._checks import check_choice, check_whole
 from ._gram import bins_of, gram_of_rows, inverse_root, leading_axes, poisson_weights, product
-from ._refusals import refuse_negative, refuse_not_finite
+from ._refusals import refuse_negative, refuse_not_finite, refuse_stacked
 from .counts import FORMATS, as_counts, one_a_place
 
 #: Share of elements that are not zero up to which sparse products are faster than dense ones.
@@ -264,6 +264,7 @@ class WeightedGramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Checked data: sparse counts, or float32."""
         check_whole(self, "n_components")
         check_choice(self, "scaling", ("poisson", None))
+        refuse_stacked(X)
         # NaN and infinities are told by sparse_or_dense.
         rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return sparse_or_dense(rows, counts=self.scaling is not None)

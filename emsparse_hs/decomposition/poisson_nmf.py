@@ -213,7 +213,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
+        X : array, dask array or CSR of shape (n_pixels, n_features)
             Counts of any real dtype. Those that were passed to `fit` are not kept for it.
         y : None
             Not used.
@@ -235,7 +235,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
+        X : array, dask array or CSR of shape (n_pixels, n_features)
             Counts of any real dtype.
         scan : tuple of int or bool array, optional
             Where the pixels are, as for `fit`. Without, neighbours play no part, whatever the fit
@@ -260,7 +260,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array or CSR of shape (n_pixels, n_features)
+        X : array, dask array or CSR of shape (n_pixels, n_features)
             Counts of any real dtype.
         scan : tuple of int or bool array, optional
             Where the pixels are, as for `fit`.

@@ -16,6 +16,7 @@ from emsparse_hs._warnings import warn
 from ._checks import check_choice, check_number, check_whole
 from ._gram import inverse_root
 from ._hals import LeastSquares, Penalties, ScaledData
+from ._refusals import refuse_stacked
 from .clustering import SphericalKMeans
 from .counts import FORMATS
 from .pca import WeightedGramPCA, sparse_or_dense
@@ -264,6 +265,7 @@ class SparseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _rows(self, X, reset: bool):
         self._check()
+        refuse_stacked(X)
         # NaN and infinities are told by sparse_or_dense.
         rows = validate_data(self, X, reset=reset, accept_sparse=FORMATS, ensure_all_finite=False)
         return sparse_or_dense(rows, counts=True)

@@ -18,10 +18,13 @@ _ELECTRON_VOLTS = {"keV": 1e3, "eV": 1.0}
 #: Part of the axis by which names must be apart.
 _APART = 0.018
 
-#: Part of the height for curves, where names are above them.
-_CURVES = 0.8
+#: Part of the height for curves, where one row of names is above them, or two.
+_CURVES = (0.8, 0.62)
 
-#: Part of the axis within which a peak is looked for on either side of its line.
+#: Points from one row to the next, in which a name as "Mg Kα" fits.
+_ROW = 25
+
+#: Part of the axis on either side of a line within which its peak falls off.
 _PEAK = 0.004
 
 
@@ -80,8 +83,8 @@ def _edges(properties: dict) -> list[tuple[str, float]]:
 def mark_lines(axes: Axes, signal: BaseSignal) -> None:
     """Mark lines and edges of the sample's elements in a spectrum that is shown already.
 
-    Where there is no room for all names, those of the higher peaks are marked, or edges of inner
-    shells.
+    Where there is no room for all names beside each other, those of the higher peaks, or of edges
+    of inner shells, come first, others in a row below, and what has no room there is not named.
 
     Parameters
     ----------
@@ -91,43 +94,50 @@ def mark_lines(axes: Axes, signal: BaseSignal) -> None:
         What it is a spectrum of.
     """
     low, high = axes.get_xlim()
-    edge = low + _APART * (high - low)
-    marked: list[float] = []
+    apart = _APART * (high - low)
+    rows: tuple[list[float], ...] = ([], [])
     lines = element_lines(signal)
     if not signal._signal_type.startswith("EELS"):
         lines.sort(key=lambda line: -_height(axes, line[1]))
     for name, energy in lines:
-        near = any(abs(energy - other) < _APART * (high - low) for other in marked)
-        if near or not low < energy < high:
+        if not low < energy < high:
             continue
-        marked.append(energy)
         axes.axvline(energy, color="0.5", lw=0.6, ls=":", zorder=0)
-        style: dict[str, Any] = dict(
-            rotation=90,
-            va="top",
-            ha="right" if energy > edge else "left",
-            fontsize="x-small",
-            color="0.35",
-        )
-        axes.text(energy, 0.97, name, transform=axes.get_xaxis_transform(), **style)
-    if marked:
-        _make_room(axes)
+        # Where the name ends, which is left of its line if it can be.
+        side, end = ("right", energy) if energy > low + apart else ("left", energy + apart)
+        for number, row in enumerate(rows):
+            if all(abs(end - other) >= apart for other in row):
+                row.append(end)
+                _name(axes, name, energy, number, side)
+                break
+    for curves, row in zip(_CURVES[::-1], rows[::-1], strict=True):
+        if row:
+            _make_room(axes, curves)
+            break
 
 
-def _make_room(axes: Axes) -> None:
-    """Leave the upper part of the axes to names."""
+def _name(axes: Axes, name: str, energy: float, row: int, side: str) -> None:
+    """Write the name of a line beside it."""
+    place: dict[str, Any] = dict(xycoords=axes.get_xaxis_transform(), textcoords="offset points")
+    style: dict[str, Any] = dict(rotation=90, va="top", ha=side, fontsize="x-small", color="0.35")
+    axes.annotate(name, (energy, 0.97), (0, -_ROW * row), **place, **style)
+
+
+def _make_room(axes: Axes, curves: float) -> None:
+    """Leave the upper part of the axes to names, and that part to curves."""
     scale = axes.yaxis.get_transform()
     bottom, top = scale.transform(np.array(axes.get_ylim()))
-    raised = bottom + (top - bottom) / _CURVES
+    raised = bottom + (top - bottom) / curves
     axes.set_ylim(top=float(scale.inverted().transform(np.array([raised]))[0]))
 
 
 def _height(axes: Axes, energy: float) -> float:
-    """The most that any curve has near an energy."""
+    """The most that any curve has at an energy above what is beside it: a flank is no peak."""
     low, high = axes.get_xlim()
     highest = 0.0
     for curve in axes.get_lines():
         x, y = (np.asarray(values, float) for values in curve.get_data())
-        near = np.abs(x - energy) < _PEAK * (high - low)
-        highest = max(highest, np.nanmax(y[near], initial=0.0))
+        near = np.nan_to_num(y[np.abs(x - energy) < _PEAK * (high - low)])
+        if near.size:
+            highest = max(highest, near[near.size // 2] - max(near[0], near[-1]))
     return highest

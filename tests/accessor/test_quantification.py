@@ -9,6 +9,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
+from emsparse_hs.accessor import _quantification
 from emsparse_hs.data import simulated_spectrum_image
 
 pytest.importorskip("exspy")
@@ -154,6 +155,23 @@ def test_negative_spectra_are_no_counts():
         s.emsparse.quantify_components(FACTORS)
 
 
+@pytest.mark.parametrize(
+    ("signal_type", "installed", "message"),
+    [
+        ("EDS_SEM", True, r"bulk sample \(SEM\).*thin samples. If it is one, use s.set_signal"),
+        ("", True, "no EDS map of a thin sample, .* If it is one, use s.set_signal"),
+        ("", False, "no EDS map of a thin sample, .* If it is one, install exspy and use"),
+    ],
+)
+def test_says_why_a_signal_has_no_factors(signal_type, installed, message, monkeypatch):
+    s = stripes()
+    s.set_signal_type(signal_type)
+    if not installed:
+        monkeypatch.setattr(_quantification, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        s.emsparse.quantify_components(FACTORS)
+
+
 def with_lines(levels, background=0.1):
     """Spectra of some heights of lines, each alone in its pixel, without noise."""
     energies = 0.02 * np.arange(400)
@@ -217,6 +235,16 @@ def test_where_other_lines_leave_nothing_on_one_side():
     s.set_elements(["Mg"])
     factors = {"Al_Ka": 1.0, "Si_Ka": 1.0}
     found = s.emsparse.quantify_components(factors, composition_units="weight")
+    np.testing.assert_allclose(found.compositions, 50, atol=1)
+
+
+@pytest.mark.parametrize("widths", [(0.1, 0.2), (2, 0.9), (np.nan, 2), 2.0, (1, 2, 3)])
+def test_background_on_the_line_itself_is_refused(widths):
+    s = with_lines([{"Al_Ka": 1000, "Fe_Ka": 1000}])
+    factors = {"Al_Ka": 1.0, "Fe_Ka": 1.0}
+    with pytest.raises(ValueError, match="two numbers from 1 on are needed"):
+        s.emsparse.quantify_components(factors, line_width=widths)
+    found = s.emsparse.quantify_components(factors, line_width=(1, 1), composition_units="weight")
     np.testing.assert_allclose(found.compositions, 50, atol=1)
 
 

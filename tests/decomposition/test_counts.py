@@ -117,7 +117,7 @@ def test_dask_arrays_of_another_shape_are_refused_unread():
         raise AssertionError("A block was read.")
 
     scan = da.ones((4, 5, 12)).map_blocks(read, meta=np.ones((1, 1, 1)))
-    with pytest.raises(ValueError, match="Counts have 3 dimensions"):
+    with pytest.raises(ValueError, match="Data have 3 dimensions"):
         as_counts(scan)
 
 

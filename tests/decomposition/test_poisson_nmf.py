@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 import dask.array as da
+import hyperspy.api as hs
 import numpy as np
 import pytest
 from scipy import sparse
@@ -19,11 +20,17 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emsparse_hs.data._simulated_spectra import simulate_spectra
-from emsparse_hs.decomposition import _kernels, _model, poisson_nmf
+from emsparse_hs.decomposition import (
+    PoissonNMF,
+    SparseNMF,
+    WeightedGramPCA,
+    _kernels,
+    _model,
+    poisson_nmf,
+)
 from emsparse_hs.decomposition._model import CountModel
 from emsparse_hs.decomposition._momentum import Momentum
 from emsparse_hs.decomposition.counts import as_counts
-from emsparse_hs.decomposition.poisson_nmf import PoissonNMF
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -79,6 +86,17 @@ def test_dask_arrays_are_fitted_as_any_other():
     np.testing.assert_array_equal(ours.transform(chunked), other.transform(x))
     with pytest.raises(ValueError, match="X has 36 features, but PoissonNMF is expecting 37"):
         ours.transform(chunked[:, 1:])
+
+
+@pytest.mark.parametrize("estimator", [PoissonNMF(2), SparseNMF(2), WeightedGramPCA(2)])
+def test_says_how_a_map_becomes_rows(estimator):
+    counts = np.ones((3, 4, 6), np.uint8)
+    for data in (counts, da.from_array(counts)):
+        with pytest.raises(ValueError, match=r"pass data.reshape\(-1, 6\).* scan=\(3, 4\)"):
+            estimator.fit(data)
+    for signal in (hs.signals.Signal1D(counts), hs.signals.Signal1D(counts).as_lazy()):
+        with pytest.raises(ValueError, match=r"s.emsparse.* or pass s.data.reshape\(-1, 6\)"):
+            estimator.fit(signal)
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 4, 5, 9])
