@@ -19,7 +19,7 @@ from .superlattices import NEAR, add_superlattices, nearest_rotation
 #: Bands that a pattern needs.
 FEWEST_BANDS = 8
 #: Patterns that candidates are taken from, candidates of each, and candidates kept of all.
-N_SOURCES, N_OF_EACH, N_CANDIDATES = 6, 2, 10
+N_SOURCES, N_OF_EACH, N_CANDIDATES = 6, 3, 10
 #: Patterns on which candidates are compared before the best few go to all.
 N_SCREENED, N_FINALISTS = 4, 3
 #: Two cells are one whose volumes, lengths and cosines differ by less, the first two relatively.

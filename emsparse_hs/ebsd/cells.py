@@ -73,7 +73,7 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
     Returns
     -------
     list of Cell
-        The highest evidence first; empty if there is none.
+        The highest evidence first, each as often as starts led to it; empty if there is none.
     """
     if np.linalg.matrix_rank(g, tol=1e-3 * np.linalg.norm(g, axis=1).max()) < 3:
         return []  # Bands of one zone say nothing of the third direction.
@@ -87,40 +87,36 @@ def find_cells(g, contrasts, spread, stray: float, slack: float) -> list[Cell]:
         if VOLUMES[0] <= abs(np.linalg.det(basis)) <= VOLUMES[1]:
             cells.append(Cell(evidence, basis))
     cells.sort(key=lambda cell: -cell.log_evidence)
-    climbed = []
-    for cell in _different(cells[:N_CLIMBED]):
-        evidence = _climb_kernels.climb(
-            cell.basis,
-            g,
-            spread,
-            stray,
-            slack,
-            _relatives(),
-            np.array(VOLUMES),
-            N_CLIMBS,
-            LEAST_GAIN,
-        )
-        climbed.append(Cell(evidence, cell.basis))
+    starts: list[np.ndarray] = []
+    reached: list[Cell] = []
+    climbed: list[Cell] = []
+    for cell in cells[:N_CLIMBED]:
+        place = _place_among(cell.basis, starts)
+        if place == len(starts):
+            starts.append(cell.basis.copy())
+            reached.append(_climbed(cell.basis, g, spread, stray, slack))
+        climbed.append(reached[place])
     return sorted(climbed, key=lambda cell: -cell.log_evidence)
 
 
-def _different(cells: list[Cell]) -> list[Cell]:
-    """The cells without those of a lattice that is there already: three of four are."""
-    kept: list[Cell] = []
-    for cell in cells:
-        if not _is_among(cell.basis, kept):
-            kept.append(cell)
-    return kept
+def _climbed(basis, g, spread, stray: float, slack: float) -> Cell:
+    """The super- or sublattice of the highest evidence, again and again."""
+    volumes = np.array(VOLUMES)
+    evidence = _climb_kernels.climb(
+        basis, g, spread, stray, slack, _relatives(), volumes, N_CLIMBS, LEAST_GAIN
+    )
+    return Cell(evidence, basis)
 
 
-def _is_among(basis, cells: list[Cell]) -> bool:
-    """Whether a basis is one of the same lattice as a cell's, but for errors."""
-    if not cells:
-        return False
-    relations = basis @ np.linalg.inv([cell.basis for cell in cells])
+def _place_among(basis, others: list[np.ndarray]) -> int:
+    """Where the first basis of the same lattice is, but for errors; their number if none is."""
+    if not others:
+        return 0
+    relations = basis @ np.linalg.inv(np.array(others))
     whole = np.rint(relations)
     near = np.abs(relations - whole).max(axis=(1, 2)) < SAME
-    return bool((np.abs(np.linalg.det(whole[near])).round() == 1).any())
+    same = [k for k in np.flatnonzero(near) if round(abs(np.linalg.det(whole[k]))) == 1]
+    return int(same[0]) if same else len(others)
 
 
 @lru_cache(maxsize=1)

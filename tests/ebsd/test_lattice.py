@@ -8,6 +8,7 @@ import pytest
 from emsparse_hs.ebsd._cell_kernels import lattice_densities
 from emsparse_hs.ebsd.bands import Bands
 from emsparse_hs.ebsd.bravais import BRAVAIS_LATTICES
+from emsparse_hs.ebsd.cells import _place_among
 from emsparse_hs.ebsd.lattice import PRIOR_BANDS, STRAY, solve_lattice
 from emsparse_hs.ebsd.posterior import parameter_errors
 
@@ -403,3 +404,13 @@ def test_says_which_shapes_do_not_fit(names, part, simulate):
     cut = bands._replace(**{name: getattr(bands, name)[part] for name in names})
     with pytest.raises(ValueError, match=r"shapes .* are needed"):
         solve(cut)
+
+
+def test_bases_of_one_lattice_are_known():
+    cell = np.array([[4.0, 0.3, 0.0], [0.0, 5.0, 0.4], [0.2, 0.0, 6.0]])
+    other = np.diag([2, 1, 1]) @ cell
+    same = np.array([[1, 1, 0], [0, 1, -2], [0, 0, -1]]) @ cell
+    near = same * np.random.default_rng(0).normal(1, 0.005, (3, 3))
+    assert [_place_among(one, [other, cell]) for one in (other, same, near)] == [0, 1, 1]
+    assert _place_among(np.diag([1, 3, 1]) @ cell, [other, cell]) == 2
+    assert _place_among(cell, []) == 0
