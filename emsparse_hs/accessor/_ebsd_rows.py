@@ -88,8 +88,9 @@ def radon_rows(rows, centre, keep, azimuths, elevations) -> np.ndarray:
 def band_rows(rows, centre, keep, n_bands: int, min_contrast: float) -> np.ndarray:
     frames = _frames(rows, keep)
     bands = detect_bands(frames, centre, n_bands, ~keep, min_contrast)
-    # A pattern without bands has a contrast of 0, and one that is left out has none.
-    bands.contrasts[:, 0] = np.nan_to_num(bands.contrasts[:, 0])
+    # A pattern without bands has a contrast of 0, and one that is left out, or all NaN, has none.
+    seen = np.isfinite(rows).any(axis=1)
+    bands.contrasts[seen, 0] = np.nan_to_num(bands.contrasts[seen, 0])
     columns = [bands.normals, *(quantity[..., None] for quantity in bands[1:])]
     if centre.ndim > 1:
         # Where pattern centres differ, each pattern keeps its own.

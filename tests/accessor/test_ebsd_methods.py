@@ -137,6 +137,18 @@ def test_a_mask_of_a_square_scan_has_the_order_of_labels(lazy):
         EBSDMethods(signal()).radon(CENTRE, navigation_mask=np.zeros((4, 3), bool))
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_pattern_without_numbers_is_left_out_and_a_flat_one_has_no_bands(lazy):
+    patterns = signal((2, 2, 40, 48) if lazy else None)
+    patterns.change_dtype("float32")
+    empty, flat = np.zeros(SCAN, bool), np.zeros(SCAN, bool)
+    empty[1, 2] = flat[0, 1] = True
+    patterns.data[1, 2], patterns.data[0, 1] = np.nan, 7
+    contrasts = np.asarray(EBSDMethods(patterns).detect_bands(N_BANDS, CENTRE, **QUIET).contrasts)
+    np.testing.assert_array_equal(np.isnan(contrasts[..., 0]), empty)
+    np.testing.assert_array_equal(contrasts[..., 0] == 0, flat)
+
+
 def test_input_is_untouched():
     patterns = signal()
     before = patterns.metadata.as_dictionary()
