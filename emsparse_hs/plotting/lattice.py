@@ -17,12 +17,12 @@ from emsparse_hs.plotting._axes import MASKED, figure_for, show_image
 if TYPE_CHECKING:
     from emsparse_hs.signals import BravaisProbabilities, PhaseLattice
 
-#: One hue a crystal family, darker the more its cell is centred; grey is for what is left out.
+#: Near hues for a family, darker the more its cell is centred; grey is for what is left out.
 COLOURS = {
     "aP": "#d67ab1", "mP": "#c7a76c", "mC": "#8c6d31",
     "oP": "#fdae6b", "oC": "#fd8d3c", "oI": "#e6550d", "oF": "#a63603",
     "tP": "#a1d99b", "tI": "#31a354", "hR": "#9e9ac8", "hP": "#54278f",
-    "cP": "#9ecae1", "cI": "#4292c6", "cF": "#084594", "unknown": "#202020",
+    "cP": "#a3e4ea", "cI": "#1cb2c4", "cF": "#084594", "unknown": "#202020",
 }  # fmt: skip
 #: Hatched, as a pale 'unknown' is grey as well.
 _LEFT_OUT: dict[str, Any] = {"facecolor": MASKED, "edgecolor": "white", "hatch": "////"}
