@@ -30,6 +30,7 @@ from kikuchi_truth import (
     two_beam,
 )
 from scipy.spatial.transform import Rotation
+from scipy.stats import median_abs_deviation
 
 from emsparse_hs.ebsd import Bands, detect_bands
 from emsparse_hs.electron import relativistic_wavelength
@@ -40,8 +41,6 @@ N_PLANES, NEAR, FINE = 60, 1.0, 3
 #: Widths are compared if their logarithms are so near, and the share of normals that lie within
 #: their standard error: 0.63 if errors are alike in all directions, and 0.68 if all in one.
 NEAR_WIDTH, WITHIN = 0.3, 0.66
-#: Median of the absolute deviations over the standard deviation of a normal distribution.
-MAD = 0.6745
 
 Detect = Callable[[np.ndarray, int], np.ndarray]
 
@@ -111,7 +110,7 @@ def tell_sigmas(bands: Bands, planes: list[Planes], rotations) -> None:
         spreads = [
             np.quantile(part[:, 1], WITHIN)
             if name == "directions"
-            else np.median(np.abs(part[:, 1] - np.median(part[:, 1]))) / MAD
+            else median_abs_deviation(part[:, 1], scale="normal")
             for part in parts
         ]
         quarters = ", ".join(f"{s:.2f}" for s in spreads[1:])

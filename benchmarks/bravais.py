@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from kikuchi_truth import (
     BEAM_ENERGY,
+    OFFSET,
     PATTERN_CENTRE,
     BandNoise,
     Crystal,
@@ -339,14 +340,7 @@ def parse() -> argparse.Namespace:
     common.add_argument("--verbose", action="store_true", help="list what is wrong")
     images = argparse.ArgumentParser(add_help=False, parents=[common])
     images.add_argument("--pixels", type=int, default=110, help="width of a pattern")
-    images.add_argument(
-        "--offset",
-        type=float,
-        nargs=3,
-        default=(0, 0, 0),
-        metavar=("X", "Y", "Z"),
-        help="error of all pattern centres, in Bruker's convention",
-    )
+    images.add_argument("--offset", **OFFSET, help="error of pattern centres")
     images.add_argument(
         "--bands-only", action="store_true", help="don't look for superlattices in the images"
     )

@@ -15,7 +15,7 @@ import warnings
 
 import kikuchipy
 import numpy as np
-from kikuchi_truth import BEAM_ENERGY, PATTERN_CENTRE, Crystal, two_beam
+from kikuchi_truth import BEAM_ENERGY, OFFSET, PATTERN_CENTRE, Crystal, two_beam
 from orix import io
 from scipy.spatial.transform import Rotation
 
@@ -115,14 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pixels", type=int, default=80, help="width of a pattern")
     parser.add_argument("--noise", type=float, default=0.5, help="over the pattern's own spread")
     parser.add_argument("--jitter", type=float, default=0.003, help="of the pattern centre")
-    parser.add_argument(
-        "--offset",
-        type=float,
-        nargs=3,
-        default=(0, 0, 0),
-        metavar=("X", "Y", "Z"),
-        help="error of all pattern centres, in Bruker's convention",
-    )
+    parser.add_argument("--offset", **OFFSET, help="error of pattern centres")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="a file for it")
     return parser.parse_args()

@@ -47,6 +47,8 @@ STRONGEST = 20.0
 THIN = 0.25
 #: Bands nearer than this, in degrees, are found as one.
 SEPARATION = 2.0
+#: How a detector that is wrong is asked for in a command line.
+OFFSET = {"type": float, "nargs": 3, "default": (0, 0, 0), "metavar": ("X", "Y", "Z")}
 
 
 @dataclass(frozen=True)

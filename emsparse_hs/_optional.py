@@ -5,7 +5,13 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without doing so."""
+    return find_spec(package) is not None
 
 
 def require(module: str, extra: str | None) -> ModuleType:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emsparse_hs._masks import as_mask
+from emsparse_hs._optional import is_installed
 from emsparse_hs._warnings import warn
 from emsparse_hs.accessor._compositions import Compositions
 from emsparse_hs.decomposition._composition_errors import share_errors, sum_variances
@@ -43,7 +43,7 @@ def why_not_thin(signal: BaseSignal) -> str:
     str
         For an error.
     """
-    install = "" if find_spec("exspy") else "install exspy and "
+    install = "" if is_installed("exspy") else "install exspy and "
     if signal._signal_type == "EDS_SEM":
         found = "an EDS map of a bulk sample (SEM), whose lines are absorbed and excited otherwise"
     else:

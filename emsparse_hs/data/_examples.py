@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emsparse_hs._optional import require
+from emsparse_hs._optional import is_installed, require
 
 from ._registry import path
 
@@ -43,7 +42,7 @@ def spectrum_image(lazy: bool = False) -> BaseSignal:
         uint8 counts of shape (80, 80, 1917); a plain Signal1D if exspy is not installed.
     """
     # Asked for by name, since HyperSpy warns of the type in the file when exspy is not there.
-    return _load("espm_88_ES_G8_EDS.hspy", lazy, "EDS_TEM" if _installed("exspy") else "")
+    return _load("espm_88_ES_G8_EDS.hspy", lazy, "EDS_TEM" if is_installed("exspy") else "")
 
 
 def needle(lazy: bool = False) -> BaseSignal:
@@ -119,7 +118,7 @@ def simulated_spectrum_image(
         "Sample": {"elements": sorted({element for parts in PHASES.values() for element in parts})},
         "Signal": {"quantity": "X-rays (Counts)"},
     }
-    signal_type = "EDS_TEM" if _installed("exspy") else ""
+    signal_type = "EDS_TEM" if is_installed("exspy") else ""
     return _signal(truth.counts, axes, metadata, signal_type, dimension=1), truth
 
 
@@ -160,7 +159,7 @@ def simulated_scan(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Simula
         "General": {"title": "Simulated 4D-STEM scan"},
         "Acquisition_instrument": {"TEM": instrument},
     }
-    signal_type = "electron_diffraction" if _installed("pyxem") else ""
+    signal_type = "electron_diffraction" if is_installed("pyxem") else ""
     return _signal(truth.data, axes, metadata, signal_type), truth
 
 
@@ -205,7 +204,7 @@ def simulated_domains(
         "General": {"title": "Simulated 4D-STEM scan of a crystal"},
         "Acquisition_instrument": {"TEM": instrument},
     }
-    signal_type = "electron_diffraction" if _installed("pyxem") else ""
+    signal_type = "electron_diffraction" if is_installed("pyxem") else ""
     return _signal(truth.data, axes, metadata, signal_type), truth
 
 
@@ -240,7 +239,7 @@ def simulated_phases(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Simu
         _axis("kx", "px", 1, -centre_x),
     ]
     metadata = {"General": {"title": "Simulated nanobeam scan"}}
-    signal_type = "electron_diffraction" if _installed("pyxem") else ""
+    signal_type = "electron_diffraction" if is_installed("pyxem") else ""
     return _signal(truth.data, axes, metadata, signal_type), truth
 
 
@@ -273,7 +272,7 @@ def simulated_patterns(seed: int = 0, **parameters: Any) -> tuple[BaseSignal, Si
         "General": {"title": "Simulated Kikuchi patterns"},
         "Acquisition_instrument": {"SEM": {"beam_energy": truth.beam_energy}},
     }
-    if not _installed("kikuchipy"):
+    if not is_installed("kikuchipy"):
         return _signal(truth.patterns, axes, metadata, ""), truth
     signal = _signal(truth.patterns, axes, metadata, "EBSD")
     signal.detector = require("kikuchipy.detectors", extra="ebsd").EBSDDetector(
@@ -310,10 +309,6 @@ def simulated_tilt_series(
     signal = _signal(truth.images, axes, metadata, "tilt_series")
     signal.set_tilts(truth.tilts)
     return signal, truth
-
-
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
 
 
 def _load(name: str, lazy: bool, signal_type: str) -> BaseSignal:

@@ -144,6 +144,7 @@ def _averaged(patterns, valid, centres) -> tuple[np.ndarray, np.ndarray, np.ndar
     height, width = (n // size * size for n in valid.shape)
 
     def sums(array):
+        """Of each square."""
         cut = array[:height, :width].reshape(height // size, size, width // size, size)
         return cut.sum(axis=(1, 3), dtype=np.float64)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What is known of each band, in the order of the axis "quantity".
 _QUANTITIES = ("normal x", "normal y", "normal z", "half width", "contrast")
-#: Their standard errors, which bands of earlier versions' files don't have.
+#: Their standard errors, which bands that were made otherwise need not have.
 _SIGMAS = ("direction sigma", "width sigma")
 #: Appended where each pattern has its own pattern centre.
 _CENTRE_QUANTITIES = ("PCx", "PCy", "PCz")
@@ -36,7 +36,7 @@ class KikuchiBands(Signal2D):
     The data have the shape (..., n_bands, 7): the scan, the bands, and of each band the x, y and z
     of its unit normal in the detector's frame (`emsparse_hs.ebsd.geometry`), its half width in
     degrees, its contrast, and the standard errors of direction in degrees and of width, relative,
-    see `emsparse_hs.ebsd.bands`; without the last two in files of earlier versions. NaN where a
+    see `emsparse_hs.ebsd.bands`; the last two may be left out of bands made otherwise. NaN where a
     pattern has fewer bands; one without any has the contrast 0 in the first place, one that was
     left out NaN everywhere.
     Three columns follow with PCx, PCy and PCz if the patterns' centres differ; they are then cut
@@ -69,7 +69,7 @@ class KikuchiBands(Signal2D):
         """Standard errors of the normals in degrees, shape (..., n_bands).
 
         Root mean square angle to where a normal should be, without what the pattern centre is
-        wrong by; ValueError if the bands were stored without. See
+        wrong by; ValueError if the bands were made without. See
         `emsparse_hs.ebsd.bands.detect_bands`.
         """
         return self._sigmas(0)
@@ -78,7 +78,7 @@ class KikuchiBands(Signal2D):
     def width_sigmas(self):
         """Standard errors of the half widths, relative, shape (..., n_bands).
 
-        ValueError if the bands were stored without, see `direction_sigmas`.
+        ValueError if the bands were made without, see `direction_sigmas`.
         """
         return self._sigmas(1)
 
@@ -334,15 +334,15 @@ class KikuchiBands(Signal2D):
         """One of the standard errors."""
         if self._n_quantities in (_ONE_CENTRE[0], _OWN_CENTRES[0]):
             raise ValueError(
-                "These bands have no standard errors: they were detected with an earlier version. "
-                "Detect them again with s.emsparse.detect_bands()."
+                "These bands were made without standard errors. s.emsparse.detect_bands() finds "
+                "bands with them."
             )
         place = len(_QUANTITIES) + which
         return self._columns(place, place + 1)[..., 0]
 
     @property
     def _n_quantities(self) -> int:
-        """Size of the axis "quantity" when it is whole; as it is in files of earlier versions."""
+        """Size of the axis "quantity" when it is whole; as it is, where nothing says so."""
         size = self._data_aligned_with_axes.shape[-1]
         return self.metadata.get_item("Kikuchi_bands.n_quantities", default=size)
 

@@ -167,7 +167,7 @@ def test_says_why_a_signal_has_no_factors(signal_type, installed, message, monke
     s = stripes()
     s.set_signal_type(signal_type)
     if not installed:
-        monkeypatch.setattr(_quantification, "find_spec", lambda name: None)
+        monkeypatch.setattr(_quantification, "is_installed", lambda package: False)
     with pytest.raises(ValueError, match=message):
         s.emsparse.quantify_components(FACTORS)
 

@@ -18,7 +18,7 @@ def without(monkeypatch):
     from hyperspy.extensions import ALL_EXTENSIONS
 
     def hide(package):
-        monkeypatch.setattr(_examples, "_installed", lambda name: name != package)
+        monkeypatch.setattr(_examples, "is_installed", lambda name: name != package)
         for name, kind in list(ALL_EXTENSIONS["signals"].items()):
             if kind["module"].partition(".")[0] == package:
                 monkeypatch.delitem(ALL_EXTENSIONS["signals"], name)

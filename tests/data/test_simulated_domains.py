@@ -187,7 +187,7 @@ def test_the_signal(installed, monkeypatch, wall):
     if installed:
         pytest.importorskip("pyxem")
     else:
-        monkeypatch.setattr(_examples, "_installed", lambda name: name != "pyxem")
+        monkeypatch.setattr(_examples, "is_installed", lambda name: name != "pyxem")
     signal, truth = data.simulated_domains("wall", 3, **SMALL)
     np.testing.assert_array_equal(signal.data, wall.data)
     np.testing.assert_array_equal(truth.domains, wall.domains)

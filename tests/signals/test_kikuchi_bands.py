@@ -41,14 +41,14 @@ def check(signal, original, place=()):
         np.testing.assert_array_equal(np.asarray(signal.width_sigmas), data[..., 6])
     else:
         for name in ("direction_sigmas", "width_sigmas"):
-            with pytest.raises(ValueError, match="no standard errors"):
+            with pytest.raises(ValueError, match="without standard errors"):
                 getattr(signal, name)
     expected = data[..., 0, -3:] if data.shape[-1] in (8, 10) else [0.42, 0.21, 0.5]
     np.testing.assert_array_equal(np.asarray(signal.pattern_centre), expected)
     assert signal.pattern_shape == (60, 80)
 
 
-@pytest.mark.parametrize("sigmas", [True, False], ids=["now", "earlier version"])
+@pytest.mark.parametrize("sigmas", [True, False], ids=["found", "made without"])
 @pytest.mark.parametrize("own_centres", [False, True])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_survives_what_hyperspy_does(lazy, own_centres, sigmas, tmp_path):
