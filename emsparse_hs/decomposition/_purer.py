@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
+from emsparse_hs._warnings import warn
+
 from ._dirichlet import DirichletModel
 from .counts import thin_counts
 
@@ -24,6 +26,10 @@ BELOW = 1.0
 
 #: Part of a spectrum that is taken away at most, and the least one that is worth it.
 MOST, LEAST = 0.9, 0.02
+
+#: Part of a spectrum of which it is said that it was taken away: a quarter is where particles are
+#: nowhere alone, and more where fewer components than there are phases share lines.
+TOLD = 1 / 3
 
 #: Nats a pixel by which a purer spectrum may be less likely, and what that is more in small maps,
 #: times the square root of their pixels: the prior favours pixels that are all of one kind, and so
@@ -116,6 +122,33 @@ def redistributed(fractions: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarr
     for k, one in purer.items():
         parts[k] = one.parts
     return fractions @ parts
+
+
+def parts_removed(purer: Mapping[int, Purer], n_components: int) -> np.ndarray:
+    """What part of each spectrum (row) was taken to be another one's (column), and away."""
+    removed = np.zeros((n_components, n_components))
+    for k, one in purer.items():
+        removed[k] = one.parts
+        removed[k, k] = 0
+    return removed
+
+
+def warn_of_removed(removed: np.ndarray) -> None:
+    """Say so where much of a spectrum was taken to be other ones'.
+
+    Parameters
+    ----------
+    removed : array of shape (n_components, n_components)
+        As from `parts_removed`, in the order that the user sees.
+    """
+    for k in np.flatnonzero(removed.sum(1) > TOLD):
+        others = np.flatnonzero(removed[k] > LEAST)
+        parts = [f"{removed[k, n]:.0%} of it component {n}'s" for n in others]
+        warn(
+            f"The spectrum of component {k} is without what was taken to be other ones', seen in "
+            f"the same pixels: {', '.join(parts)}. A phase that has their lines by nature looks "
+            "the same: if it is one, fit with purer=False."
+        )
 
 
 def _largest_parts(

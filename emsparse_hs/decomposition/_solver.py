@@ -64,6 +64,8 @@ class Solution(NamedTuple):
         Passes over the counts.
     objectives : float64 array
         At the start, and after every `CHECK_EVERY` iterations and the last one.
+    removed : float64 array of shape (n_components, n_components)
+        What part of a spectrum (row) was taken to be another one's (column), and away.
     prior : Prior, optional
         None for maximum likelihood.
     selection : ComponentSelection, optional
@@ -74,6 +76,7 @@ class Solution(NamedTuple):
     totals: np.ndarray
     n_iter: int
     objectives: np.ndarray
+    removed: np.ndarray
     prior: Prior | None = None
     selection: ComponentSelection | None = None
 
@@ -113,7 +116,9 @@ def solve_likelihood(estimator: PoissonNMF, counts: sparse.csr_array) -> Solutio
                 "or tol where that is good enough.",
                 ConvergenceWarning,
             )
-    return Solution(model.components(), model.totals(), n_iter, np.array(objectives))
+    spectra = model.components()
+    removed = np.zeros((len(spectra), len(spectra)))
+    return Solution(spectra, model.totals(), n_iter, np.array(objectives), removed)
 
 
 def _divergence(model: CountModel, constant: float) -> float:
@@ -187,7 +192,9 @@ def largest_first(estimator: PoissonNMF, solution: Solution) -> Solution:
     n_known = 0 if known is None else len(known)
     others = n_known + np.argsort(-solution.totals[n_known:], kind="stable")
     order = [*range(n_known), *others]
-    return solution._replace(components=solution.components[order], totals=solution.totals[order])
+    removed = solution.removed[np.ix_(order, order)]
+    components, totals = solution.components[order], solution.totals[order]
+    return solution._replace(components=components, totals=totals, removed=removed)
 
 
 def _checked(start, shape: tuple[int, int], name: str) -> np.ndarray:

@@ -22,6 +22,7 @@ from ._purer import (
     Purer,
     counts_seen,
     likely_ones,
+    parts_removed,
     purer_spectra,
     redistributed,
     with_purer,
@@ -116,7 +117,7 @@ def solve_variational(
     climb = with_births(climb, estimator, random)
     climb.go_on()
     climb.warn_if_moving()
-    model, spatial = climb.model, estimator.spatial
+    model, spatial, purer = climb.model, estimator.spatial, dict[int, Purer]()
     n_iter, objectives, spectra = climb.n_iter, -climb.bounds(), model.components()
     of_part = model
     if part is not counts:
@@ -125,21 +126,23 @@ def solve_variational(
         of_part.settle(ROUNDS, AT_REST)
     # Of one spectrum, and without neighbours, what is not certain are the pixels of few counts.
     if certain and model.neighbours is not None and len(spectra) > 1:
-        spectra, spatial = _certain_and_pure(model, of_part, estimator, random)
+        spectra, spatial, purer = _certain_and_pure(model, of_part, estimator, random)
     elif spatial == "auto":
         spatial = _best_strength(of_part, spectra, random)
     totals = model.abundances().sum(axis=0, dtype=np.float64)
-    return Solution(spectra, totals, n_iter, objectives, Prior(estimator.alpha, float(spatial)))
+    prior, removed = Prior(estimator.alpha, float(spatial)), parts_removed(purer, len(spectra))
+    return Solution(spectra, totals, n_iter, objectives, removed, prior)
 
 
 def _certain_and_pure(
     model: DirichletModel, of_part: DirichletModel, estimator: PoissonNMF, random
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, dict[int, Purer]]:
     """Spectra of what is certain, without what they may have of each other; neighbours' strength.
 
-    A phase that is nowhere alone has the spectrum of a sum of pixels before.
+    A phase that is nowhere alone has the spectrum of a sum of pixels before. Those that were made
+    purer come third.
     """
-    spatial, purer = estimator.spatial, {}
+    spatial, purer = estimator.spatial, dict[int, Purer]()
     asked = USUAL if isinstance(spatial, str) else _asked(spatial)
     spectra = _certain(of_part, asked, {})
     if estimator.purer:
@@ -154,7 +157,7 @@ def _certain_and_pure(
         spectra = _certain(model, _asked(spatial), purer)
     elif _asked(spatial) != asked:
         spectra = _certain(model, _asked(spatial), {})
-    return spectra, spatial
+    return spectra, spatial, purer
 
 
 def _asked(spatial: float) -> float:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._dirichlet import DirichletModel
 from ._model import CountModel, abundances
 from ._neighbours import as_scan
+from ._purer import warn_of_removed
 from ._scale import warn_of_scaled
 from ._solver import Solution, check_parameters, largest_first
 from ._variational import Posterior, settled, solve
@@ -47,12 +47,12 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     and without what they may have of each other if that is about as likely (see `purer`): a phase
     that is nowhere alone has that of a sum otherwise.
 
-    **Without**, the generalised Kullback-Leibler divergence
+    **Without**, as in `sklearn.decomposition.NMF`, the generalised Kullback-Leibler divergence
     :math:`\sum_{ij} x_{ij} \log(x_{ij} / y_{ij}) - x_{ij} + y_{ij}`, half the deviance of that
     model, is minimised by multiplicative updates (Lee and Seung, Adv. Neural Inf. Process. Syst.
-    13 (2001) 556; for given spectra the algorithm of Richardson, J. Opt. Soc. Am. 62 (1972) 55, and
-    Lucy, Astron. J. 79 (1974) 745) that go further as long as steps repeat. The better the fit the
-    worse, from some point on, are the spectra: the default `tol` stops early.
+    13 (2001) 556; of given spectra Richardson, J. Opt. Soc. Am. 62 (1972) 55, and Lucy, Astron. J.
+    79 (1974) 745) that go further as long as steps repeat. The better the fit the worse, from some
+    point on, are the spectra: the default `tol` stops early.
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Each sums to 1; channels without counts are zero.
     spatial_ : float or None
         Counts that the neighbours weigh as much as.
+    removed_ : float64 array of shape (n_components, n_components)
+        What part of a spectrum (row) was taken to be another's (column), and away; see `purer`.
     selection_ : ComponentSelection or None
         How the number of components was chosen.
     n_iter_ : int
@@ -107,16 +109,12 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     n_features_in_ : int
         Number of channels.
 
-    See Also
-    --------
-    sklearn.decomposition.NMF : Without prior, as with ``beta_loss="kullback-leibler"``; slower.
-
     Notes
     -----
-    After `partial_fit`, the counts of all blocks are kept, sparse, and the fit is made when a
-    fitted attribute is first read. HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``,
-    which hands over blocks, thus gets many passes over data that was read once. Blocks add up: take
-    a new estimator each time. ``s.emsparse.decomposition("PoissonNMF")`` also knows neighbours.
+    After `partial_fit`, counts of all blocks are kept, sparse, and the fit is made when a fitted
+    attribute is first read, so that HyperSpy's lazy ``s.decomposition(algorithm=PoissonNMF(3))``
+    makes many passes over data that is read once. Blocks add up: take a new estimator each time.
+    ``s.emsparse.decomposition("PoissonNMF")`` also knows neighbours.
 
     Of more than 32768 pixels, some tiles decide on start, purity and neighbours' strength. A phase
     that is in none of them is found only where neighbours are known.
@@ -298,9 +296,8 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         float
             In nats.
         """
-        components = self._solved().components
         counts = self._as_counts(X, reset=False)
-        model = CountModel(counts, components, self._abundances(counts, scan))
+        model = CountModel(counts, self.components_, self._abundances(counts, scan))
         return (model.log_likelihood() - model.total()) / counts.shape[0]
 
     @property
@@ -313,6 +310,11 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Counts that the neighbours weigh as much as, or None without prior."""
         prior = self._solved().prior
         return None if prior is None else prior.spatial
+
+    @property
+    def removed_(self) -> np.ndarray:
+        """What part of a spectrum (row) was taken to be another's (column), and away."""
+        return self._solved().removed
 
     @property
     def selection_(self) -> ComponentSelection | None:
@@ -367,7 +369,9 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _solve(self, counts: sparse.csr_array, keep: np.ndarray | None = None) -> Solution:
         warn_of_scaled(self, counts)
-        return largest_first(self, solve(self, counts, keep))
+        solution = largest_first(self, solve(self, counts, keep))
+        warn_of_removed(solution.removed)
+        return solution
 
     def _abundances(self, counts: sparse.csr_array, scan=None) -> np.ndarray:
         solution = self._solved()
@@ -383,11 +387,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return settled(counts, solution.components, solution.prior, keep)
 
     def _solved(self) -> Solution:
-        if not hasattr(self, "_solution"):
-            raise NotFittedError(
-                f"This {type(self).__name__} is not fitted yet. Call fit, or partial_fit for "
-                "each block of counts."
-            )
+        check_is_fitted(self)
         solution = self._solution
         if solution is not None:
             return solution

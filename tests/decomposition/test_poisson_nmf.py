@@ -619,7 +619,7 @@ def test_says_what_is_wrong_with_counts(bad, message):
 def test_no_counts_and_not_fitted():
     with pytest.raises(ValueError, match="All values of the data are zero"):
         likeliest(1).fit(np.zeros((4, 5)))
-    with pytest.raises(NotFittedError, match="partial_fit"):
+    with pytest.raises(NotFittedError, match="not fitted"):
         likeliest(1).transform(np.ones((4, 5)))
     assert not hasattr(likeliest(1), "components_")
     assert not hasattr(likeliest(1), "mean_")

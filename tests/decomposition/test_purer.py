@@ -15,6 +15,7 @@ from emsparse_hs.decomposition._purer import (
     likely_ones,
     purer_spectra,
     redistributed,
+    warn_of_removed,
     with_purer,
 )
 
@@ -108,11 +109,50 @@ def test_what_is_made_purer_can_be_chosen(purer):
     """A particle that is nowhere alone, or of a phase that has its surroundings' lines."""
     truth = simulate_spectra((40, 48), 512, 50, seed=2)
     counts = truth.counts.reshape(-1, 512)
-    found = PoissonNMF(4, purer=purer, random_state=0).fit(counts, scan=(40, 48)).components_
+    model = PoissonNMF(4, purer=purer, random_state=0).fit(counts, scan=(40, 48))
+    found = model.components_
+    assert model.removed_.any() == purer
     units = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (truth.spectra, found)]
     assert ((units[0] @ units[1].T).max(1).min() > 0.98) == purer
     with pytest.raises(ValueError, match="purer"):
         PoissonNMF(3, purer="very").fit(counts)
+
+
+def test_parts_removed_are_in_the_order_of_the_spectra():
+    """Put back they make the spectra that are found without."""
+    truth = simulate_spectra((40, 48), 512, 50, seed=2)
+    counts = truth.counts.reshape(-1, 512)
+    models = [PoissonNMF(4, purer=p, random_state=0) for p in (True, False)]
+    pure, mixed = (model.fit(counts, scan=(40, 48)).components_ for model in models)
+    removed = models[0].removed_
+    assert not np.diagonal(removed).any()
+    assert removed.max() > 0.15
+    put_back = (removed + np.diag(1 - removed.sum(1))) @ pure
+    units = [s / np.linalg.norm(s, axis=1, keepdims=True) for s in (put_back, mixed)]
+    k = removed.sum(1).argmax()
+    assert (units[0][k] @ units[1].T).max() > 0.995
+    assert not models[1].removed_.any()
+
+
+def test_says_what_was_taken_away_if_it_is_much():
+    """An inclusion that has half its counts in the lines of what is around it, by nature."""
+    pure = simulate_spectra((20, 20), 512, seed=0).spectra[:3]
+    maps = np.zeros((48, 48, 3))
+    maps[:24, :, 0], maps[24:, :, 1] = 50, 50
+    maps[4:18, 14:34] = 25, 0, 25
+    counts = np.random.default_rng(0).poisson(maps.reshape(-1, 3) @ pure)
+    with pytest.warns(UserWarning, match="component 2 .* component 1's.* purer=False") as told:
+        model = PoissonNMF(3, random_state=0).fit(counts, scan=(48, 48))
+    assert len(told) == 1
+    assert f"{model.removed_[2, 1]:.0%} of it component 1's" in str(told[0].message)
+    np.testing.assert_allclose(model.removed_[2], [0, 0.5, 0], atol=0.1)
+
+
+def test_says_nothing_of_little(recwarn):
+    warn_of_removed(np.array([[0, 0.3], [0, 0]]))
+    assert not recwarn
+    with pytest.warns(UserWarning, match="40% of it component 1's, 5% of it component 2's"):
+        warn_of_removed(np.array([[0, 0.4, 0.05, 0.01], *np.zeros((3, 4))]))
 
 
 def model_of(counts, components, scan):
