@@ -180,8 +180,8 @@ def _certain(model: DirichletModel, spatial: float, purer: Mapping[int, Purer]) 
 
 def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours | None]:
     """Counts to start with: all, or those of some tiles of a large scan."""
-    if keep is not None and estimator.spatial == 0:
-        keep = None
+    if keep is not None and (estimator.spatial == 0 or max(keep.shape[-2:]) == 1):
+        keep = None  # No pixel has a neighbour that counts.
     if counts.shape[0] <= MOST_AT_FIRST or not isinstance(estimator.init, str):
         return counts, None if keep is None else Neighbours(keep)
     if keep is None:

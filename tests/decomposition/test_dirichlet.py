@@ -214,9 +214,10 @@ def test_pixels_that_are_left_out_are_no_neighbours():
     np.testing.assert_allclose(masked, cut, atol=0.02 * cut.mean())
 
 
-def test_no_neighbours_is_the_same_as_no_scan():
+@pytest.mark.parametrize("scan, spatial", [((40, 48), 0), ((40 * 48, 1, 1), "auto")])
+def test_no_neighbours_is_the_same_as_no_scan(scan, spatial):
     _, x, _ = scene(0)
-    with_scan = PoissonNMF(3, random_state=0, spatial=0).fit(x, scan=(40, 48))
+    with_scan = PoissonNMF(3, random_state=0, spatial=spatial).fit(x, scan=scan)
     without = PoissonNMF(3, random_state=0).fit(x)
     np.testing.assert_array_equal(with_scan.components_, without.components_)
     assert with_scan.spatial_ == without.spatial_ == 0
