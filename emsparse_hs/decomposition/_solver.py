@@ -224,6 +224,11 @@ def check_parameters(estimator: PoissonNMF) -> None:
         check_number(estimator, "tol")
     check_choice(estimator, "prior", ("dirichlet", None))
     check_choice(estimator, "purer", (True, False))
+    if estimator.prior is None and estimator.spatial not in ("auto", 0):
+        raise ValueError(
+            f"spatial={estimator.spatial!r} is what neighbours weigh in the prior, and prior=None. "
+            "Leave it at 'auto', or use prior='dirichlet'."
+        )
     check_number(estimator, "alpha", 1e-6, MOST_COUNTS)
     names = ("auto", "cluster", "nmf")
     is_named, is_tuple = isinstance(estimator.init, str), isinstance(estimator.init, tuple)

@@ -141,17 +141,17 @@ def test_says_what_was_taken_away_if_it_is_much():
     maps[:24, :, 0], maps[24:, :, 1] = 50, 50
     maps[4:18, 14:34] = 25, 0, 25
     counts = np.random.default_rng(0).poisson(maps.reshape(-1, 3) @ pure)
-    with pytest.warns(UserWarning, match="component 2 .* component 1's.* purer=False") as told:
+    with pytest.warns(UserWarning, match="component 2, .* component 1 .* purer=False") as told:
         model = PoissonNMF(3, random_state=0).fit(counts, scan=(48, 48))
     assert len(told) == 1
-    assert f"{model.removed_[2, 1]:.0%} of it component 1's" in str(told[0].message)
+    assert f"{model.removed_[2, 1]:.0%} as that of component 1" in str(told[0].message)
     np.testing.assert_allclose(model.removed_[2], [0, 0.5, 0], atol=0.1)
 
 
 def test_says_nothing_of_little(recwarn):
     warn_of_removed(np.array([[0, 0.3], [0, 0]]))
     assert not recwarn
-    with pytest.warns(UserWarning, match="40% of it component 1's, 5% of it component 2's"):
+    with pytest.warns(UserWarning, match="40% as that of component 1 and 5% .* 2 was"):
         warn_of_removed(np.array([[0, 0.4, 0.05, 0.01], *np.zeros((3, 4))]))
 
 
@@ -194,6 +194,50 @@ def test_evidence_is_compared_at_few_counts(monkeypatch):
     likely_ones({1: one}, spectra(), model, np.random.RandomState(0))
     assert len(seen) == 2
     np.testing.assert_allclose(seen, 50 * 600, rtol=0.01)
+
+
+def test_nothing_is_taken_where_too_few_pixels_judge_it():
+    """Of line scans any spectrum is likely, and 90 % may go."""
+    counts = np.random.default_rng(0).poisson(50 * np.repeat(spectra(), 160, 0))
+    for scan, taken in (((20, 24), False), ((20, 25), True)):
+        n = np.prod(scan)
+        model = model_of(np.resize(counts, (n, 300)), spectra(), scan)
+        one = Purer(spectra()[2], np.array([0, 0, 1.0]))
+        found = likely_ones({2: one}, spectra(), model, np.random.RandomState(0))
+        assert bool(found) == taken
+
+
+def test_nothing_is_taken_of_spectra_that_no_line_tells_apart():
+    """Edges on one background: all but a little of one could be the other's."""
+    channels = np.arange(300)
+    background = np.exp(-channels / 100)
+    alike = np.stack([background, background * (1 + 0.05 * (channels > 150))])
+    assert not purer_spectra(alike / alike.sum(1, keepdims=True), 1e8 * np.eye(2))
+
+
+def test_two_are_judged_together(monkeypatch):
+    """Each is likely beside the other as it was, and both would have changed places."""
+    pure = spectra()
+    mixed = pure.copy()
+    mixed[0], mixed[1] = 0.5 * pure[0] + 0.5 * pure[1], 0.4 * pure[0] + 0.6 * pure[1]
+    bounds = {frozenset(): 0.0, frozenset({0}): -1.0, frozenset({1}): -2.0}
+    monkeypatch.setattr(DirichletModel, "settle", lambda *_, **__: None)
+    asked = []
+
+    def bound(self):
+        changed = np.abs(self.components() - mixed).max(1) > 1e-6
+        asked.append(frozenset(np.flatnonzero(changed).tolist()))
+        return bounds.get(asked[-1], -1e4)
+
+    counts = np.random.default_rng(0).poisson(50 * np.repeat(pure, 200, 0))
+    model = model_of(counts, mixed, (20, 30))
+    monkeypatch.setattr(DirichletModel, "bound", bound)
+    purer = {
+        0: Purer(pure[0], np.array([0.5, 0.5, 0])),
+        1: Purer(pure[1], np.array([0.4, 0.6, 0])),
+    }
+    assert list(likely_ones(purer, mixed, model, np.random.RandomState(0))) == [0]
+    assert frozenset({0, 1}) in asked
 
 
 @pytest.mark.parametrize("seed, shape, least", [(0, (64, 64), 0.99), (3, (40, 48), 0.97)])
