@@ -124,7 +124,7 @@ def sharp_fractions(
     k = len(spectra)
     mean = feature_sums(counts)
     sums = spectra.sum(1, keepdims=True)
-    likely = spectra / np.where(sums > 0, sums, 1) + 1e-3 * mean / mean.sum()
+    likely = spectra / np.where(sums > 0, sums, 1) + 1e-3 * mean / max(mean.sum(), TINY)
     logs = np.log(np.maximum(likely, TINY)).astype(np.float32)
     logs = np.ascontiguousarray(logs.T)
     best = np.empty(counts.shape[0], np.intp)

@@ -122,19 +122,26 @@ def redistributed(fractions: np.ndarray, purer: Mapping[int, Purer]) -> np.ndarr
 
     From there the posterior is soon at rest, wherever the others are in truth.
     """
-    parts = np.eye(fractions.shape[1], dtype=np.float32)
-    for k, one in purer.items():
-        parts[k] = one.parts
-    return fractions @ parts
+    return fractions @ _made_of(purer, fractions.shape[1]).astype(np.float32)
 
 
 def parts_removed(purer: Mapping[int, Purer], n_components: int) -> np.ndarray:
     """What part of each spectrum (row) was taken to be another one's (column), and away."""
-    removed = np.zeros((n_components, n_components))
-    for k, one in purer.items():
-        removed[k] = one.parts
-        removed[k, k] = 0
+    removed = _made_of(purer, n_components)
+    np.fill_diagonal(removed, 0)
     return removed
+
+
+def _made_of(purer: Mapping[int, Purer], n_components: int) -> np.ndarray:
+    """What each spectrum before (row) is made of: parts of the purer ones (columns).
+
+    In its own `parts` the others are as they were before, which may have been mixed as well.
+    """
+    of_others, own = np.zeros((n_components, n_components)), np.ones(n_components)
+    for k, one in purer.items():
+        of_others[k], own[k] = one.parts, one.parts[k]
+        of_others[k, k] = 0
+    return np.linalg.solve(np.eye(n_components) - of_others, np.diag(own))
 
 
 def warn_of_removed(removed: np.ndarray) -> None:
@@ -146,7 +153,7 @@ def warn_of_removed(removed: np.ndarray) -> None:
         As from `parts_removed`, in the order that the user sees.
     """
     for k in np.flatnonzero(removed.sum(1) > TOLD):
-        others = np.flatnonzero(removed[k] > LEAST)
+        others = np.flatnonzero(removed[k] > min(LEAST, removed[k].max() / 2))
         parts = " and ".join(f"{removed[k, n]:.0%} as that of component {n}" for n in others)
         warn(
             f"From the spectrum that was found first for component {k}, {parts} was removed: they "

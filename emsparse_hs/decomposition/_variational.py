@@ -184,10 +184,12 @@ def _part(estimator, counts, keep, random) -> tuple[sparse.csr_array, Neighbours
         keep = None  # No pixel has a neighbour that counts.
     if counts.shape[0] <= MOST_AT_FIRST or not isinstance(estimator.init, str):
         return counts, None if keep is None else Neighbours(keep)
+    # A particle in the middle of nothing may be all that there is.
+    filled = np.flatnonzero(np.diff(counts.indptr))
     if keep is None:
-        rows = np.sort(random.choice(counts.shape[0], MOST_AT_FIRST, replace=False))
-        return counts[rows], None
-    rows, tiles = some_tiles(keep, MOST_AT_FIRST, random)
+        n_rows = min(MOST_AT_FIRST, len(filled))
+        return counts[np.sort(random.choice(filled, n_rows, replace=False))], None
+    rows, tiles = some_tiles(keep, MOST_AT_FIRST, random, filled)
     return counts[rows], Neighbours(tiles)
 
 

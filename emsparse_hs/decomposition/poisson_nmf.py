@@ -96,7 +96,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     spatial_ : float or None
         Counts that the neighbours weigh as much as.
     removed_ : float64 array of shape (n_components, n_components)
-        What part of a spectrum (row) was taken to be another's (column), and away; see `purer`.
+        What part of a spectrum as found first (row) was taken to be another's (column), and away.
     selection_ : ComponentSelection or None
         How the number of components was chosen.
     n_iter_ : int
@@ -222,7 +222,7 @@ class PoissonNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Itself.
         """
         check_parameters(self)
-        counts = self._as_counts(X, reset=not hasattr(self, "n_features_in_"))
+        counts = self._as_counts(X, reset=not hasattr(self, "_solution"))
         with _JOINING:
             self._blocks = [*getattr(self, "_blocks", []), counts]
             self._solution = None

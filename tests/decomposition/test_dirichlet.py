@@ -454,6 +454,17 @@ def test_a_line_is_one_whatever_axes_it_has(shape):
     assert not Neighbours(np.ones((30, 1, 1), bool)).means(values).any()
 
 
+@pytest.mark.parametrize("scan", [None, (300, 300)])
+def test_a_particle_in_the_middle_of_nothing_is_found(scan):
+    """None of the pixels that are drawn at random would have counts."""
+    random = np.random.default_rng(0)
+    counts = np.zeros((300, 300, 8), np.uint8)
+    counts[100:108, 100:108] = random.poisson(3, (8, 8, 8))
+    model = PoissonNMF(2, random_state=0).fit(counts.reshape(-1, 8), scan=scan)
+    np.testing.assert_allclose(model.components_.sum(1), 1)
+    assert not model.transform(np.zeros((3, 8))).any()
+
+
 @pytest.mark.parametrize("scan", [(64, 80), None])
 def test_a_large_map_starts_from_some_of_it(scan, monkeypatch):
     """The first fits are made to few pixels, the last one to all of them."""

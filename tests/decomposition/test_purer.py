@@ -13,6 +13,7 @@ from emsparse_hs.decomposition._purer import (
     Purer,
     counts_seen,
     likely_ones,
+    parts_removed,
     purer_spectra,
     redistributed,
     warn_of_removed,
@@ -88,6 +89,17 @@ def test_redistributed_fractions_expect_the_same_counts():
     found = redistributed(fractions, {2: one})
     np.testing.assert_allclose(found @ with_purer(mixed, {2: one}), fractions @ mixed, rtol=1e-6)
     np.testing.assert_allclose(redistributed(fractions, {}), fractions, rtol=1e-6)
+
+
+def test_parts_of_two_that_were_mixed_with_each_other():
+    pure = spectra()
+    share = np.array([[0.6, 0.4, 0], [0.3, 0.7, 0], [0, 0, 1]])
+    mixed = share @ pure
+    # 4/7 of the second in the first leave 3/7 of the pure one, and half of the first likewise.
+    found = {0: Purer(pure[0], np.array([3, 4, 0]) / 7), 1: Purer(pure[1], np.array([1, 1, 0]) / 2)}
+    np.testing.assert_allclose(redistributed(np.eye(3), found), share, atol=1e-6)
+    np.testing.assert_allclose(parts_removed(found, 3), share - np.diag(np.diag(share)), atol=1e-6)
+    np.testing.assert_allclose(redistributed(np.eye(3), found) @ pure, mixed, atol=1e-6)
 
 
 def test_nothing_to_take_away():
