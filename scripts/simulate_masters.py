@@ -51,7 +51,7 @@ class TooLong(Exception):
 
 @contextmanager
 def at_most(seconds: float):
-    """Stop what takes longer, which memory and the time of a lent GPU may not allow."""
+    """Stop what takes longer, which memory and the time on a GPU may not allow."""
 
     def stop(*_):
         raise TooLong(f"longer than {seconds:g} s")

@@ -454,11 +454,11 @@ def test_a_line_is_one_whatever_axes_it_has(shape):
     assert not Neighbours(np.ones((30, 1, 1), bool)).means(values).any()
 
 
-@pytest.mark.parametrize("scan", [None, (300, 300)])
+@pytest.mark.parametrize("scan", [None, (512, 512)])
 def test_a_particle_in_the_middle_of_nothing_is_found(scan):
     """None of the pixels that are drawn at random would have counts."""
     random = np.random.default_rng(0)
-    counts = np.zeros((300, 300, 8), np.uint8)
+    counts = np.zeros((512, 512, 8), np.uint8)
     counts[100:108, 100:108] = random.poisson(3, (8, 8, 8))
     model = PoissonNMF(2, random_state=0).fit(counts.reshape(-1, 8), scan=scan)
     np.testing.assert_allclose(model.components_.sum(1), 1)
